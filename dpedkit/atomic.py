@@ -1,0 +1,82 @@
+"""Files that are either complete or absent: written as `name.part`, then moved into place."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from dpedkit.errors import DpedkitError
+
+PART_SUFFIX = ".part"
+
+
+@contextmanager
+def complete_or_absent(path: Path) -> Iterator[Path]:
+    """Yield the path to write to; on leaving the block without an error, move it to `path`.
+
+    The data is on the disk before the name is: a power cut leaves the old file or the new one.
+    After an error the unfinished file is removed. A process killed inside the block leaves
+    `path` with `.part` appended, which the next run overwrites.
+
+    Raises
+    ------
+    DpedkitError
+        If the disk is full or the folder may not be written to.
+    """
+    part = path.with_name(path.name + PART_SUFFIX)
+    try:
+        yield part
+        with part.open("rb+") as file:
+            os.fsync(file.fileno())
+        part.replace(path)
+    except OSError as error:
+        part.unlink(missing_ok=True)
+        raise explain_os_error(error, path) from error
+    except BaseException:
+        part.unlink(missing_ok=True)
+        raise
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Write JSON atomically, with sorted layout left as given and a final newline."""
+    with complete_or_absent(path) as part:
+        part.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file atomically, in UTF-8."""
+    with complete_or_absent(path) as part:
+        part.write_text(text, encoding="utf-8")
+
+
+def make_folder(path: Path) -> Path:
+    """Create a folder and its parents, with one clear sentence when that is not possible."""
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except FileExistsError:
+        raise DpedkitError(f"{path} is a file, but a folder is needed there.") from None
+    except OSError as error:
+        raise explain_os_error(error, path) from error
+    return path
+
+
+def explain_os_error(error: OSError, path: Path) -> Exception:
+    """Turn a full disk or a missing permission into a sentence; hand back any other error.
+
+    h5py raises OSError without an errno and says 'No space left on device' in its text.
+    """
+    if error.errno == errno.ENOSPC or "No space left on device" in str(error):
+        return DpedkitError(
+            f"The disk is full: {path} could not be written. Free some space and run the same "
+            "command again; it continues where it stopped."
+        )
+    if error.errno == errno.EDQUOT:
+        return DpedkitError(f"Your disk quota is used up: {path} could not be written.")
+    if isinstance(error, PermissionError) or error.errno == errno.EROFS:
+        return DpedkitError(f"{path} may not be written to; choose another output folder.")
+    return error

@@ -1,0 +1,186 @@
+"""One frozen dataclass per stage is the only place where a default stands.
+
+A stage declares its settings once::
+
+    @dataclass(frozen=True)
+    class PatchConfig(Config):
+        min_corr: float = option(0.9, "Keep a patch pair when its NCC exceeds this.",
+                                 minimum=-1, maximum=1)
+
+Command-line options, TOML recipe keys, the documentation and the settings recorded beside every
+result are all derived from those fields.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import hashlib
+import json
+import tomllib
+import types
+import typing
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+from dpedkit.errors import UsageError
+
+
+def option(
+    default: Any,
+    help: str,
+    *,
+    minimum: float | None = None,
+    maximum: float | None = None,
+    choices: Sequence[str] | None = None,
+    metavar: str | None = None,
+    affects_output: bool = True,
+) -> Any:
+    """Declare one setting of a stage: a dataclass field with its help text and its limits.
+
+    Parameters
+    ----------
+    default : bool, int, float, str or None
+        Its type is given by the field's annotation (`int | None` where None is allowed).
+    help : str
+        One or two sentences for ``--help`` and the CLI reference; the default is appended.
+    minimum, maximum : float, optional
+        Inclusive limits of a number.
+    choices : sequence of str, optional
+        The allowed values of a string.
+    metavar : str, optional
+        What stands for the value in ``--help`` (its unit, for example ``PX``).
+    affects_output : bool
+        False for settings that change how fast or how loudly the same result is made, such as the
+        number of workers; they are left out of the fingerprint.
+    """
+    return dataclasses.field(
+        default=default,
+        metadata={
+            "help": help,
+            "minimum": minimum,
+            "maximum": maximum,
+            "choices": tuple(choices) if choices else None,
+            "metavar": metavar,
+            "affects_output": affects_output,
+        },
+    )
+
+
+@dataclass(frozen=True)
+class Config:
+    """Base of all stage configurations: checked on construction, comparable, serialisable."""
+
+    def __post_init__(self) -> None:
+        for field in options_of(type(self)):
+            value = getattr(self, field.name)
+            _check(field, value)
+            if isinstance(value, int) and field.type == "float":
+                # 1 and 1.0 are one setting and must have one fingerprint.
+                object.__setattr__(self, field.name, float(value))
+
+    @classmethod
+    def from_mapping(cls, values: Mapping[str, Any], where: str) -> Self:
+        """Build a configuration from TOML or JSON keys.
+
+        Parameters
+        ----------
+        values : mapping
+            Keys are field names, with ``-`` or ``_``.
+        where : str
+            The file and section to name when a key or a value is wrong.
+
+        Raises
+        ------
+        UsageError
+            For an unknown key (the nearest known one is named) or a value out of its limits.
+        """
+        known = [field.name for field in options_of(cls)]
+        given = {}
+        for key, value in values.items():
+            name = key.replace("-", "_")
+            if name not in known:
+                nearest = difflib.get_close_matches(name, known, n=1)
+                cure = f"did you mean '{nearest[0]}'?" if nearest else f"known: {', '.join(known)}."
+                raise UsageError(f"{where}: there is no setting '{key}'; {cure}")
+            given[name] = value
+        try:
+            return cls(**given)
+        except UsageError as error:
+            raise UsageError(f"{where}: {error}") from None
+
+    def to_dict(self) -> dict[str, Any]:
+        """All settings as JSON-ready values, in the order of declaration."""
+        return dataclasses.asdict(self)
+
+    def fingerprint(self) -> str:
+        """A short hash of the settings that change the result."""
+        kept = {
+            field.name: getattr(self, field.name)
+            for field in options_of(type(self))
+            if field.metadata["affects_output"]
+        }
+        return hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()[:16]
+
+    def differences(self, recorded: Mapping[str, Any]) -> list[str]:
+        """Settings that change the result and differ from `recorded`, as 'name: was 1, now 2'."""
+        return [
+            f"{field.name}: was {recorded.get(field.name)!r}, now {getattr(self, field.name)!r}"
+            for field in options_of(type(self))
+            if field.metadata["affects_output"]
+            and recorded.get(field.name) != getattr(self, field.name)
+        ]
+
+
+def options_of(cls: type[Config]) -> list[dataclasses.Field[Any]]:
+    """The fields of a configuration class that were declared with `option`."""
+    return [field for field in dataclasses.fields(cls) if "help" in field.metadata]
+
+
+def value_type(field: dataclasses.Field[Any], cls: type[Config]) -> tuple[type, bool]:
+    """The plain type of a setting, and whether it may be None."""
+    hint = typing.get_type_hints(cls)[field.name]
+    if isinstance(hint, types.UnionType):
+        plain = [arg for arg in typing.get_args(hint) if arg is not types.NoneType]
+        return plain[0], True
+    return hint, False
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """Read a TOML file, with one clear sentence for what is wrong with it."""
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UsageError(f"{path}: there is no such file.") from None
+    except IsADirectoryError:
+        raise UsageError(f"{path} is a folder; give the TOML file itself.") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise UsageError(f"{path} is not valid TOML: {error}.") from None
+
+
+def _check(field: dataclasses.Field[Any], value: Any) -> None:
+    """Raise UsageError unless `value` has the kind of the default and is within its limits."""
+    limits = field.metadata
+    if value is None:
+        return
+    if limits["choices"] and value not in limits["choices"]:
+        allowed = ", ".join(limits["choices"])
+        raise UsageError(f"{field.name} is {value!r}, but must be one of: {allowed}.")
+    wanted = str(field.type).removesuffix(" | None")
+    is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    fits = {
+        "int": is_number and isinstance(value, int),
+        "float": is_number,
+        "bool": isinstance(value, bool),
+        "str": isinstance(value, str),
+    }
+    if not fits.get(wanted, True):
+        raise UsageError(f"{field.name} is {value!r}, but must be of type {wanted}.")
+    low, high = limits["minimum"], limits["maximum"]
+    if (low is not None and not value >= low) or (high is not None and not value <= high):
+        span = f"at least {low}" if high is None else f"at most {high}"
+        if low is not None and high is not None:
+            span = f"between {low} and {high}"
+        raise UsageError(f"{field.name} is {value!r}, but must be {span}.")

@@ -1,0 +1,35 @@
+"""Errors that a user can cause, and the exit codes of the command line."""
+
+from __future__ import annotations
+
+EXIT_DONE = 0
+EXIT_FAILED = 1
+EXIT_USAGE = 2
+EXIT_TOO_MANY_REJECTED = 3
+EXIT_INTERRUPTED = 130
+
+
+class DpedkitError(Exception):
+    """Something the user can cause and cure.
+
+    The message says in one or two lines what is wrong, where (the file or the setting), and what
+    to do about it. The command line prints it without a traceback and exits with `exit_code`.
+    """
+
+    exit_code = EXIT_FAILED
+
+
+class UsageError(DpedkitError):
+    """A command, option or recipe that makes no sense as given."""
+
+    exit_code = EXIT_USAGE
+
+
+class TooManyRejectedError(DpedkitError):
+    """The work is finished and kept, but more of the input was rejected than allowed."""
+
+    exit_code = EXIT_TOO_MANY_REJECTED
+
+
+class PhotoError(DpedkitError):
+    """One photo that cannot be read or used; the rest of a folder goes on without it."""

@@ -1,0 +1,104 @@
+"""JSON Lines manifests: one record a line, appended as work is done, readable after a kill."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from dpedkit.atomic import complete_or_absent, explain_os_error
+from dpedkit.errors import DpedkitError
+
+
+class Journal:
+    """An open JSONL file to which finished work is appended, one flushed line at a time.
+
+    A line that a kill cut short is cut off on opening, so that the next record starts a new line.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        if path.exists():
+            whole = path.read_bytes()
+            if not whole.endswith(b"\n"):
+                with path.open("rb+") as file:
+                    file.truncate(whole.rfind(b"\n") + 1)
+        try:
+            self._file = path.open("a", encoding="utf-8")
+        except OSError as error:
+            raise explain_os_error(error, path) from error
+
+    def append(self, record: dict[str, Any]) -> None:
+        """Write one record; once this returns, a killed process no longer loses it."""
+        try:
+            self._file.write(json.dumps(record) + "\n")
+            self._file.flush()
+        except OSError as error:
+            raise explain_os_error(error, self.path) from error
+
+    def close(self) -> None:
+        """Put the records on the disk and close the file."""
+        os.fsync(self._file.fileno())
+        self._file.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        value: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+
+def read_jsonl(path: Path) -> list[dict[str, Any]]:
+    """All records of a JSONL file; a last line that a kill cut short is left out.
+
+    Raises
+    ------
+    DpedkitError
+        If the file is missing, or a complete line is not a JSON object.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise DpedkitError(f"{path} is missing.") from None
+    except UnicodeDecodeError:
+        raise DpedkitError(f"{path} is not a text file.") from None
+    lines = text.split("\n")
+    complete = lines[:-1]  # what follows the last newline was never finished
+    records = []
+    for number, line in enumerate(complete, start=1):
+        try:
+            record = json.loads(line)
+        except json.JSONDecodeError:
+            record = None
+        if not isinstance(record, dict):
+            raise DpedkitError(f"{path}, line {number} is damaged: it is not a JSON object.")
+        records.append(record)
+    return records
+
+
+def write_jsonl(path: Path, records: Iterable[dict[str, Any]]) -> None:
+    """Write all records atomically."""
+    with complete_or_absent(path) as part, part.open("w", encoding="utf-8") as file:
+        for record in records:
+            file.write(json.dumps(record) + "\n")
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Read a JSON object, with one clear sentence for a missing or damaged file."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise DpedkitError(f"{path} is missing.") from None
+    except (json.JSONDecodeError, UnicodeDecodeError):
+        content = None
+    if not isinstance(content, dict):
+        raise DpedkitError(f"{path} is damaged: it is not a JSON object.")
+    return content

@@ -1,0 +1,61 @@
+"""Work spread over processes: same results in the same order for any number of workers."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, TypeVar
+
+from dpedkit.errors import DpedkitError
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+def count_workers(jobs: int) -> int:
+    """The number of worker processes for a ``--jobs`` setting; 0 stands for every usable core."""
+    return jobs or len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else jobs or 1
+
+
+def ordered_map(
+    function: Callable[[Item], Result], items: Iterable[Item], jobs: int
+) -> Iterator[Result]:
+    """Yield `function(item)` for each item, in the order of the items.
+
+    Each worker keeps OpenCV and BLAS to one thread, so that N workers use N cores and results do
+    not depend on how many there are. At most two items a worker are in flight, which bounds the
+    memory. With one worker everything happens in this process.
+
+    Raises
+    ------
+    DpedkitError
+        If a worker process was killed, as the system does when memory runs out.
+    """
+    workers = count_workers(jobs)
+    if workers == 1:
+        for item in items:
+            yield _one_thread(function, item)
+        return
+
+    from joblib import Parallel, delayed, parallel_config
+    from joblib.externals.loky.process_executor import TerminatedWorkerError
+
+    with parallel_config(backend="loky", n_jobs=workers, inner_max_num_threads=1):
+        parallel = Parallel(return_as="generator", pre_dispatch=2 * workers, batch_size=1)
+        results = parallel(delayed(_one_thread)(function, item) for item in items)
+    try:
+        yield from results
+    except TerminatedWorkerError:
+        raise DpedkitError(
+            "A worker process was killed, most likely because memory ran out. Run the same "
+            f"command again with fewer workers (--jobs {max(1, workers // 2)}); it continues "
+            "where it stopped."
+        ) from None
+
+
+def _one_thread(function: Callable[[Any], Result], item: Any) -> Result:
+    import cv2
+
+    if cv2.getNumThreads() != 1:
+        cv2.setNumThreads(1)
+    return function(item)

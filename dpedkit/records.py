@@ -1,0 +1,123 @@
+"""The records that stages leave for each other in `aligned/` and what they mean.
+
+`aligned/dataset.json` describes the folder; each line of `aligned/pairs.jsonl` is a `PairRecord`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Self
+
+from dpedkit.errors import DpedkitError
+
+ALIGNED_FORMAT = 1
+ACCEPTED, REJECTED = "accepted", "rejected"
+
+
+@dataclass(frozen=True)
+class SourcePhoto:
+    """One original photo, as it was when it was aligned.
+
+    Attributes
+    ----------
+    file : str
+        Absolute path.
+    size, mtime_ns : int
+        Bytes and modification time; a resumed run does the pair again when they changed.
+    width, height : int
+        Pixels after EXIF orientation; 0 where the photo could not be read.
+    """
+
+    file: str
+    size: int
+    mtime_ns: int
+    width: int = 0
+    height: int = 0
+
+    @classmethod
+    def of(cls, path: Path) -> Self:
+        """The photo's file as it is on the disk now, size in pixels not yet known."""
+        state = path.stat()
+        return cls(str(path.absolute()), state.st_size, state.st_mtime_ns)
+
+    def unchanged(self) -> bool:
+        """Whether the file on the disk is still the one that was recorded."""
+        try:
+            state = Path(self.file).stat()
+        except OSError:
+            return False
+        return (state.st_size, state.st_mtime_ns) == (self.size, self.mtime_ns)
+
+
+@dataclass(frozen=True)
+class PairRecord:
+    """One phone-DSLR pair and its verdict: a line of `pairs.jsonl`.
+
+    Attributes
+    ----------
+    index : int
+        Position of the pair in the folder, from 0.
+    name : str
+        The file stem that the two photos share; also that of the aligned images.
+    status : str
+        "accepted" or "rejected".
+    reason : str
+        Why the pair was rejected, in words; empty for an accepted one.
+    phone, dslr : SourcePhoto
+        The originals.
+    crop : tuple of int
+        `(x, y, width, height)` of the aligned images in the upright phone photo, in pixels.
+    map : dict
+        `geometry.PairMap.to_dict()`: how upright phone pixels map to upright DSLR pixels.
+    evidence : dict
+        What the verdict rests on: keypoints, matches, inliers, verified points, coverage,
+        residual median and p95 in px, NCC, the model chosen.
+    seconds : dict
+        Time spent per step.
+    warnings : tuple of str
+        What a person should look at although the pair was accepted.
+    """
+
+    index: int
+    name: str
+    status: str
+    reason: str
+    phone: SourcePhoto
+    dslr: SourcePhoto
+    crop: tuple[int, int, int, int] = (0, 0, 0, 0)
+    map: dict[str, Any] = field(default_factory=dict)
+    evidence: dict[str, Any] = field(default_factory=dict)
+    seconds: dict[str, float] = field(default_factory=dict)
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def accepted(self) -> bool:
+        return self.status == ACCEPTED
+
+    def to_dict(self) -> dict[str, Any]:
+        """The record as JSON-ready values, in the order of declaration."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any], where: Path) -> Self:
+        """Read a record back.
+
+        Raises
+        ------
+        DpedkitError
+            If a field is missing or unknown; `where` is the file to name.
+        """
+        try:
+            content = dict(values)
+            content["phone"] = SourcePhoto(**content["phone"])
+            content["dslr"] = SourcePhoto(**content["dslr"])
+            content["crop"] = tuple(content["crop"])
+            content["warnings"] = tuple(content["warnings"])
+            return cls(**content)
+        except (KeyError, TypeError) as error:
+            name = values.get("name", "?")
+            raise DpedkitError(
+                f"{where}: the record of pair '{name}' is damaged or of another version "
+                f"({error}); run `dpedkit align` again with --overwrite."
+            ) from None
