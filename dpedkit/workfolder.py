@@ -1,0 +1,141 @@
+"""An output folder that belongs to one stage: begun, resumed, refused or overwritten.
+
+Every stage that writes a folder describes it in one JSON file there (`aligned/dataset.json`,
+`shards/index.json`): format version, tool version, configuration, inputs, and whether the work is
+complete. A run with the same settings continues it; a run with other settings is refused.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from dpedkit._version import __version__
+from dpedkit.atomic import PART_SUFFIX, make_folder, write_json
+from dpedkit.config import Config
+from dpedkit.errors import DpedkitError
+from dpedkit.manifest import read_json
+
+
+@dataclass(frozen=True)
+class WorkFolder:
+    """A stage's output folder, ready to be worked in.
+
+    Attributes
+    ----------
+    path : Path
+    description_file : Path
+        The JSON file that describes the folder.
+    resumed : bool
+        Whether an earlier run with the same settings began it.
+    complete : bool
+        Whether that earlier run finished it.
+    """
+
+    path: Path
+    description_file: Path
+    description: dict[str, Any]
+    resumed: bool
+    complete: bool
+
+    def finish(self, **results: Any) -> None:
+        """Record the results, and that the work is complete."""
+        write_json(self.description_file, {**self.description, **results, "complete": True})
+
+
+def prepare(
+    path: Path,
+    *,
+    kind: str,
+    description_name: str,
+    format_version: int,
+    config: Config,
+    inputs: Mapping[str, str],
+    overwrite: bool,
+) -> WorkFolder:
+    """Create, resume or replace a stage's output folder.
+
+    Parameters
+    ----------
+    path : Path
+        The folder.
+    kind : str
+        What it holds, for example "aligned"; checked before anything is resumed or removed.
+    description_name : str
+        Name of the JSON file that describes it.
+    format_version : int
+        Version of the layout.
+    config : Config
+        Settings; those with `affects_output` must be the same to resume.
+    inputs : mapping of str to str
+        What the work is made from; must be the same to resume.
+    overwrite : bool
+        Remove what an earlier run of the same kind left. Folders of another kind are never touched.
+
+    Raises
+    ------
+    DpedkitError
+        If the folder holds something else, or was made with other settings and `overwrite` is
+        False.
+    """
+    description_file = path / description_name
+    fresh = {
+        "format": format_version,
+        "kind": kind,
+        "tool_version": __version__,
+        "config": config.to_dict(),
+        "inputs": dict(inputs),
+        "complete": False,
+    }
+    if path.exists() and not path.is_dir():
+        raise DpedkitError(f"{path} is a file, but the output needs a folder of that name.")
+    if not description_file.exists():
+        leftovers = [entry for entry in _entries(path) if entry.suffix != PART_SUFFIX]
+        if leftovers:
+            raise DpedkitError(
+                f"{path} is not empty and was not made by this command (it holds "
+                f"{leftovers[0].name}); choose another output folder with -o."
+            )
+        make_folder(path)
+        write_json(description_file, fresh)
+        return WorkFolder(path, description_file, fresh, resumed=False, complete=False)
+
+    found = read_json(description_file)
+    if found.get("kind") != kind:
+        raise DpedkitError(
+            f"{path} holds '{found.get('kind')}' data, not '{kind}'; choose another output folder "
+            "with -o."
+        )
+    if overwrite:
+        for entry in _entries(path):
+            if entry != description_file:
+                shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
+        write_json(description_file, fresh)
+        return WorkFolder(path, description_file, fresh, resumed=False, complete=False)
+
+    changes = _differences(found, fresh, config)
+    if changes:
+        raise DpedkitError(
+            f"{path} was made with other settings ({'; '.join(changes)}). Use --overwrite to "
+            "replace it, or -o to write elsewhere."
+        )
+    complete = bool(found.get("complete"))
+    return WorkFolder(path, description_file, found, resumed=True, complete=complete)
+
+
+def _entries(path: Path) -> list[Path]:
+    return sorted(path.iterdir()) if path.is_dir() else []
+
+
+def _differences(found: dict[str, Any], fresh: dict[str, Any], config: Config) -> list[str]:
+    changes = []
+    if found.get("format") != fresh["format"]:
+        changes.append(f"format version: was {found.get('format')}, now {fresh['format']}")
+    before = found.get("inputs", {})
+    for name, value in fresh["inputs"].items():
+        if before.get(name) != value:
+            changes.append(f"{name}: was {before.get(name)}, now {value}")
+    return changes + config.differences(found.get("config", {}))
