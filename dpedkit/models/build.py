@@ -1,0 +1,53 @@
+"""Generators by name."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable
+from typing import Any
+
+from torch import nn
+
+from dpedkit.errors import UsageError
+from dpedkit.models.generator import resnet, srcnn
+
+
+def _resnet_12_64(norm: str = "batch") -> nn.Module:
+    return resnet("resnet-12-64", blocks=4, channels=64, norm=norm)
+
+
+def _resnet_8_32(norm: str = "instance") -> nn.Module:
+    return resnet("resnet-8-32", blocks=2, channels=32, norm=norm)
+
+
+GENERATORS: dict[str, Callable[..., nn.Module]] = {
+    "resnet-12-64": _resnet_12_64,
+    "resnet-8-32": _resnet_8_32,
+    "srcnn": srcnn,
+}
+
+
+def build_generator(name: str, **options: Any) -> nn.Module:
+    """A generator with fresh weights, in training mode.
+
+    Parameters
+    ----------
+    name : str
+        One of `GENERATORS`: "resnet-12-64" is the paper's.
+    **options
+        What that generator takes: `norm` ("batch", "instance" or "none") for the resnets.
+
+    Raises
+    ------
+    UsageError
+        If there is no generator of that name, or it does not take these options.
+    """
+    if name not in GENERATORS:
+        nearest = difflib.get_close_matches(name, GENERATORS, n=1)
+        cure = f"did you mean '{nearest[0]}'?" if nearest else f"known: {', '.join(GENERATORS)}."
+        raise UsageError(f"There is no generator '{name}'; {cure}")
+    try:
+        return GENERATORS[name](**options)
+    except TypeError:
+        given = ", ".join(options)
+        raise UsageError(f"The generator '{name}' does not take these options: {given}.") from None

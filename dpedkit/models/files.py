@@ -1,0 +1,119 @@
+"""Model files: weights in safetensors, and a card in its metadata that says what they are.
+
+The card is JSON::
+
+    {"format": 1, "architecture": "resnet-12-64", "options": {"norm": "batch"},
+     "tool_version": "0.1.0", "training": {...}}
+
+Reading a model file never executes anything in it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from dpedkit._version import __version__
+from dpedkit.atomic import complete_or_absent
+from dpedkit.errors import DpedkitError
+from dpedkit.models.build import build_generator
+
+MODEL_FORMAT = 1
+_CARD_KEY = "dpedkit"
+
+
+def save_model(path: Path, model: nn.Module, card: Mapping[str, Any]) -> None:
+    """Write a generator's weights with everything needed to build it again, atomically.
+
+    Parameters
+    ----------
+    path : Path
+        Ends in `.safetensors` by convention.
+    model : nn.Module
+        From `build_generator`.
+    card : mapping
+        What to remember besides the architecture and its options, JSON-ready; for example
+        `{"training": {...}}`.
+    """
+    from safetensors.torch import save_file
+
+    content = {
+        "format": MODEL_FORMAT,
+        "architecture": model.architecture,
+        "options": model.options,
+        "tool_version": __version__,
+        **card,
+    }
+    weights = {
+        name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()
+    }
+    with complete_or_absent(path) as part:
+        save_file(weights, part, metadata={_CARD_KEY: json.dumps(content)})
+
+
+def load_model(path: Path) -> nn.Module:
+    """The generator in a model file, ready to enhance.
+
+    Returns
+    -------
+    nn.Module
+        On the CPU, in evaluation mode; takes and returns (N, 3, H, W) float32 in [0, 1]. Its
+        attribute `card` is the dictionary described above.
+
+    Raises
+    ------
+    DpedkitError
+        If the file is missing, not a model, damaged, or of a later version.
+    """
+    from safetensors.torch import load_file
+
+    card = read_card(path)
+    try:
+        model = build_generator(card["architecture"], **card["options"])
+        model.load_state_dict(load_file(path))
+    except (KeyError, TypeError, RuntimeError, DpedkitError) as error:
+        raise DpedkitError(
+            f"{path} is damaged or was written by a later version of dpedkit "
+            f"({str(error).splitlines()[0]})."
+        ) from None
+    model.card = card  # type: ignore[assignment]
+    return model.eval()
+
+
+def read_card(path: Path) -> dict[str, Any]:
+    """The card of a model file, without its weights.
+
+    Raises
+    ------
+    DpedkitError
+        As `load_model`.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    if path.is_dir():
+        raise DpedkitError(
+            f"{path} is a folder; give the model file in it, {path.name}/model.safetensors."
+        )
+    if not path.exists():
+        raise DpedkitError(f"{path}: there is no such model file.")
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+    except (SafetensorError, OSError):
+        raise DpedkitError(
+            f"{path} is not a model file; `dpedkit train` writes them as model.safetensors."
+        ) from None
+    try:
+        card = json.loads(metadata[_CARD_KEY])
+        known = card["format"] <= MODEL_FORMAT
+    except (KeyError, TypeError, ValueError):
+        raise DpedkitError(
+            f"{path} holds weights, but does not say of which network; dpedkit did not write it."
+        ) from None
+    if not known:
+        raise DpedkitError(f"{path} was written by a later version of dpedkit; upgrade to use it.")
+    return card

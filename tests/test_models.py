@@ -1,0 +1,152 @@
+"""Generators, the discriminator, and model files."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import save_file
+from scipy.signal import correlate
+
+from dpedkit.errors import DpedkitError, UsageError
+from dpedkit.models import Discriminator, build_generator, load_model, read_card, save_model
+
+
+def reference_layer(x, layer):
+    """A ConvLayer in float64 numpy: (C, H, W) -> (C', H, W), from its definition."""
+    kernels = layer.conv.weight.detach().double().numpy()
+    bias = layer.conv.bias.detach().double().numpy()
+    reach = kernels.shape[2] // 2
+    padded = np.pad(x, ((0, 0), (reach, reach), (reach, reach)))
+    out = np.stack(
+        [correlate(padded, k, mode="valid")[0] + b for k, b in zip(kernels, bias, strict=True)]
+    )
+    if layer.norm is not None:
+        mean = out.mean(axis=(1, 2), keepdims=True)
+        variance = ((out - mean) ** 2).mean(axis=(1, 2), keepdims=True)
+        scale, shift = (p.detach().double().numpy()[:, None, None] for p in layer.norm.parameters())
+        out = scale * (out - mean) / np.sqrt(variance + 1e-3) + shift
+    return {"relu": np.maximum(out, 0), "tanh": 0.58 * np.tanh(out) + 0.5}[layer.activation]
+
+
+def roughen(model, seed=0):
+    """Weights large enough that every layer matters."""
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            noise = torch.randn(parameter.shape, generator=generator)
+            fan_in = parameter[0].numel() if parameter.ndim > 1 else 25
+            parameter.add_(noise / fan_in**0.5)
+    return model
+
+
+def test_resnet_computes_what_the_authors_code_does():
+    model = roughen(build_generator("resnet-8-32", norm="instance")).eval()
+    photo = torch.rand(1, 3, 21, 18, generator=torch.Generator().manual_seed(1))
+    first, block_1, block_2, conv_1, conv_2, last = model.layers
+    x = reference_layer(photo[0].double().numpy(), first)
+    for block in (block_1, block_2):
+        x = reference_layer(reference_layer(x, block.first), block.second) + x
+    for layer in (conv_1, conv_2, last):
+        x = reference_layer(x, layer)
+    with torch.no_grad():
+        np.testing.assert_allclose(model(photo)[0].numpy(), x, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("name", "parameters"),
+    [("resnet-12-64", 401475), ("resnet-8-32", 71331), ("srcnn", 69251)],
+)
+def test_generators_have_the_published_size(name, parameters):
+    assert sum(p.numel() for p in build_generator(name).parameters()) == parameters
+
+
+@pytest.mark.parametrize("norm", ["batch", "instance"])
+@pytest.mark.parametrize(("norm_first", "outputs"), [(True, 1), (False, 2)])
+def test_discriminator_gives_one_log_odds_a_picture(norm, norm_first, outputs):
+    model = Discriminator(norm, norm_first=norm_first, outputs=outputs)
+    assert model.stages[-1](torch.zeros(2, 192, 13, 13)).shape == (2, 128, 7, 7)
+    log_odds = model(torch.rand(3, 1, 100, 100))
+    assert log_odds.shape == (3,)
+    log_odds.sum().backward()
+    assert all(p.grad is not None for p in model.parameters())
+
+
+def test_two_outputs_are_a_softmax():
+    model = Discriminator("none", outputs=2)
+    logits = []
+    model.output.register_forward_hook(lambda *call: logits.append(call[-1]))
+    log_odds = model(torch.rand(4, 1, 100, 100))
+    torch.testing.assert_close(log_odds.sigmoid(), logits[0].softmax(dim=1)[:, 1])
+
+
+def test_a_saved_model_comes_back_as_it_was(tmp_path):
+    model = roughen(build_generator("resnet-8-32", norm="batch"))
+    model(torch.rand(4, 3, 16, 16))  # moves the running statistics
+    path = tmp_path / "model.safetensors"
+    save_model(path, model, {"training": {"steps": 7}})
+    loaded = load_model(path)
+    assert not loaded.training
+    assert loaded.card["architecture"] == "resnet-8-32"
+    assert loaded.card["options"] == {"norm": "batch"}
+    assert loaded.card["training"] == {"steps": 7}
+    photo = torch.rand(1, 3, 20, 30)
+    with torch.no_grad():
+        assert torch.equal(loaded(photo), model.eval()(photo))
+
+
+def write_not_a_model(path: Path, kind: str) -> None:
+    if kind == "text":
+        path.write_text("hello")
+    elif kind == "empty":
+        path.touch()
+    elif kind == "folder":
+        path.mkdir()
+    elif kind == "other weights":
+        save_file({"a": torch.zeros(1)}, path)
+    elif kind == "cut short":
+        save_model(path, build_generator("srcnn"), {})
+        path.write_bytes(path.read_bytes()[:-100])
+    elif kind in ("other network", "later version"):
+        changes = {"architecture": "resnet-8-32"} if kind == "other network" else {"format": 99}
+        save_model(path, build_generator("srcnn"), changes)
+
+
+@pytest.mark.parametrize(
+    ("kind", "words"),
+    [
+        ("missing", "no such model"),
+        ("text", "not a model file"),
+        ("empty", "not a model file"),
+        ("folder", "is a folder"),
+        ("other weights", "does not say of which network"),
+        ("cut short", "not a model file"),
+        ("other network", "damaged"),
+        ("later version", "later version"),
+    ],
+)
+def test_a_file_that_is_not_a_model_is_refused_in_one_sentence(tmp_path, kind, words):
+    path = tmp_path / "model.safetensors"
+    write_not_a_model(path, kind)
+    with pytest.raises(DpedkitError, match=words) as caught:
+        load_model(path)
+    assert "\n" not in str(caught.value)
+    assert str(path) in str(caught.value)
+
+
+def test_the_card_is_plain_json_in_the_metadata(tmp_path):
+    path = tmp_path / "model.safetensors"
+    save_model(path, build_generator("srcnn"), {"training": {}})
+    header_size = int.from_bytes(path.read_bytes()[:8], "little")
+    header = json.loads(path.read_bytes()[8 : 8 + header_size])
+    assert json.loads(header["__metadata__"]["dpedkit"]) == read_card(path)
+
+
+def test_unknown_names_and_options_are_usage_errors():
+    with pytest.raises(UsageError, match="did you mean 'resnet-12-64'"):
+        build_generator("resnet-12-46")
+    with pytest.raises(UsageError, match="norm"):
+        build_generator("srcnn", norm="batch")
+    with pytest.raises(UsageError, match="batch, instance, none"):
+        build_generator("resnet-8-32", norm="layer")
