@@ -1,0 +1,139 @@
+"""The `dpedkit` command: one module per command; each parses, calls one function, prints."""
+
+from __future__ import annotations
+
+import errno
+import importlib
+import json
+import os
+import sys
+from typing import NoReturn
+
+import click
+
+from dpedkit._version import __version__
+from dpedkit.cli.options import Output, command_class
+from dpedkit.errors import EXIT_DONE, EXIT_FAILED, EXIT_INTERRUPTED, EXIT_USAGE, DpedkitError
+
+# In the order in which a newcomer needs them; each name is a module of this package.
+COMMANDS = (
+    "simulate",
+    "align",
+    "patches",
+    "train",
+    "evaluate",
+    "enhance",
+    "run",
+    "report",
+    "shards",
+    "doctor",
+)
+
+
+class LazyGroup(click.Group):
+    """Imports a command's module when the command is asked for, so that start-up stays fast."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
+        if name not in COMMANDS:
+            return None
+        module = importlib.import_module(f"dpedkit.cli.{name.replace('-', '_')}")
+        command: click.Command = module.command
+        return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        try:
+            return super().resolve_command(ctx, args)
+        except click.UsageError:
+            raise click.UsageError(
+                f"There is no command '{args[0]}'. Commands: {', '.join(COMMANDS)}.", ctx
+            ) from None
+
+
+@click.command(
+    cls=command_class(LazyGroup),
+    examples=(
+        ("dpedkit align raw/iphone raw/canon", "align the photos of each pair -> aligned/"),
+        ("dpedkit patches --min-corr 0.9", "cut matching 100x100 patches    -> shards/"),
+        ("dpedkit train shards/", "train the enhancement network   -> runs/"),
+        ("dpedkit evaluate runs/001 shards/", "did the network earn its keep?"),
+        ("dpedkit enhance runs/001 photos/ -o out/", "enhance your photos"),
+    ),
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
+@click.version_option(__version__, "--version", message="dpedkit %(version)s")
+def cli() -> None:
+    """Turn folders of phone and DSLR photos of the same scenes into a photo-enhancement network.
+
+    The photos of each pair are aligned, matching patches are cut from them, and a network is
+    trained that gives phone photos the look of the DSLR, after the DPED paper (Ignatov et al.,
+    ICCV 2017). `dpedkit COMMAND --help` explains each command.
+    """
+
+
+def main() -> NoReturn:
+    """Run the command line and exit with its code."""
+    sys.exit(run(sys.argv[1:]))
+
+
+def run(arguments: list[str]) -> int:
+    """Run one command line; every expected failure becomes one clear sentence and an exit code."""
+    output = Output(as_json="--json" in arguments)
+    try:
+        result = cli.main(arguments, prog_name="dpedkit", standalone_mode=False, obj=output)
+        return result if isinstance(result, int) else EXIT_DONE
+    except DpedkitError as error:
+        return _fail(output, str(error), error.exit_code)
+    except click.UsageError as error:
+        return _fail(output, _usage_sentence(error), EXIT_USAGE)
+    except (click.Abort, KeyboardInterrupt):
+        return _fail(
+            output,
+            "Interrupted. What was finished is kept; the same command continues it.",
+            EXIT_INTERRUPTED,
+        )
+    except BrokenPipeError:
+        # The reader of stdout went away (`| head`); Python must not complain about it on exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return EXIT_FAILED
+    except OSError as error:
+        if error.errno != errno.ENOSPC:
+            raise
+        return _fail(output, f"The disk is full ({error.filename or 'while writing'}).", EXIT_FAILED)
+    except ImportError as error:
+        cure = _missing_library(error)
+        if cure is None:
+            raise
+        return _fail(output, cure, EXIT_FAILED)
+
+
+def _fail(output: Output, sentence: str, code: int) -> int:
+    if output.as_json:
+        print(json.dumps({"error": sentence, "exit_code": code}))
+    print(f"error: {sentence}", file=sys.stderr)
+    return code
+
+
+def _usage_sentence(error: click.UsageError) -> str:
+    message = error.format_message()
+    if error.ctx is None:
+        return message
+    return f"{message}\nTry '{error.ctx.command_path} --help'."
+
+
+def _missing_library(error: ImportError) -> str | None:
+    text = str(error)
+    if "libGL" in text or "libxcb" in text or "libgthread" in text:
+        return (
+            f"OpenCV cannot be loaded ({text.split(':')[0]} is missing, as on most servers). "
+            "Install the build without windows:\n  pip uninstall -y opencv-contrib-python && "
+            "pip install opencv-contrib-python-headless"
+        )
+    if error.name == "cv2":
+        return "OpenCV is missing; install it with: pip install opencv-contrib-python"
+    return None
+

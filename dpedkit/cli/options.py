@@ -1,0 +1,162 @@
+"""Options shared by the commands, and options derived from the stages' configurations."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import json
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
+
+import click
+
+from dpedkit import console
+from dpedkit.config import Config, options_of, value_type
+
+Function = Callable[..., Any]
+
+
+class Summary(Protocol):
+    """What every stage hands back: one thing for people, one for machines."""
+
+    def as_text(self) -> str: ...
+
+    def to_dict(self) -> dict[str, Any]: ...
+
+
+@dataclasses.dataclass
+class Output:
+    """How the result is to be printed; set by ``-q``, ``-v`` and ``--json`` of any command."""
+
+    as_json: bool = False
+
+    def show(self, summary: Summary) -> None:
+        """Print a result: a text on stdout, or with ``--json`` one object there."""
+        if self.as_json:
+            click.echo(json.dumps(summary.to_dict(), allow_nan=False))
+        else:
+            click.echo(summary.as_text())
+
+
+def command_class(base: type[click.Command]) -> type[click.Command]:
+    """A click command class whose help ends in examples, each with what it does."""
+
+    class WithExamples(base):  # type: ignore[valid-type,misc]
+        def __init__(
+            self, *args: Any, examples: Sequence[tuple[str, str]] = (), **settings: Any
+        ) -> None:
+            super().__init__(*args, **settings)
+            self.examples = examples
+
+        def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+            if self.examples:
+                width = max(len(line) for line, _ in self.examples)
+                with formatter.section("Examples"):
+                    for line, meaning in self.examples:
+                        formatter.write(f"  {line.ljust(width)}  # {meaning}\n")
+            super().format_epilog(ctx, formatter)
+
+    return WithExamples
+
+
+def command(*, examples: Sequence[tuple[str, str]], **settings: Any) -> Callable[..., Any]:
+    """`click.command` with examples in its help and the options that every command has."""
+
+    def decorate(function: Function) -> click.Command:
+        built: click.Command = click.command(
+            cls=command_class(click.Command), examples=examples, **settings
+        )(_with_output_options(function))
+        return built
+
+    return decorate
+
+
+def _with_output_options(function: Function) -> Function:
+    @click.option("-q", "--quiet", is_flag=True, help="Show warnings and the result only.")
+    @click.option("-v", "--verbose", is_flag=True, help="Show what is done in detail.")
+    @click.option(
+        "--json",
+        "as_json",
+        is_flag=True,
+        help="Print the result as one JSON object on stdout; everything else goes to stderr.",
+    )
+    @click.pass_context
+    @functools.wraps(function)
+    def wrapped(
+        ctx: click.Context, *args: Any, quiet: bool, verbose: bool, as_json: bool, **others: Any
+    ) -> Any:
+        if quiet and verbose:
+            raise click.UsageError("-q and -v exclude each other.")
+        console.set_verbosity(console.VERBOSE if verbose else console.QUIET if quiet else 0)
+        output = ctx.find_object(Output) or Output()
+        output.as_json = as_json
+        return function(output, *args, **others)
+
+    return wrapped
+
+
+def jobs_option(function: Function) -> Function:
+    """``--jobs``: how many processes share the work."""
+    return click.option(
+        "-j",
+        "--jobs",
+        type=click.IntRange(min=0),
+        default=0,
+        metavar="N",
+        help="Worker processes; 0 uses every core. The result is the same for any number.",
+    )(function)
+
+
+def overwrite_option(function: Function) -> Function:
+    """``--overwrite``: replace what an earlier run made with other settings."""
+    return click.option(
+        "--overwrite",
+        is_flag=True,
+        help="Replace the output of an earlier run; without it, the same settings continue that "
+        "run and other settings are refused.",
+    )(function)
+
+
+def config_options(config_class: type[Config]) -> Callable[[Function], Function]:
+    """Add an option for every setting of a stage; the command receives them as `config`."""
+    fields = options_of(config_class)
+
+    def decorate(function: Function) -> Function:
+        @functools.wraps(function)
+        def with_config(*args: Any, **values: Any) -> Any:
+            settings = {field.name: values.pop(field.name) for field in fields}
+            return function(*args, config=config_class(**settings), **values)
+
+        wrapped: Function = with_config
+        for field in reversed(fields):
+            wrapped = _option(field, config_class)(wrapped)
+        return wrapped
+
+    return decorate
+
+
+def _option(field: dataclasses.Field[Any], config_class: type[Config]) -> Callable[..., Any]:
+    plain, _ = value_type(field, config_class)
+    limits = field.metadata
+    flag = "--" + field.name.replace("_", "-")
+    names = (flag, field.name)
+    if plain is bool:
+        names = (f"{flag}/--no-{flag.removeprefix('--')}", field.name)
+    return click.option(
+        *names,
+        type=_click_type(plain, limits),
+        default=field.default,
+        show_default=field.default is not None,
+        metavar=limits["metavar"],
+        help=limits["help"],
+    )
+
+
+def _click_type(plain: type, limits: Any) -> Any:
+    if limits["choices"]:
+        return click.Choice(limits["choices"])
+    if plain is int and (limits["minimum"] is not None or limits["maximum"] is not None):
+        return click.IntRange(min=limits["minimum"], max=limits["maximum"])
+    if plain is float and (limits["minimum"] is not None or limits["maximum"] is not None):
+        return click.FloatRange(min=limits["minimum"], max=limits["maximum"])
+    return plain
