@@ -1,0 +1,30 @@
+"""The patch-pair format: HDF5 shards and their index, written, read, checked and converted.
+
+>>> from dpedkit.shards import open_split                              # doctest: +SKIP
+>>> train = open_split("shards", "train")                              # doctest: +SKIP
+>>> phone, dslr = train.gather([0, 7, 4])  # (3, 100, 100, 3) uint8    # doctest: +SKIP
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import Any
+
+_HOME = {
+    "open_split": "reader",
+    "SplitReader": "reader",
+    "split_counts": "index",
+    "pair_names": "index",
+    "read_index": "index",
+    "ShardIndex": "index",
+    "assign_splits": "splits",
+    "describe": "description",
+    "verify": "verification",
+}
+__all__ = sorted(_HOME)
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_HOME[name]}"), name)

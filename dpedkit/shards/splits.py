@@ -1,0 +1,78 @@
+"""Which photo pairs are trained on, and which are kept for validation and test.
+
+A pair's split follows from a seeded hash of its name, so it depends neither on the order of the
+pairs nor on the number of workers, and all patches of a pair are in one split. Adding pairs never
+moves a pair from train into val or test: a network that was trained before stays fairly judged.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+
+from dpedkit.errors import DpedkitError
+
+# A tenth for the test as long as that is few pairs, and about 100 photos as in the paper,
+# section II, as soon as there are enough.
+_TEST_RANGE = (0.0, 0.10)
+_VAL_RANGE = (0.10, 0.15)
+_MOST_RESERVED = 100
+
+
+def assign_splits(
+    names: Sequence[str], *, seed: int, test_pairs: int | None, val_pairs: int | None
+) -> dict[str, str]:
+    """Assign each pair to "train", "val" or "test".
+
+    Parameters
+    ----------
+    names : sequence of str
+        Names of the pairs, each once.
+    seed : int
+        Another seed gives another assignment.
+    test_pairs, val_pairs : int or None
+        How many pairs to reserve. None stands for about 10% (test) and 5% (val), at most 100 and
+        at least one each, as far as that leaves a pair to train on.
+
+    Returns
+    -------
+    dict of str to str
+        Split by pair name, in the order of `names`.
+
+    Raises
+    ------
+    DpedkitError
+        If the numbers asked for leave no pair to train on.
+    """
+    place = {name: _hash_to_unit(name, seed) for name in names}
+    order = sorted(names, key=lambda name: (place[name], name))
+    test = _reserve(order, place, test_pairs, _TEST_RANGE, spare=1)
+    rest = [name for name in order if name not in test]
+    val = _reserve(rest, place, val_pairs, _VAL_RANGE, spare=1)
+    if names and len(test) + len(val) >= len(names):
+        raise DpedkitError(
+            f"{len(names)} pairs have patches, and --test-pairs and --val-pairs reserve "
+            f"{len(test) + len(val)} of them: nothing is left to train on. Reserve fewer."
+        )
+    return {name: "test" if name in test else "val" if name in val else "train" for name in names}
+
+
+def _reserve(
+    order: list[str],
+    place: dict[str, float],
+    wanted: int | None,
+    span: tuple[float, float],
+    spare: int,
+) -> set[str]:
+    if wanted is not None:
+        return set(order[:wanted])
+    if len(order) <= spare:
+        return set()
+    inside = [name for name in order if span[0] <= place[name] < span[1]][:_MOST_RESERVED]
+    # A handful of pairs can all fall outside the span, or (rarely) all inside it.
+    return set(inside[: len(order) - spare] or order[:1])
+
+
+def _hash_to_unit(name: str, seed: int) -> float:
+    digest = hashlib.sha256(f"{seed}/{name}".encode()).digest()
+    return int.from_bytes(digest[:7], "big") / 2**56

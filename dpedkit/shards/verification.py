@@ -1,0 +1,144 @@
+"""Read every byte of a shards folder and say what is wrong with it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dpedkit.console import progress
+from dpedkit.errors import DpedkitError
+from dpedkit.shards.format import SPLITS, ShardLayout, inspect_shard
+from dpedkit.shards.index import PAIRS_FILE, ShardEntry, ShardIndex, read_index, read_pairs
+from dpedkit.shards.writer import file_sha256
+
+_NCC_SAMPLE = 64  # patches a shard whose NCC is computed again
+_NCC_TOLERANCE = 1e-3
+_LUMA = np.array([0.299, 0.587, 0.114])  # ITU-R BT.601, as the NCC of `patches` uses
+
+
+@dataclass(frozen=True)
+class Verification:
+    """What `verify` found.
+
+    Attributes
+    ----------
+    folder : str
+    patches, shards : int
+        What was read.
+    problems : tuple of str
+        One sentence each, naming the file; empty when all is well.
+    """
+
+    folder: str
+    patches: int
+    shards: int
+    problems: tuple[str, ...]
+
+    @property
+    def sound(self) -> bool:
+        return not self.problems
+
+    def to_dict(self) -> dict[str, Any]:
+        """The findings as JSON-ready values."""
+        return {**asdict(self), "problems": list(self.problems), "sound": self.sound}
+
+    def as_text(self) -> str:
+        """The findings for people."""
+        if self.sound:
+            return f"{self.folder}: {self.patches} patch pairs in {self.shards} shards, all sound."
+        return "\n".join([f"{self.folder} is damaged:", *(f"- {line}" for line in self.problems)])
+
+
+def verify(folder: str | Path) -> Verification:
+    """Check every shard: SHA-256, layout, ranges, duplicates, and the NCC of a sample.
+
+    Also that no photo pair is in two splits, and that no shard lies in the folder unlisted.
+
+    Raises
+    ------
+    DpedkitError
+        If the folder's index cannot be read at all.
+    """
+    index = read_index(folder)
+    pairs = read_pairs(folder)
+    entries = [(split, entry) for split in SPLITS for entry in index.shards[split]]
+    problems: list[str] = []
+    splits_of_pair: dict[int, set[str]] = {}
+    with progress("verify", len(entries), "shards") as bar:
+        for split, entry in entries:
+            layout = None
+            try:
+                layout = _intact(index, entry)
+            except DpedkitError as error:
+                problems.append(str(error))
+            if layout:
+                problems += [f"{layout.path}: {text}" for text in _faults(layout, len(pairs))]
+                for pair in np.unique(layout.map("pair")).tolist():
+                    splits_of_pair.setdefault(pair, set()).add(split)
+            bar.advance()
+    for pair, found in sorted(splits_of_pair.items()):
+        told = pairs[pair].get("split") if 0 <= pair < len(pairs) else None
+        if found != {told}:
+            problems.append(
+                f"{index.folder / PAIRS_FILE}: pair {pair} has patches in {' and '.join(found)}, "
+                f"but its split is {told}."
+            )
+    listed = {entry.file for _, entry in entries}
+    problems += [
+        f"{path} is not in the index."
+        for path in sorted(index.folder.glob("*.h5"))
+        if path.name not in listed
+    ]
+    patches = sum(entry.patches for _, entry in entries)
+    return Verification(str(folder), patches, len(entries), tuple(problems))
+
+
+def _intact(index: ShardIndex, entry: ShardEntry) -> ShardLayout:
+    """The shard's layout; DpedkitError if it is not the very file that the index lists."""
+    layout = inspect_shard(index.folder / entry.file)
+    if (layout.count, layout.patch_size) != (entry.patches, index.patch_size):
+        raise DpedkitError(
+            f"{layout.path} holds {layout.count} patches of {layout.patch_size} px, but the index "
+            f"promises {entry.patches} of {index.patch_size} px."
+        )
+    if file_sha256(layout.path) != entry.sha256:
+        raise DpedkitError(
+            f"{layout.path} is damaged: its SHA-256 is not the one in the index. Copy it again "
+            "from where the shards were made."
+        )
+    return layout
+
+
+def _faults(layout: ShardLayout, pair_count: int) -> Iterator[str]:
+    """What the values of a shard's fields get wrong, one sentence each."""
+    ncc, pair, xy = layout.map("ncc"), layout.map("pair"), layout.map("xy")
+    for name in ("ncc", "shift", "angle"):
+        if not np.isfinite(layout.map(name)).all():
+            yield f"'{name}' holds values that are not finite."
+    if (np.abs(ncc) > 1 + 1e-6).any():
+        yield "'ncc' holds values beyond 1."
+    if (pair < 0).any() or (pair >= pair_count).any():
+        yield f"'pair' names photo pairs that are not in {PAIRS_FILE}."
+    if (xy < 0).any():
+        yield "'xy' holds negative corners."
+    places = np.column_stack([pair, xy])
+    if len(np.unique(places, axis=0)) < len(places):
+        yield "it holds the same window twice."
+    sample = np.linspace(0, layout.count - 1, min(_NCC_SAMPLE, layout.count)).astype(int)
+    phone, dslr = layout.map("phone"), layout.map("dslr")
+    wrong = [n for n in sample if abs(_ncc(phone[n], dslr[n]) - ncc[n]) > _NCC_TOLERANCE]
+    if wrong:
+        yield f"the NCC of {len(wrong)} of {len(sample)} patches is not that of their pixels."
+
+
+def _ncc(phone: NDArray[np.uint8], dslr: NDArray[np.uint8]) -> float:
+    """NCC of two patches on luma, 0 where one of them is constant."""
+    a, b = (patch.reshape(-1, 3) @ _LUMA for patch in (phone, dslr))
+    a, b = a - a.mean(), b - b.mean()
+    norm = np.sqrt((a @ a) * (b @ b))
+    return float(a @ b / norm) if norm > 1e-9 else 0.0

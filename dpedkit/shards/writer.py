@@ -1,0 +1,160 @@
+"""Write shards: complete or absent, and the same bytes for the same patches."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from itertools import accumulate
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from dpedkit.atomic import complete_or_absent
+from dpedkit.shards.format import FIELDS, PATCHES_PER_SHARD, SHARD_FORMAT, SPLITS, Columns
+from dpedkit.shards.index import ShardEntry, shard_name
+
+_READ_BYTES = 1 << 22
+
+
+@dataclass(frozen=True)
+class Source:
+    """Consecutive patches of a split that are loaded when their turn comes.
+
+    Attributes
+    ----------
+    count : int
+        Number of patches.
+    load : callable
+        Returns them; called once for each shard that they go into.
+    release : callable
+        Called when all of them are in finished shards.
+    """
+
+    count: int
+    load: Callable[[], Columns]
+    release: Callable[[], None] = lambda: None
+
+
+def write_split(
+    folder: Path,
+    split: str,
+    sources: Sequence[Source],
+    patch_size: int,
+    config: Mapping[str, Any],
+) -> list[ShardEntry]:
+    """Write the shards of one split, `PATCHES_PER_SHARD` patches each, the last one shorter.
+
+    A shard that is there already is kept: with the same sources it is the same. One source at a
+    time is in memory.
+
+    Returns
+    -------
+    list of ShardEntry
+        The shards in order, for `describe_splits`.
+
+    Raises
+    ------
+    DpedkitError
+        If the disk is full or the folder may not be written to.
+    """
+    ends = list(accumulate(source.count for source in sources))
+    total = ends[-1] if ends else 0
+    entries = []
+    released = 0
+    for number, start in enumerate(range(0, total, PATCHES_PER_SHARD)):
+        stop = min(start + PATCHES_PER_SHARD, total)
+        path = folder / shard_name(split, number)
+        if not path.exists():
+            blocks = _blocks(sources, ends, start, stop)
+            write_shard(path, blocks, stop - start, patch_size, config)
+        entries.append(ShardEntry(path.name, stop - start, file_sha256(path)))
+        while released < len(sources) and ends[released] <= stop:
+            sources[released].release()
+            released += 1
+    return entries
+
+
+def describe_splits(entries: Mapping[str, Sequence[ShardEntry]]) -> dict[str, Any]:
+    """The value of `splits` in `index.json`."""
+    return {
+        split: {
+            "patches": sum(entry.patches for entry in entries[split]),
+            "shards": [asdict(entry) for entry in entries[split]],
+        }
+        for split in SPLITS
+    }
+
+
+def _blocks(
+    sources: Sequence[Source], ends: Sequence[int], start: int, stop: int
+) -> Iterator[Columns]:
+    """The patches `start` to `stop` of all sources, source by source."""
+    for source, end in zip(sources, ends, strict=True):
+        begin = end - source.count
+        first, last = max(start, begin), min(stop, end)
+        if first < last:
+            block = source.load()
+            yield {name: values[first - begin : last - begin] for name, values in block.items()}
+
+
+def write_shard(
+    path: Path,
+    blocks: Iterable[Columns],
+    count: int,
+    patch_size: int,
+    config: Mapping[str, Any],
+) -> None:
+    """Write one shard from blocks of patches, of which one at a time is in memory.
+
+    Parameters
+    ----------
+    path : Path
+        The file; it appears only when it is whole.
+    blocks : iterable of Columns
+        Consecutive patches, all fields of `format.FIELDS` in each block.
+    count : int
+        Number of patches in all blocks together.
+    patch_size : int
+        Side of a patch in px.
+    config : mapping
+        The settings that the patches were made with, kept in the file as JSON.
+
+    Raises
+    ------
+    DpedkitError
+        If the disk is full or the folder may not be written to.
+    """
+    import h5py
+
+    with complete_or_absent(path) as part, h5py.File(part, "w", libver="earliest") as file:
+        file.attrs["format"] = np.int64(SHARD_FORMAT)
+        file.attrs["patch_size"] = np.int64(patch_size)
+        file.attrs["config"] = json.dumps(dict(config))
+        datasets = {
+            field.name: file.create_dataset(
+                field.name,
+                shape=field.shape(count, patch_size),
+                dtype=field.dtype,
+                track_times=False,  # a time stamp would make equal shards differ
+            )
+            for field in FIELDS
+        }
+        start = 0
+        for block in blocks:
+            stop = start + len(block["ncc"])
+            for name, dataset in datasets.items():
+                dataset[start:stop] = block[name]
+            start = stop
+        assert start == count, f"{start} patches in the blocks, {count} announced"
+
+
+def file_sha256(path: Path) -> str:
+    """SHA-256 of a file as hexadecimal digits."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while piece := file.read(_READ_BYTES):
+            digest.update(piece)
+    return digest.hexdigest()

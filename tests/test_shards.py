@@ -1,0 +1,342 @@
+"""The shard format: what is written is read back, and strangers' files are refused."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import pickle
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+
+from dpedkit.atomic import write_json
+from dpedkit.errors import DpedkitError
+from dpedkit.manifest import write_jsonl
+from dpedkit.shards import describe, open_split, pair_names, split_counts, verify
+from dpedkit.shards import writer as shard_writer
+from dpedkit.shards.format import FIELDS, SHARD_FORMAT, SPLITS, Columns, inspect_shard
+from dpedkit.shards.index import INDEX_FILE, KIND, PAIRS_FILE
+from dpedkit.shards.writer import Source, describe_splits, write_shard, write_split
+
+SIZE = 12
+
+
+def columns(count: int, pair: int, seed: int) -> Columns:
+    """Random patches whose NCC is right and whose windows differ."""
+    rng = np.random.default_rng(seed)
+    phone = rng.integers(0, 256, (count, SIZE, SIZE, 3), np.uint8)
+    dslr = np.clip(phone + rng.integers(-9, 10, phone.shape), 0, 255).astype(np.uint8)
+    weights = np.array([0.299, 0.587, 0.114])
+    ncc = [
+        np.corrcoef((a @ weights).ravel(), (b @ weights).ravel())[0, 1]
+        for a, b in zip(phone, dslr, strict=True)
+    ]
+    return {
+        "phone": phone,
+        "dslr": dslr,
+        "ncc": np.array(ncc, np.float32).reshape(count),
+        "xy": np.column_stack([np.arange(count) * SIZE, np.zeros(count)]).astype(np.int32),
+        "shift": rng.normal(size=(count, 2)).astype(np.float32),
+        "angle": rng.normal(size=count).astype(np.float32),
+        "shift_error": rng.random(count).astype(np.float32),
+        "pair": np.full(count, pair, np.int32),
+    }
+
+
+PAIR_SPLITS = ("train", "test", "train", "val", "train")
+PAIR_COUNTS = (7, 4, 9, 3, 6)
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A shards folder of five pairs, eight patches a shard."""
+    monkeypatch.setattr(shard_writer, "PATCHES_PER_SHARD", 8)
+    folder = tmp_path / "shards"
+    folder.mkdir()
+    pairs = [columns(count, number, number) for number, count in enumerate(PAIR_COUNTS)]
+    entries = {}
+    for split in SPLITS:
+        mine = [pair for pair, its in zip(pairs, PAIR_SPLITS, strict=True) if its == split]
+        sources = [Source(len(pair["ncc"]), lambda pair=pair: pair) for pair in mine]
+        entries[split] = write_split(folder, split, sources, SIZE, {"min_corr": 0.9})
+    write_jsonl(
+        folder / PAIRS_FILE,
+        [{"name": f"p{n}", "split": split} for n, split in enumerate(PAIR_SPLITS)],
+    )
+    write_json(
+        folder / INDEX_FILE,
+        {
+            "format": SHARD_FORMAT,
+            "kind": KIND,
+            "tool_version": "0",
+            "config": {"min_corr": 0.9},
+            "complete": True,
+            "patch_size": SIZE,
+            "splits": describe_splits(entries),
+        },
+    )
+    return folder
+
+
+def train_columns(name: str) -> np.ndarray:
+    numbers = [n for n, split in enumerate(PAIR_SPLITS) if split == "train"]
+    return np.concatenate([columns(PAIR_COUNTS[n], n, n)[name] for n in numbers])
+
+
+def test_gather_returns_the_written_pixels_in_the_order_asked(folder: Path) -> None:
+    reader = open_split(folder, "train")
+    assert len(reader) == 22
+    order = np.random.default_rng(0).permutation(22)
+    phone, dslr = reader.gather(order)
+    np.testing.assert_array_equal(phone, train_columns("phone")[order])
+    np.testing.assert_array_equal(dslr, train_columns("dslr")[order])
+    assert phone.flags.writeable and phone.dtype == np.uint8
+
+
+@pytest.mark.parametrize("field", [field.name for field in FIELDS])
+def test_every_field_is_read_back_across_shards(folder: Path, field: str) -> None:
+    values = open_split(folder, "train").column(field)
+    np.testing.assert_array_equal(values, train_columns(field))
+
+
+def test_counts_names_and_description(folder: Path) -> None:
+    assert split_counts(folder) == {"train": 22, "val": 3, "test": 4}
+    assert pair_names(folder) == ["p0", "p1", "p2", "p3", "p4"]
+    assert set(open_split(folder, "test").pair) == {1}
+    described = describe(folder)
+    assert described.splits["train"].shards == 3
+    assert "patches of 12x12 px" in described.as_text()
+    json.dumps(described.to_dict())
+
+
+@pytest.mark.parametrize("index", [-1, 22])
+def test_a_number_outside_the_split_is_an_index_error(folder: Path, index: int) -> None:
+    with pytest.raises(IndexError):
+        open_split(folder, "train").gather([0, index])
+
+
+def test_a_split_without_patches_has_length_zero(folder: Path) -> None:
+    index = json.loads((folder / INDEX_FILE).read_text())
+    index["splits"]["val"] = {"patches": 0, "shards": []}
+    write_json(folder / INDEX_FILE, index)
+    reader = open_split(folder, "val")
+    assert len(reader) == 0
+    assert reader.ncc.shape == (0,)
+    assert reader.gather([])[0].shape == (0, SIZE, SIZE, 3)
+
+
+def _sum_of_first(reader: object) -> int:
+    return int(reader.gather([0])[0].sum())  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("method", ["fork", "spawn"])
+def test_a_reader_that_was_used_can_be_handed_to_other_processes(folder: Path, method: str) -> None:
+    reader = open_split(folder, "train")
+    here = _sum_of_first(reader)
+    assert len(pickle.dumps(reader)) < 3000  # paths, not pixels
+    with multiprocessing.get_context(method).Pool(1) as pool:
+        assert pool.apply(_sum_of_first, (reader,)) == here
+
+
+def test_the_same_patches_give_the_same_bytes_however_they_are_divided(tmp_path: Path) -> None:
+    whole = columns(10, 0, 0)
+    halves = [
+        {name: values[part] for name, values in whole.items()}
+        for part in (slice(0, 3), slice(3, 10))
+    ]
+    write_shard(tmp_path / "a.h5", [whole], 10, SIZE, {})
+    write_shard(tmp_path / "b.h5", halves, 10, SIZE, {})
+    assert (tmp_path / "a.h5").read_bytes() == (tmp_path / "b.h5").read_bytes()
+
+
+# ---------------------------------------------------------------------------- damaged folders
+
+
+def test_a_sound_folder_verifies(folder: Path) -> None:
+    found = verify(folder)
+    assert found.sound, found.as_text()
+    assert (found.patches, found.shards) == (29, 5)
+
+
+def test_one_flipped_bit_is_found_and_the_file_named(folder: Path) -> None:
+    path = folder / "train-00001.h5"
+    content = bytearray(path.read_bytes())
+    content[inspect_shard(path).offsets["phone"] + 5] ^= 1
+    path.write_bytes(content)
+    found = verify(folder)
+    assert not found.sound
+    assert "train-00001.h5" in found.as_text() and "SHA-256" in found.as_text()
+
+
+def test_a_pair_in_two_splits_is_found(folder: Path) -> None:
+    lines = [{"name": f"p{n}", "split": split} for n, split in enumerate(PAIR_SPLITS)]
+    lines[2]["split"] = "test"
+    write_jsonl(folder / PAIRS_FILE, lines)
+    assert "pair 2 has patches in train" in verify(folder).as_text()
+
+
+def test_an_unlisted_shard_is_found(folder: Path) -> None:
+    (folder / "train-00009.h5").write_bytes(b"")
+    assert "train-00009.h5 is not in the index" in verify(folder).as_text()
+
+
+def test_values_that_contradict_the_pixels_are_found(folder: Path) -> None:
+    """A writer with a bug: the SHA-256 is right, the content is not."""
+    path = folder / "val-00000.h5"
+    wrong = columns(3, 3, 3)
+    wrong["ncc"] = wrong["ncc"] - 0.1
+    wrong["xy"][1] = wrong["xy"][0]
+    write_shard(path, [wrong], 3, SIZE, {})
+    index = json.loads((folder / INDEX_FILE).read_text())
+    index["splits"]["val"]["shards"][0]["sha256"] = shard_writer.file_sha256(path)
+    write_json(folder / INDEX_FILE, index)
+    text = verify(folder).as_text()
+    assert "NCC of 3 of 3" in text and "same window twice" in text
+
+
+@pytest.mark.parametrize(
+    ("damage", "sentence"),
+    [
+        (lambda f: (f / "train-00000.h5").unlink(), "train-00000.h5 is missing"),
+        (lambda f: (f / "train-00000.h5").write_bytes(b"no shard"), "damaged or not a shard"),
+        (lambda f: _truncate(f / "train-00000.h5"), "train-00000.h5"),
+        (lambda f: (f / "train-00002.h5").replace(f / "train-00000.h5"), "index promises"),
+        (lambda f: (f / INDEX_FILE).unlink(), "has no index.json"),
+        (lambda f: (f / INDEX_FILE).write_text("{"), "index.json is damaged"),
+        (lambda f: _edit(f, kind="aligned"), "holds 'aligned' data"),
+        (lambda f: _edit(f, format=99), "format 99"),
+        (lambda f: _edit(f, complete=False), "not finished"),
+        (lambda f: _edit(f, splits={}), "index.json is damaged"),
+    ],
+)
+def test_a_damaged_folder_is_one_clear_sentence(folder: Path, damage, sentence: str) -> None:  # type: ignore[no-untyped-def]
+    damage(folder)
+    with pytest.raises(DpedkitError, match=sentence):
+        open_split(folder, "train")
+
+
+def test_missing_and_empty_folders_say_how_to_make_one(tmp_path: Path) -> None:
+    with pytest.raises(DpedkitError, match="no such folder; make it with `dpedkit patches`"):
+        open_split(tmp_path / "none", "train")
+    with pytest.raises(DpedkitError, match="is empty"):
+        open_split(tmp_path, "train")
+
+
+def test_an_index_cannot_reach_outside_its_folder(folder: Path) -> None:
+    (folder / "train-00000.h5").replace(folder.parent / "train-00000.h5")
+    index = json.loads((folder / INDEX_FILE).read_text())
+    index["splits"]["train"]["shards"][0]["file"] = "../train-00000.h5"
+    write_json(folder / INDEX_FILE, index)
+    with pytest.raises(DpedkitError, match="no shard"):
+        open_split(folder, "train")
+
+
+def _truncate(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-2000])
+
+
+def _edit(folder: Path, **values: object) -> None:
+    index = json.loads((folder / INDEX_FILE).read_text())
+    write_json(folder / INDEX_FILE, {**index, **values})
+
+
+# ---------------------------------------------------------------------------- strangers' files
+
+
+def _external_link(file: h5py.File, other: Path) -> None:
+    del file["phone"]
+    file["phone"] = h5py.ExternalLink(str(other), "phone")
+
+
+def _soft_link(file: h5py.File, other: Path) -> None:
+    del file["dslr"]
+    file["dslr"] = h5py.SoftLink("/phone")
+
+
+def _external_storage(file: h5py.File, other: Path) -> None:
+    shape = file["phone"].shape
+    del file["phone"]
+    file.create_dataset("phone", shape, "u1", external=[(str(other), 0, h5py.h5f.UNLIMITED)])
+
+
+def _virtual(file: h5py.File, other: Path) -> None:
+    shape = file["phone"].shape
+    layout = h5py.VirtualLayout(shape, "u1")
+    layout[:] = h5py.VirtualSource(str(other), "phone", shape)
+    del file["phone"]
+    file.create_virtual_dataset("phone", layout)
+
+
+def _chunked(file: h5py.File, other: Path) -> None:
+    pixels = file["phone"][:]
+    del file["phone"]
+    file.create_dataset("phone", data=pixels, compression="gzip")
+
+
+def _group(file: h5py.File, other: Path) -> None:
+    del file["ncc"]
+    file.create_group("ncc")
+
+
+def _wrong_dtype(file: h5py.File, other: Path) -> None:
+    values = file["ncc"][:].astype(">f8")
+    del file["ncc"]
+    file["ncc"] = values
+
+
+def _wrong_shape(file: h5py.File, other: Path) -> None:
+    del file["xy"]
+    file["xy"] = np.zeros((3, 3), np.int32)
+
+
+def _absurd_size(file: h5py.File, other: Path) -> None:
+    file.attrs["patch_size"] = np.int64(2**40)
+
+
+def _future_format(file: h5py.File, other: Path) -> None:
+    file.attrs["format"] = np.int64(2)
+
+
+def _no_field(file: h5py.File, other: Path) -> None:
+    del file["angle"]
+
+
+@pytest.mark.parametrize(
+    "trick",
+    [
+        _external_link,
+        _soft_link,
+        _external_storage,
+        _virtual,
+        _chunked,
+        _group,
+        _wrong_dtype,
+        _wrong_shape,
+        _absurd_size,
+        _future_format,
+        _no_field,
+    ],
+)
+def test_a_shard_that_is_not_plain_data_is_refused(tmp_path: Path, trick) -> None:  # type: ignore[no-untyped-def]
+    other, path = tmp_path / "other.h5", tmp_path / "train-00000.h5"
+    for target in (other, path):
+        write_shard(target, [columns(3, 0, 0)], 3, SIZE, {})
+    inspect_shard(path)
+    with h5py.File(path, "r+") as file:
+        trick(file, other)
+    with pytest.raises(DpedkitError, match=r"train-00000\.h5"):
+        inspect_shard(path)
+
+
+def test_a_claim_of_more_data_than_the_file_holds_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "train-00000.h5"
+    write_shard(path, [columns(3, 0, 0)], 3, SIZE, {})
+    with h5py.File(path, "r+") as file:
+        for field in FIELDS:
+            del file[field.name]
+            # Contiguous space is only taken when something is written.
+            file.create_dataset(field.name, field.shape(10**9, SIZE), field.dtype)
+    with pytest.raises(DpedkitError, match="cut short"):
+        inspect_shard(path)
