@@ -12,7 +12,7 @@ from typing import NoReturn
 import click
 
 from dpedkit._version import __version__
-from dpedkit.cli.options import Output, command_class
+from dpedkit.cli.options import Printer, command_class
 from dpedkit.errors import EXIT_DONE, EXIT_FAILED, EXIT_INTERRUPTED, EXIT_USAGE, DpedkitError
 
 # In the order in which a newcomer needs them; each name is a module of this package.
@@ -82,17 +82,17 @@ def main() -> NoReturn:
 
 def run(arguments: list[str]) -> int:
     """Run one command line; every expected failure becomes one clear sentence and an exit code."""
-    output = Output(as_json="--json" in arguments)
+    printer = Printer(as_json="--json" in arguments)
     try:
-        result = cli.main(arguments, prog_name="dpedkit", standalone_mode=False, obj=output)
+        result = cli.main(arguments, prog_name="dpedkit", standalone_mode=False, obj=printer)
         return result if isinstance(result, int) else EXIT_DONE
     except DpedkitError as error:
-        return _fail(output, str(error), error.exit_code)
+        return _fail(printer, str(error), error.exit_code)
     except click.UsageError as error:
-        return _fail(output, _usage_sentence(error), EXIT_USAGE)
+        return _fail(printer, _usage_sentence(error), EXIT_USAGE)
     except (click.Abort, KeyboardInterrupt):
         return _fail(
-            output,
+            printer,
             "Interrupted. What was finished is kept; the same command continues it.",
             EXIT_INTERRUPTED,
         )
@@ -103,16 +103,18 @@ def run(arguments: list[str]) -> int:
     except OSError as error:
         if error.errno != errno.ENOSPC:
             raise
-        return _fail(output, f"The disk is full ({error.filename or 'while writing'}).", EXIT_FAILED)
+        return _fail(
+            printer, f"The disk is full ({error.filename or 'while writing'}).", EXIT_FAILED
+        )
     except ImportError as error:
         cure = _missing_library(error)
         if cure is None:
             raise
-        return _fail(output, cure, EXIT_FAILED)
+        return _fail(printer, cure, EXIT_FAILED)
 
 
-def _fail(output: Output, sentence: str, code: int) -> int:
-    if output.as_json:
+def _fail(printer: Printer, sentence: str, code: int) -> int:
+    if printer.as_json:
         print(json.dumps({"error": sentence, "exit_code": code}))
     print(f"error: {sentence}", file=sys.stderr)
     return code
@@ -136,4 +138,3 @@ def _missing_library(error: ImportError) -> str | None:
     if error.name == "cv2":
         return "OpenCV is missing; install it with: pip install opencv-contrib-python"
     return None
-

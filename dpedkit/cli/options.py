@@ -6,6 +6,7 @@ import dataclasses
 import functools
 import json
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any, Protocol
 
 import click
@@ -25,8 +26,8 @@ class Summary(Protocol):
 
 
 @dataclasses.dataclass
-class Output:
-    """How the result is to be printed; set by ``-q``, ``-v`` and ``--json`` of any command."""
+class Printer:
+    """How the result is to be printed; set by ``--json`` of any command."""
 
     as_json: bool = False
 
@@ -88,11 +89,47 @@ def _with_output_options(function: Function) -> Function:
         if quiet and verbose:
             raise click.UsageError("-q and -v exclude each other.")
         console.set_verbosity(console.VERBOSE if verbose else console.QUIET if quiet else 0)
-        output = ctx.find_object(Output) or Output()
-        output.as_json = as_json
-        return function(output, *args, **others)
+        printer = ctx.find_object(Printer) or Printer()
+        printer.as_json = as_json
+        return function(printer, *args, **others)
 
     return wrapped
+
+
+def path_argument(name: str, metavar: str, default: str | None = None) -> Callable[..., Any]:
+    """A file or folder to read; whether it is there and fit is for the stage to say."""
+    return click.argument(
+        name,
+        type=click.Path(path_type=Path),
+        metavar=metavar,
+        required=default is None,
+        default=None if default is None else Path(default),
+    )
+
+
+def output_folder(default: str, help: str) -> Callable[..., Any]:
+    """``-o``: where the result goes."""
+    return click.option(
+        "-o",
+        "--output",
+        type=click.Path(path_type=Path),
+        default=Path(default),
+        show_default=True,
+        metavar="FOLDER",
+        help=help,
+    )
+
+
+def defaults_from_recipe(table: str, config_class: type[Config]) -> Callable[..., None]:
+    """A callback for ``--recipe``: one table of a recipe gives the defaults of the options."""
+
+    def take_defaults(ctx: click.Context, param: click.Parameter, value: str | None) -> None:
+        if value is not None:
+            from dpedkit.recipe import read_settings
+
+            ctx.default_map = read_settings(value, table, config_class)
+
+    return take_defaults
 
 
 def jobs_option(function: Function) -> Function:

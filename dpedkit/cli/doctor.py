@@ -1,0 +1,16 @@
+"""`dpedkit doctor`."""
+
+from __future__ import annotations
+
+from dpedkit.cli import options
+
+
+@options.command(examples=(("dpedkit doctor", "what is installed, and what is missing"),))
+def command(printer: options.Printer) -> None:
+    """Show versions, devices, photo formats and VGG weights, and what is missing.
+
+    Attach its output when you report a problem.
+    """
+    from dpedkit import doctor
+
+    printer.show(doctor.examine())

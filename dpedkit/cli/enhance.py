@@ -1,0 +1,42 @@
+"""`dpedkit enhance`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from dpedkit.cli import options
+from dpedkit.enhance import EnhanceConfig
+
+
+@options.command(
+    examples=(
+        ("dpedkit enhance runs/001 photo.jpg -o out/", "one photo -> out/photo.jpg"),
+        ("dpedkit enhance model.safetensors photos/ -o out/ --side-by-side", "a folder, compared"),
+    )
+)
+@options.path_argument("model", "MODEL")
+@click.argument(
+    "photos", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="PHOTO_OR_FOLDER..."
+)
+@options.output_folder("enhanced", "Folder for the enhanced photos.")
+@options.config_options(EnhanceConfig)
+@options.overwrite_option
+def command(
+    printer: options.Printer,
+    model: Path,
+    photos: tuple[Path, ...],
+    output: Path,
+    config: EnhanceConfig,
+    overwrite: bool,
+) -> None:
+    """Enhance photos of any size with a trained network.
+
+    JPEG, PNG and TIFF photos keep their format, their EXIF data and their colour profile, and are
+    written upright. Large photos are computed in tiles with the very result of computing them
+    whole. MODEL is a model file or the folder of a run.
+    """
+    from dpedkit import stages
+
+    printer.show(stages.enhance(model, list(photos), output, config, overwrite=overwrite))

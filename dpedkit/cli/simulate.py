@@ -1,0 +1,32 @@
+"""`dpedkit simulate`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from dpedkit.cli import options
+from dpedkit.simulate.config import SimulateConfig
+
+
+@options.command(
+    examples=(
+        ("dpedkit simulate", "10 scenes -> raw/iphone and raw/canon"),
+        ("dpedkit simulate --pairs 40 --parallax 3", "40 scenes with depth"),
+    )
+)
+@options.output_folder("raw", "Folder for the photos.")
+@options.config_options(SimulateConfig)
+@options.jobs_option
+@options.overwrite_option
+def command(
+    printer: options.Printer, output: Path, config: SimulateConfig, jobs: int, overwrite: bool
+) -> None:
+    """Make raw photos of invented scenes, as a phone and a DSLR would take them.
+
+    The two cameras differ in position, lens, sharpness, colours, noise and compression. How they
+    differ is known exactly and written to truth.jsonl beside the photos, so that every later
+    stage can be tried, and checked, without a camera.
+    """
+    from dpedkit import stages
+
+    printer.show(stages.simulate(output, config, jobs=jobs, overwrite=overwrite))

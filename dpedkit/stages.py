@@ -1,0 +1,105 @@
+"""One function per stage, as the command line and the recipes run it: the work, then its report.
+
+Stages themselves never import each other or the report; this is where they are put together.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from dpedkit.align.config import AlignConfig
+    from dpedkit.align.driver import AlignSummary
+    from dpedkit.enhance import EnhanceConfig, EnhanceSummary
+    from dpedkit.evaluate.config import EvaluateConfig
+    from dpedkit.evaluate.driver import Evaluation
+    from dpedkit.patches.config import PatchConfig
+    from dpedkit.patches.driver import PatchSummary
+    from dpedkit.simulate.config import SimulateConfig
+    from dpedkit.simulate.driver import SimulateSummary
+    from dpedkit.train.config import TrainConfig
+    from dpedkit.train.loop import TrainSummary
+
+
+def simulate(
+    output: Path, config: SimulateConfig, *, jobs: int = 0, overwrite: bool = False
+) -> SimulateSummary:
+    """Make raw photos with known geometry: `output`/iphone and `output`/canon."""
+    from dpedkit.simulate.driver import simulate_folders
+
+    return simulate_folders(output, config, jobs=jobs, overwrite=overwrite)
+
+
+def align(
+    phone: Path,
+    dslr: Path,
+    output: Path,
+    config: AlignConfig,
+    *,
+    jobs: int = 0,
+    overwrite: bool = False,
+) -> AlignSummary:
+    """Align two folders of photos, and write the report that shows it."""
+    from dpedkit.align.driver import align_folders
+    from dpedkit.report import write_report
+
+    summary = align_folders(phone, dslr, output, config, jobs=jobs, overwrite=overwrite)
+    write_report(output)
+    return summary
+
+
+def patches(
+    aligned: Path,
+    output: Path,
+    config: PatchConfig,
+    *,
+    jobs: int = 0,
+    overwrite: bool = False,
+) -> PatchSummary:
+    """Cut patch pairs from an aligned folder into shards, and write the report that shows them."""
+    from dpedkit.patches.driver import cut_patches
+    from dpedkit.report import write_report
+
+    summary = cut_patches(aligned, output, config, jobs=jobs, overwrite=overwrite)
+    write_report(output)
+    return summary
+
+
+def train(
+    shards: Path,
+    config: TrainConfig,
+    *,
+    name: str | None = None,
+    runs: Path = Path("runs"),
+    resume: bool = False,
+    overwrite: bool = False,
+) -> TrainSummary:
+    """Train a network on a shards folder, and write the report of the run."""
+    from dpedkit.report import write_report
+    from dpedkit.train.loop import train as run_training
+
+    summary = run_training(shards, config, name=name, runs=runs, resume=resume, overwrite=overwrite)
+    write_report(summary.folder)
+    return summary
+
+
+def evaluate(model: Path, shards: Path, config: EvaluateConfig) -> Evaluation:
+    """Measure a network beside the untouched photos and the colour polynomial."""
+    from dpedkit.evaluate.driver import evaluate as run_evaluation
+
+    return run_evaluation(model, shards, config)
+
+
+def enhance(
+    model: Path,
+    photos: list[Path],
+    output: Path,
+    config: EnhanceConfig,
+    *,
+    overwrite: bool = False,
+) -> EnhanceSummary:
+    """Enhance photos and folders of photos."""
+    from dpedkit.enhance import enhance_photos
+
+    return enhance_photos(model, photos, output, config, overwrite=overwrite)
