@@ -1,0 +1,1 @@
+"""Raw photos of a two-camera rig whose geometry and colours are known exactly."""

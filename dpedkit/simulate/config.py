@@ -1,0 +1,86 @@
+"""The settings of `dpedkit simulate`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from dpedkit.config import Config, option
+from dpedkit.errors import UsageError
+
+
+@dataclass(frozen=True)
+class SimulateConfig(Config):
+    """How many scenes are photographed, by which two cameras, from which positions."""
+
+    pairs: int = option(10, "Number of scenes, each photographed once by both cameras.", minimum=1)
+    seed: int = option(
+        0, "Seed of scenes, camera positions and noise. Same seed, same photos.", minimum=0
+    )
+    phone_megapixels: float = option(
+        2.0, "Size of the phone photos (4:3).", minimum=0.05, maximum=50, metavar="MP"
+    )
+    dslr_megapixels: float = option(
+        6.0, "Size of the DSLR photos (3:2).", minimum=0.05, maximum=50, metavar="MP"
+    )
+    min_overlap: float = option(
+        0.7, "Smallest part of the phone photo that the DSLR sees too.", minimum=0.2, maximum=1
+    )
+    max_overlap: float = option(
+        0.92, "Largest part of the phone photo that the DSLR sees too.", minimum=0.2, maximum=1
+    )
+    rotation: float = option(
+        3.0, "Largest roll of one camera against the other.", minimum=0, maximum=180, metavar="DEG"
+    )
+    perspective: float = option(
+        0.03,
+        "Largest change of scale from one edge of the phone photo to the other, as the two cameras "
+        "look from slightly different directions.",
+        minimum=0,
+        maximum=0.5,
+    )
+    k1: float = option(
+        0.01,
+        "Radial distortion of the phone's lens: the part of the radius by which a point at half "
+        "the diagonal is moved. The same in all photos.",
+        minimum=-0.2,
+        maximum=0.2,
+    )
+    parallax: float = option(
+        0.0,
+        "Largest displacement by a smooth parallax field, as if the scene had depth.",
+        minimum=0,
+        maximum=50,
+        metavar="PX",
+    )
+    exposure: float = option(
+        0.2, "Largest error of the phone's exposure, per photo.", minimum=0, maximum=3, metavar="EV"
+    )
+    white_balance: float = option(
+        0.04, "Largest error of the phone's red and blue gain, per photo.", minimum=0, maximum=0.5
+    )
+    vignetting: float = option(
+        0.35, "Light that the phone's lens loses in the corners.", minimum=0, maximum=0.9
+    )
+    blur: float = option(
+        0.7, "Sigma of the phone's blur; +-40% from photo to photo.", minimum=0, metavar="PX"
+    )
+    noise: float = option(
+        4.0,
+        "Standard deviation of the phone's noise in 8-bit levels; +-45% from photo to photo.",
+        minimum=0,
+        maximum=50,
+    )
+    jpeg_quality: int = option(85, "JPEG quality of the phone photos.", minimum=1, maximum=100)
+    new_phone_each_pair: bool = option(
+        False,
+        "Draw another tone curve and other colour gains for every pair. No network can learn that; "
+        "it tests the alignment.",
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.min_overlap > self.max_overlap:
+            raise UsageError(
+                f"min_overlap is {self.min_overlap}, but must not exceed max_overlap "
+                f"({self.max_overlap})."
+            )
