@@ -1,0 +1,1 @@
+"""`dpedkit shards`: look at, check and change folders of shards."""

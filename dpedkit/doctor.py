@@ -1,0 +1,145 @@
+"""`dpedkit doctor`: what is installed here, what can be used, and what is missing."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import platform
+import shutil
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from dpedkit._version import __version__
+
+_NEEDED = ("click", "h5py", "joblib", "numpy", "pillow", "rich", "safetensors", "scipy", "torch")
+_OPENCV = ("opencv-contrib-python", "opencv-contrib-python-headless", "opencv-python")
+_EXTRAS = {"tensorboard": "tensorboard"}  # package: the extra of dpedkit that brings it
+_CODECS = {"JPEG": "jpg", "PNG": "zlib", "TIFF": "libtiff", "WebP": "webp", "AVIF": "avif"}
+
+
+@dataclass(frozen=True)
+class Examination:
+    """The findings, and what should be mended, in words."""
+
+    versions: dict[str, str]
+    machine: dict[str, Any]
+    photo_formats: dict[str, bool]
+    vgg_weights: dict[str, bool]
+    extras: dict[str, str]
+    problems: list[str] = field(default_factory=list)
+
+    def to_dict(self) -> dict[str, Any]:
+        return {
+            "versions": self.versions,
+            "machine": self.machine,
+            "photo_formats": self.photo_formats,
+            "vgg_weights": self.vgg_weights,
+            "extras": self.extras,
+            "problems": self.problems,
+        }
+
+    def as_text(self) -> str:
+        def lines(title: str, rows: dict[str, Any]) -> list[str]:
+            width = max(map(len, rows))
+            return [title, *(f"  {name.ljust(width)}  {value}" for name, value in rows.items()), ""]
+
+        def yes(rows: dict[str, bool], no: str) -> dict[str, str]:
+            return {name: "yes" if there else no for name, there in rows.items()}
+
+        text = lines("Versions", self.versions) + lines("Machine", self.machine)
+        text += lines("Photo formats", yes(self.photo_formats, "no"))
+        text += lines("VGG-19 weights are looked for in", yes(self.vgg_weights, "not there"))
+        text += lines("Extras", self.extras)
+        text += [f"! {problem}" for problem in self.problems] or ["Everything needed is here."]
+        return "\n".join(text)
+
+
+def examine() -> Examination:
+    """Look at versions, devices, codecs and weights. Nothing is installed or downloaded."""
+    problems: list[str] = []
+    versions = {"dpedkit": __version__, "python": platform.python_version()}
+    for package in _NEEDED:
+        versions[package] = _version(package) or "missing"
+        if versions[package] == "missing":
+            problems.append(f"{package} is missing; install it with: pip install {package}")
+    versions["opencv"] = _opencv(problems)
+    extras = {
+        package: _version(package) or f"not installed; pip install 'dpedkit[{extra}]'"
+        for package, extra in _EXTRAS.items()
+    }
+    vgg = _vgg_weights()
+    if not any(vgg.values()):
+        problems.append(
+            "No VGG-19 weights: training tries to download them, and uses the MS-SSIM + L1 content "
+            "loss where that fails. --vgg FILE of `dpedkit train` names a file elsewhere."
+        )
+    return Examination(versions, _machine(problems), _photo_formats(), vgg, extras, problems)
+
+
+def _version(package: str) -> str | None:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def _opencv(problems: list[str]) -> str:
+    installed = [f"{name} {version}" for name in _OPENCV if (version := _version(name))]
+    try:
+        import cv2
+    except ImportError as error:
+        problems.append(
+            f"OpenCV cannot be loaded ({error}); pip uninstall -y opencv-contrib-python && "
+            "pip install opencv-contrib-python-headless"
+        )
+        return ", ".join(installed) or "missing"
+    if len(installed) > 1:
+        problems.append(
+            f"Several OpenCV packages overwrite each other ({', '.join(installed)}); keep one."
+        )
+    return ", ".join(installed) or str(cv2.__version__)
+
+
+def _machine(problems: list[str]) -> dict[str, Any]:
+    disk = shutil.disk_usage(Path.cwd())
+    machine: dict[str, Any] = {
+        "system": f"{platform.system()} {platform.machine()}",
+        "cores": os.cpu_count(),
+        "memory": _memory(),
+        "free disk here": f"{disk.free / 2**30:.0f} GiB",
+    }
+    if _version("torch") is None:
+        return machine
+    import torch
+
+    for index in range(torch.cuda.device_count()):
+        properties = torch.cuda.get_device_properties(index)
+        machine[f"GPU {index}"] = f"{properties.name}, {properties.total_memory / 2**30:.0f} GiB"
+    if not torch.cuda.is_available():
+        machine["GPU"] = "none; training uses the CPU"
+        if shutil.which("nvidia-smi"):
+            problems.append(
+                "There is an NVIDIA driver, but this PyTorch cannot use it "
+                f"(torch {torch.__version__}); install a CUDA build from https://pytorch.org."
+            )
+    return machine
+
+
+def _memory() -> str:
+    if sys.platform == "win32":
+        return "unknown"
+    return f"{os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES') / 2**30:.0f} GiB"
+
+
+def _photo_formats() -> dict[str, bool]:
+    from PIL import features
+
+    return {name: bool(features.check(codec)) for name, codec in _CODECS.items()}
+
+
+def _vgg_weights() -> dict[str, bool]:
+    from dpedkit.train.vgg import weight_files
+
+    return {str(path): path.is_file() for path in weight_files()}

@@ -1,0 +1,45 @@
+"""HTML reports of what a stage did: `aligned/`, `shards/` and `runs/NAME/` each have one.
+
+A report is one file that needs no network; full-size pictures are linked, not copied.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from dpedkit.errors import DpedkitError
+
+
+@dataclass(frozen=True)
+class ReportSummary:
+    """Where the report was written."""
+
+    path: Path
+
+    def to_dict(self) -> dict[str, Any]:
+        return {"report": str(self.path)}
+
+    def as_text(self) -> str:
+        return f"report: {self.path}"
+
+
+def write_report(folder: Path) -> ReportSummary:
+    """Write `folder`/report/index.html for an aligned folder, a shards folder or a run.
+
+    Raises
+    ------
+    DpedkitError
+        If the folder is none of these.
+    """
+    from dpedkit.report import aligned, run, shards
+
+    if not folder.is_dir():
+        raise DpedkitError(f"{folder}: there is no such folder.")
+    for kind in (aligned, shards, run):
+        if (folder / kind.MARK).is_file():
+            return ReportSummary(kind.write(folder))
+    raise DpedkitError(
+        f"{folder} was not made by align, patches or train; give aligned/, shards/ or runs/NAME."
+    )
