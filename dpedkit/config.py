@@ -76,8 +76,9 @@ class Config:
     def __post_init__(self) -> None:
         for field in options_of(type(self)):
             value = getattr(self, field.name)
-            _check(field, value)
-            if isinstance(value, int) and field.type == "float":
+            plain, _ = value_type(field, type(self))
+            _check(field, plain, value)
+            if plain is float and isinstance(value, int):
                 # 1 and 1.0 are one setting and must have one fingerprint.
                 object.__setattr__(self, field.name, float(value))
 
@@ -160,24 +161,18 @@ def read_toml(path: Path) -> dict[str, Any]:
         raise UsageError(f"{path} is not valid TOML: {error}.") from None
 
 
-def _check(field: dataclasses.Field[Any], value: Any) -> None:
-    """Raise UsageError unless `value` has the kind of the default and is within its limits."""
+def _check(field: dataclasses.Field[Any], plain: type, value: Any) -> None:
+    """Raise UsageError unless `value` is of the plain type and within the field's limits."""
     limits = field.metadata
     if value is None:
         return
     if limits["choices"] and value not in limits["choices"]:
         allowed = ", ".join(limits["choices"])
         raise UsageError(f"{field.name} is {value!r}, but must be one of: {allowed}.")
-    wanted = str(field.type).removesuffix(" | None")
-    is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    fits = {
-        "int": is_number and isinstance(value, int),
-        "float": is_number,
-        "bool": isinstance(value, bool),
-        "str": isinstance(value, str),
-    }
-    if not fits.get(wanted, True):
-        raise UsageError(f"{field.name} is {value!r}, but must be of type {wanted}.")
+    # In Python a bool is an int; in a recipe it is a mistake. An int will do for a float.
+    accepted = (int, float) if plain is float else plain
+    if not isinstance(value, accepted) or (isinstance(value, bool) and plain is not bool):
+        raise UsageError(f"{field.name} is {value!r}, but must be of type {plain.__name__}.")
     low, high = limits["minimum"], limits["maximum"]
     if (low is not None and not value >= low) or (high is not None and not value <= high):
         span = f"at least {low}" if high is None else f"at most {high}"

@@ -1,0 +1,73 @@
+from dataclasses import dataclass
+
+import pytest
+
+from dpedkit.config import Config, option, read_toml
+from dpedkit.errors import UsageError
+
+
+@dataclass(frozen=True)
+class Example(Config):
+    share: float = option(0.5, "A share.", minimum=0, maximum=1)
+    count: int = option(3, "A count.", minimum=1)
+    way: str = option("near", "A way.", choices=("near", "far"))
+    limit: int | None = option(None, "A limit.")
+    jobs: int = option(1, "Workers.", affects_output=False)
+
+
+def test_defaults_stand_in_the_class_alone():
+    assert Example.from_mapping({}, "x") == Example()
+
+
+def test_keys_may_be_spelled_as_on_the_command_line():
+    @dataclass(frozen=True)
+    class Long(Config):
+        min_corr: float = option(0.9, "NCC.")
+
+    assert Long.from_mapping({"min-corr": 0.8}, "x").min_corr == 0.8
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        ({"shares": 0.1}, "did you mean 'share'?"),
+        ({"share": 1.5}, "between 0 and 1"),
+        ({"share": float("nan")}, "between 0 and 1"),
+        ({"count": 0}, "at least 1"),
+        ({"count": "many"}, "must be of type int"),
+        ({"count": True}, "must be of type int"),
+        ({"count": 2.5}, "must be of type int"),
+        ({"way": "middle"}, "near, far"),
+    ],
+)
+def test_wrong_settings_are_named_with_their_cure(values, words):
+    with pytest.raises(UsageError, match=r"r\.toml") as caught:
+        Example.from_mapping(values, "r.toml")
+    assert words in str(caught.value)
+
+
+def test_fingerprint_follows_what_changes_the_result():
+    assert Example().fingerprint() == Example(jobs=8).fingerprint()
+    assert Example().fingerprint() != Example(share=0.6).fingerprint()
+    assert Example(share=1).fingerprint() == Example(share=1.0).fingerprint()
+
+
+def test_differences_name_both_values():
+    assert Example().differences(Example(share=0.25, jobs=9).to_dict()) == [
+        "share: was 0.25, now 0.5"
+    ]
+
+
+@pytest.mark.parametrize("content", [b"a = ", b"\xff\xfe"])
+def test_damaged_toml_is_one_sentence(tmp_path, content):
+    path = tmp_path / "r.toml"
+    path.write_bytes(content)
+    with pytest.raises(UsageError, match="not valid TOML"):
+        read_toml(path)
+
+
+def test_missing_toml(tmp_path):
+    with pytest.raises(UsageError, match="no such file"):
+        read_toml(tmp_path / "none.toml")
+    with pytest.raises(UsageError, match="is a folder"):
+        read_toml(tmp_path)

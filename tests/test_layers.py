@@ -1,0 +1,76 @@
+"""Data flows one way: the foundation knows no stage, and no stage knows another."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).parents[1] / "dpedkit"
+
+# Modules of one layer may import lower layers and themselves, never each other or upwards.
+FOUNDATION = {
+    "_version", "errors", "config", "atomic", "manifest", "console", "parallel", "images",
+    "records", "geometry", "workfolder",
+}  # fmt: skip
+SCIENCE = {"models", "metrics", "colourmap", "tiling", "shards"}
+STAGES = {
+    "simulate", "align", "patches", "train", "evaluate", "enhance", "export", "import_model",
+    "import_patches", "report", "doctor",
+}  # fmt: skip
+TOP = {"stages", "recipe", "cli", "__main__", "__init__"}
+# The doctor says where training looks for VGG weights; only training knows.
+ALLOWED_PAIRS = {("doctor", "train")}
+
+
+def room(path: Path) -> str:
+    return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+
+
+def imported_rooms(path: Path) -> set[str]:
+    rooms = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        names = []
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("dpedkit"):
+            module = node.module or ""
+            names = [f"{module}.{a.name}" for a in node.names] if module == "dpedkit" else [module]
+        elif isinstance(node, ast.Import):
+            names = [a.name for a in node.names if a.name.startswith("dpedkit.")]
+        rooms |= {name.split(".")[1] for name in names if "." in name}
+    return rooms
+
+
+def layer(name: str) -> int:
+    for number, layer_rooms in enumerate((FOUNDATION, SCIENCE, STAGES, TOP)):
+        if name in layer_rooms:
+            return number
+    raise AssertionError(f"dpedkit/{name} belongs to no layer: name it in this test")
+
+
+@pytest.mark.parametrize("path", sorted(PACKAGE.rglob("*.py")), ids=lambda p: str(p.name))
+def test_imports_only_lower_layers(path):
+    own = room(path)
+    for other in imported_rooms(path) - {own}:
+        if (own, other) in ALLOWED_PAIRS:
+            continue
+        assert layer(other) <= layer(own), f"{path} imports {other} from a layer above"
+        if own in STAGES:
+            assert other not in STAGES, f"stage {own} imports stage {other} ({path})"
+
+
+def users_of(library: str) -> set[str]:
+    users = set()
+    for path in PACKAGE.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            modules = []
+            if isinstance(node, ast.Import):
+                modules = [alias.name for alias in node.names]
+            elif isinstance(node, ast.ImportFrom):
+                modules = [node.module or ""]
+            if any(module.split(".")[0] == library for module in modules):
+                users.add(room(path))
+    return users
+
+
+@pytest.mark.parametrize(("library", "rooms"), [("joblib", {"parallel"}), ("h5py", {"shards"})])
+def test_one_room_owns_each_library(library, rooms):
+    assert users_of(library) == rooms

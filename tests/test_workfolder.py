@@ -1,0 +1,67 @@
+from dataclasses import dataclass
+
+import pytest
+
+from dpedkit.config import Config, option
+from dpedkit.errors import DpedkitError
+from dpedkit.workfolder import prepare
+
+
+@dataclass(frozen=True)
+class Settings(Config):
+    size: int = option(1, "Size.")
+    jobs: int = option(1, "Workers.", affects_output=False)
+
+
+def begin(path, *, config=Settings(), inputs=None, overwrite=False, kind="things"):
+    return prepare(
+        path,
+        kind=kind,
+        description_name="about.json",
+        format_version=1,
+        config=config,
+        inputs=inputs or {"photos": "a"},
+        overwrite=overwrite,
+    )
+
+
+def test_new_then_resumed_then_complete(tmp_path):
+    out = tmp_path / "deep" / "out"
+    assert not begin(out).resumed
+    again = begin(out, config=Settings(jobs=8))
+    assert again.resumed
+    assert not again.complete
+    again.finish(count=3)
+    assert begin(out).complete
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"config": Settings(size=2)}, "size: was 1, now 2"),
+        ({"inputs": {"photos": "b"}}, "photos: was a, now b"),
+    ],
+)
+def test_other_settings_are_refused_until_overwrite(tmp_path, change, words):
+    out = tmp_path / "out"
+    begin(out)
+    (out / "result.bin").write_text("old")
+    (out / "deep").mkdir()
+    with pytest.raises(DpedkitError, match="--overwrite") as caught:
+        begin(out, **change)
+    assert words in str(caught.value)
+    assert (out / "result.bin").exists()
+    assert not begin(out, overwrite=True, **change).resumed
+    assert sorted(p.name for p in out.iterdir()) == ["about.json"]
+
+
+def test_folders_of_others_are_never_touched(tmp_path):
+    (tmp_path / "holiday.jpg").write_text("precious")
+    for overwrite in (False, True):
+        with pytest.raises(DpedkitError, match="not made by this command"):
+            begin(tmp_path, overwrite=overwrite)
+    out = tmp_path / "out"
+    begin(out, kind="other")
+    with pytest.raises(DpedkitError, match="holds 'other' data"):
+        begin(out, overwrite=True)
+    assert (tmp_path / "holiday.jpg").read_text() == "precious"
