@@ -66,13 +66,15 @@ def command(*, examples: Sequence[tuple[str, str]], **settings: Any) -> Callable
     def decorate(function: Function) -> click.Command:
         built: click.Command = click.command(
             cls=command_class(click.Command), examples=examples, **settings
-        )(_with_output_options(function))
+        )(with_output_options(function))
         return built
 
     return decorate
 
 
-def _with_output_options(function: Function) -> Function:
+def with_output_options(function: Function) -> Function:
+    """``-q``, ``-v`` and ``--json``, handed to the command as a `Printer`, its first argument."""
+
     @click.option("-q", "--quiet", is_flag=True, help="Show warnings and the result only.")
     @click.option("-v", "--verbose", is_flag=True, help="Show what is done in detail.")
     @click.option(
