@@ -10,8 +10,6 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 
-from dpedkit.errors import DpedkitError
-
 # A tenth for the test as long as that is few pairs, and about 100 photos as in the paper,
 # section II, as soon as there are enough.
 _TEST_RANGE = (0.0, 0.10)
@@ -37,40 +35,27 @@ def assign_splits(
     Returns
     -------
     dict of str to str
-        Split by pair name, in the order of `names`.
-
-    Raises
-    ------
-    DpedkitError
-        If the numbers asked for leave no pair to train on.
+        Split by pair name, in the order of `names`. At least one pair is left to train on.
     """
     place = {name: _hash_to_unit(name, seed) for name in names}
     order = sorted(names, key=lambda name: (place[name], name))
-    test = _reserve(order, place, test_pairs, _TEST_RANGE, spare=1)
+    test = _reserve(order, place, test_pairs, _TEST_RANGE)
     rest = [name for name in order if name not in test]
-    val = _reserve(rest, place, val_pairs, _VAL_RANGE, spare=1)
-    if names and len(test) + len(val) >= len(names):
-        raise DpedkitError(
-            f"{len(names)} pairs have patches, and --test-pairs and --val-pairs reserve "
-            f"{len(test) + len(val)} of them: nothing is left to train on. Reserve fewer."
-        )
+    val = _reserve(rest, place, val_pairs, _VAL_RANGE)
     return {name: "test" if name in test else "val" if name in val else "train" for name in names}
 
 
 def _reserve(
-    order: list[str],
-    place: dict[str, float],
-    wanted: int | None,
-    span: tuple[float, float],
-    spare: int,
+    order: list[str], place: dict[str, float], wanted: int | None, span: tuple[float, float]
 ) -> set[str]:
-    if wanted is not None:
-        return set(order[:wanted])
-    if len(order) <= spare:
-        return set()
-    inside = [name for name in order if span[0] <= place[name] < span[1]][:_MOST_RESERVED]
-    # A handful of pairs can all fall outside the span, or (rarely) all inside it.
-    return set(inside[: len(order) - spare] or order[:1])
+    """The first `wanted` pairs in hash order, or those whose hash is in `span`."""
+    if wanted is None:
+        inside = [name for name in order if span[0] <= place[name] < span[1]]
+        # A handful of pairs can all fall outside the span.
+        chosen = inside[:_MOST_RESERVED] or order[:1]
+    else:
+        chosen = order[:wanted]
+    return set(chosen[: max(len(order) - 1, 0)])
 
 
 def _hash_to_unit(name: str, seed: int) -> float:

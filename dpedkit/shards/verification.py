@@ -67,6 +67,7 @@ def verify(folder: str | Path) -> Verification:
     index = read_index(folder)
     pairs = read_pairs(folder)
     entries = [(split, entry) for split in SPLITS for entry in index.shards[split]]
+    by_channel = index.content.get("config", {}).get("correlate") == "channels"
     problems: list[str] = []
     splits_of_pair: dict[int, set[str]] = {}
     with progress("verify", len(entries), "shards") as bar:
@@ -77,7 +78,8 @@ def verify(folder: str | Path) -> Verification:
             except DpedkitError as error:
                 problems.append(str(error))
             if layout:
-                problems += [f"{layout.path}: {text}" for text in _faults(layout, len(pairs))]
+                faults = _faults(layout, len(pairs), by_channel)
+                problems += [f"{layout.path}: {text}" for text in faults]
                 for pair in np.unique(layout.map("pair")).tolist():
                     splits_of_pair.setdefault(pair, set()).add(split)
             bar.advance()
@@ -114,7 +116,7 @@ def _intact(index: ShardIndex, entry: ShardEntry) -> ShardLayout:
     return layout
 
 
-def _faults(layout: ShardLayout, pair_count: int) -> Iterator[str]:
+def _faults(layout: ShardLayout, pair_count: int, by_channel: bool) -> Iterator[str]:
     """What the values of a shard's fields get wrong, one sentence each."""
     ncc, pair, xy = layout.map("ncc"), layout.map("pair"), layout.map("xy")
     for name in ("ncc", "shift", "angle"):
@@ -131,14 +133,16 @@ def _faults(layout: ShardLayout, pair_count: int) -> Iterator[str]:
         yield "it holds the same window twice."
     sample = np.linspace(0, layout.count - 1, min(_NCC_SAMPLE, layout.count)).astype(int)
     phone, dslr = layout.map("phone"), layout.map("dslr")
-    wrong = [n for n in sample if abs(_ncc(phone[n], dslr[n]) - ncc[n]) > _NCC_TOLERANCE]
-    if wrong:
-        yield f"the NCC of {len(wrong)} of {len(sample)} patches is not that of their pixels."
+    weights = np.eye(3) if by_channel else _LUMA[:, None]
+    found = [_ncc(phone[n], dslr[n], weights) for n in sample]
+    wrong = np.abs(np.array(found) - ncc[sample]) > _NCC_TOLERANCE
+    if wrong.any():
+        yield f"the NCC of {wrong.sum()} of {len(sample)} patches is not that of their pixels."
 
 
-def _ncc(phone: NDArray[np.uint8], dslr: NDArray[np.uint8]) -> float:
-    """NCC of two patches on luma, 0 where one of them is constant."""
-    a, b = (patch.reshape(-1, 3) @ _LUMA for patch in (phone, dslr))
-    a, b = a - a.mean(), b - b.mean()
-    norm = np.sqrt((a @ a) * (b @ b))
-    return float(a @ b / norm) if norm > 1e-9 else 0.0
+def _ncc(phone: NDArray[np.uint8], dslr: NDArray[np.uint8], weights: NDArray[Any]) -> float:
+    """Smallest NCC of two patches over weighted sums of their channels, (3, K) weights."""
+    a, b = (patch.reshape(-1, 3) @ weights for patch in (phone, dslr))
+    a, b = a - a.mean(axis=0), b - b.mean(axis=0)
+    norm = np.sqrt((a * a).sum(axis=0) * (b * b).sum(axis=0))
+    return float(np.min((a * b).sum(axis=0) / np.maximum(norm, 1e-9)))

@@ -13,7 +13,14 @@ from typing import Any
 import numpy as np
 
 from dpedkit.atomic import complete_or_absent
-from dpedkit.shards.format import FIELDS, PATCHES_PER_SHARD, SHARD_FORMAT, SPLITS, Columns
+from dpedkit.shards.format import (
+    FIELDS,
+    PATCHES_PER_SHARD,
+    SHARD_FORMAT,
+    SPLITS,
+    Columns,
+    inspect_shard,
+)
 from dpedkit.shards.index import ShardEntry, shard_name
 
 _READ_BYTES = 1 << 22
@@ -149,6 +156,18 @@ def write_shard(
                 dataset[start:stop] = block[name]
             start = stop
         assert start == count, f"{start} patches in the blocks, {count} announced"
+
+
+def read_shard(path: Path) -> Columns:
+    """All fields of a shard, mapped into memory.
+
+    Raises
+    ------
+    DpedkitError
+        If the file is missing or no valid shard.
+    """
+    layout = inspect_shard(path)
+    return {field.name: layout.map(field.name) for field in FIELDS}
 
 
 def file_sha256(path: Path) -> str:

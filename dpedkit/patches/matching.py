@@ -1,0 +1,270 @@
+"""Match the windows of one aligned pair: arrays in, patch pairs out."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, replace
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from dpedkit.patches.config import PatchConfig
+from dpedkit.patches.registration import Motion, Planes, register
+from dpedkit.patches.verdict import clipped_share, luma, ncc, worst_mismatch
+
+KEPT = "kept"
+CLIPPED, LOW_NCC, MISMATCH, FLAT = "clipped", "low NCC", "mismatch", "flat"
+TOO_FAR, OUTSIDE, OVERLAP = "too far", "outside", "overlap"
+DROP_REASONS = {
+    CLIPPED: "too much of it is pure black or white",
+    FLAT: "too plain to tell how it is shifted",
+    TOO_FAR: "its best match is further away than allowed",
+    OUTSIDE: "its match reaches beyond the photo",
+    LOW_NCC: "the two photos correlate too little",
+    MISMATCH: "something moved or is hidden in one of the photos",
+    OVERLAP: "its match reaches into a better window",
+}
+
+_BORDER = 3  # px around a window that bicubic interpolation and a small motion may read
+_PHONE_GAP = 2  # px between windows that will be moved towards each other
+# Chi-square with 3 degrees of freedom at 1%: a motion that the window's content does not prove
+# would trade the alignment of the whole photo, and original pixels, for noise.
+_EVIDENCE = 11.3
+
+
+@dataclass(frozen=True)
+class Patches:
+    """The patch pairs of one photo pair, and what became of every window.
+
+    Attributes
+    ----------
+    phone, dslr : (N, S, S, 3) uint8
+        Kept patch pairs, from the top left to the bottom right.
+    ncc : (N,) float32
+    xy : (N, 2) int32
+        Corner of the window in the aligned photos before it was adjusted, px.
+    shift : (N, 2) float32
+        How the adjusted photo's window was moved, px; 0 for flat windows.
+    angle : (N,) float32
+        How it was turned, degrees, clockwise on the screen.
+    shift_error : (N,) float32
+        Standard error of the shift that the window's content allows, px; inf where it has none.
+    window_xy : (T, 2) int32
+        Corners of all windows tried.
+    window_fate : tuple of str
+        "kept" or a key of `DROP_REASONS`, for each of them.
+    window_ncc : (T,) float32
+        NCC of each of them; NaN where it was not computed.
+    """
+
+    phone: NDArray[np.uint8]
+    dslr: NDArray[np.uint8]
+    ncc: NDArray[np.float32]
+    xy: NDArray[np.int32]
+    shift: NDArray[np.float32]
+    angle: NDArray[np.float32]
+    shift_error: NDArray[np.float32]
+    window_xy: NDArray[np.int32]
+    window_fate: tuple[str, ...]
+    window_ncc: NDArray[np.float32]
+
+    def __len__(self) -> int:
+        return len(self.ncc)
+
+    @property
+    def tried(self) -> int:
+        """Number of windows tried."""
+        return len(self.window_fate)
+
+    @property
+    def dropped(self) -> dict[str, int]:
+        """Number of windows dropped, by reason, in the order of `DROP_REASONS`."""
+        counts = Counter(self.window_fate)
+        return {reason: counts[reason] for reason in DROP_REASONS if counts[reason]}
+
+
+@dataclass(frozen=True)
+class _Window:
+    """One window and its fate; `moved` is the adjusted photo's patch where there is one."""
+
+    x: int
+    y: int
+    fate: str
+    motion: Motion
+    ncc: float = float("nan")
+    flat: bool = False
+    moved: NDArray[np.uint8] | None = None
+
+
+def match_windows(
+    phone: NDArray[np.uint8], dslr: NDArray[np.uint8], config: PatchConfig
+) -> Patches:
+    """Cut matching windows out of two aligned photos (paper, section II).
+
+    Windows lie side by side on the photo that is not adjusted. Each is registered in the other
+    photo to a fraction of a pixel and cut there with one resampling. Where a window's content
+    cannot tell how it is shifted, it stays where the alignment puts it.
+
+    Parameters
+    ----------
+    phone, dslr : (H, W, 3) uint8
+        RGB, the same scene pixel for pixel up to a few px.
+    config : PatchConfig
+
+    Returns
+    -------
+    Patches
+        Kept windows do not overlap in the phone photo.
+
+    Raises
+    ------
+    ValueError
+        If the photos differ in shape.
+    """
+    if phone.shape != dslr.shape:
+        raise ValueError(f"phone {phone.shape} and DSLR {dslr.shape} differ in shape")
+    if config.adjust == "dslr":
+        still, moving, gap = phone, dslr, 0
+    else:
+        still, moving, gap = dslr, phone, _PHONE_GAP
+    matcher = _Matcher(still, moving, config)
+    corners = window_grid(phone.shape[0], phone.shape[1], config.size, gap)
+    windows = [matcher.match(x, y) for x, y in corners]
+    if config.adjust == "phone":
+        windows = _without_overlap(windows, config.size)
+    windows = _with_flat_share(windows, config.flat_share)
+    return _collect(windows, still, config)
+
+
+def window_grid(height: int, width: int, size: int, gap: int = 0) -> list[tuple[int, int]]:
+    """Corners (x, y) of windows side by side, row by row, centred in the photo."""
+    across, down = ((length - 2 * _BORDER + gap) // (size + gap) for length in (width, height))
+    left = (width - across * (size + gap) + gap) // 2
+    top = (height - down * (size + gap) + gap) // 2
+    return [
+        (left + column * (size + gap), top + row * (size + gap))
+        for row in range(max(down, 0))
+        for column in range(max(across, 0))
+    ]
+
+
+class _Matcher:
+    """Two photos made ready for matching their windows one by one."""
+
+    def __init__(
+        self, still: NDArray[np.uint8], moving: NDArray[np.uint8], config: PatchConfig
+    ) -> None:
+        self.still, self.moving, self.config = still, moving, config
+        self.template, self.target = Planes.of(luma(still)), Planes.of(luma(moving))
+
+    def match(self, x: int, y: int) -> _Window:
+        config, size = self.config, self.config.size
+        here = self.still[y : y + size, x : x + size]
+        there = self.moving[y : y + size, x : x + size]
+        if max(clipped_share(here), clipped_share(there)) > config.max_clipped:
+            return _Window(x, y, CLIPPED, Motion())
+
+        motion = register(self.template, self.target, x, y, size, config.max_shift)
+        flat = not motion.shift_error <= config.flat_error
+        if flat or motion.evidence < _EVIDENCE:
+            motion = Motion(shift_error=motion.shift_error)
+        if max(map(abs, motion.shift)) > config.max_shift or abs(motion.angle) > config.max_angle:
+            return _Window(x, y, TOO_FAR, motion)
+        if not self._inside(x, y, motion):
+            return _Window(x, y, OUTSIDE, motion)
+
+        moved = self._cut(x, y, motion)
+        score = self._score(here, moved)
+        if not score > config.min_corr:
+            return _Window(x, y, LOW_NCC, motion, score, flat)
+        if config.max_mismatch and worst_mismatch(luma(here), luma(moved)) > config.max_mismatch:
+            return _Window(x, y, MISMATCH, motion, score, flat)
+        return _Window(x, y, KEPT, motion, score, flat, moved)
+
+    def _inside(self, x: int, y: int, motion: Motion) -> bool:
+        """Whether the moved window and what interpolation reads around it are in the photo."""
+        height, width = self.moving.shape[:2]
+        half = (self.config.size - 1) / 2
+        reach = half * _turned_side(motion.angle) + 2  # bicubic: two pixels on each side
+        cx, cy = x + half + motion.shift[0], y + half + motion.shift[1]
+        return min(cx, cy) >= reach and cx + reach <= width and cy + reach <= height
+
+    def _cut(self, x: int, y: int, motion: Motion) -> NDArray[np.uint8]:
+        size = self.config.size
+        if motion.shift == (0.0, 0.0) and motion.angle == 0.0:
+            return self.moving[y : y + size, x : x + size].copy()
+        return np.asarray(
+            cv2.warpAffine(
+                self.moving,
+                motion.matrix(x, y, size),
+                (size, size),
+                flags=cv2.INTER_CUBIC | cv2.WARP_INVERSE_MAP,
+                borderMode=cv2.BORDER_REPLICATE,
+            )
+        )
+
+    def _score(self, here: NDArray[np.uint8], moved: NDArray[np.uint8]) -> float:
+        if self.config.correlate == "luma":
+            return ncc(luma(here), luma(moved))
+        channels = zip(np.moveaxis(here, 2, 0), np.moveaxis(moved, 2, 0), strict=True)
+        return min(ncc(a.astype(np.float32), b.astype(np.float32)) for a, b in channels)
+
+
+def _turned_side(angle: float) -> float:
+    """Side of the upright square around a unit square turned by `angle` degrees."""
+    return float(abs(np.cos(np.radians(angle))) + abs(np.sin(np.radians(angle))))
+
+
+def _without_overlap(windows: list[_Window], size: int) -> list[_Window]:
+    """Drop kept windows whose moved places overlap that of one with a higher NCC."""
+    kept = [n for n, window in enumerate(windows) if window.fate == KEPT]
+    kept.sort(key=lambda n: -windows[n].ncc)
+    centres = np.array([np.add((w.x, w.y), w.motion.shift) for w in windows])
+    sides = np.array([size * _turned_side(w.motion.angle) for w in windows])
+    result = list(windows)
+    accepted: list[int] = []
+    for n in kept:
+        apart = np.abs(centres[accepted] - centres[n]).max(axis=1)
+        if (apart < (sides[accepted] + sides[n]) / 2).any():
+            result[n] = replace(windows[n], fate=OVERLAP, moved=None)
+        else:
+            accepted.append(n)
+    return result
+
+
+def _with_flat_share(windows: list[_Window], share: float) -> list[_Window]:
+    """Drop kept flat windows, those with the lowest NCC first, until they are few enough."""
+    flat = [n for n, window in enumerate(windows) if window.fate == KEPT and window.flat]
+    others = sum(window.fate == KEPT for window in windows) - len(flat)
+    allowed = len(flat) if share == 1 else int(others * share / (1 - share))
+    flat.sort(key=lambda n: -windows[n].ncc)
+    result = list(windows)
+    for n in flat[allowed:]:
+        result[n] = replace(windows[n], fate=FLAT, moved=None)
+    return result
+
+
+def _collect(windows: list[_Window], still: NDArray[np.uint8], config: PatchConfig) -> Patches:
+    size = config.size
+    kept = [window for window in windows if window.fate == KEPT]
+    here = np.empty((len(kept), size, size, 3), np.uint8)
+    moved = np.empty_like(here)
+    for n, window in enumerate(kept):
+        here[n] = still[window.y : window.y + size, window.x : window.x + size]
+        assert window.moved is not None, "a kept window has its patch"
+        moved[n] = window.moved
+    phone, dslr = (here, moved) if config.adjust == "dslr" else (moved, here)
+    motions = [window.motion for window in kept]
+    return Patches(
+        phone=phone,
+        dslr=dslr,
+        ncc=np.array([window.ncc for window in kept], np.float32),
+        xy=np.array([(window.x, window.y) for window in kept], np.int32).reshape(-1, 2),
+        shift=np.array([motion.shift for motion in motions], np.float32).reshape(-1, 2),
+        angle=np.array([motion.angle for motion in motions], np.float32),
+        shift_error=np.array([motion.shift_error for motion in motions], np.float32),
+        window_xy=np.array([(w.x, w.y) for w in windows], np.int32).reshape(-1, 2),
+        window_fate=tuple(window.fate for window in windows),
+        window_ncc=np.array([window.ncc for window in windows], np.float32),
+    )

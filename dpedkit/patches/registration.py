@@ -1,0 +1,273 @@
+"""Sub-pixel registration of one window: shift and rotation, and how well they can be known.
+
+The template window stays where it is; the window in the other image moves to
+
+    x -> centre + R(angle) (x - centre) + shift        (centre: of the template window)
+
+An integer search over shifts by normalised cross-correlation on half-size images gives the start;
+inverse compositional Gauss-Newton (Baker and Matthews, 2004) on slightly smoothed full-size images
+gives shift and angle together. Gain and offset are eliminated in every step, so the least squares
+solved is the maximum of the NCC.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+Image = NDArray[np.float32]
+
+# Smoothing before registration, px. It keeps noise and the blur of bilinear interpolation from
+# steering the search: an NCC of unsmoothed windows grows with any interpolation at all.
+_SMOOTHING = 1.0
+_ITERATIONS = 8
+_CONVERGED = 0.01  # px at the corner of the window; a fifth of the error aimed at
+# px; two lenses blur differently and not symmetrically, so that fine and coarse detail disagree
+# by this much about the shift between two photos, however much of it there is.
+_BIAS = 0.05
+
+_NEAR = 1.0  # px; from here on the gradients of the two windows belong to each other
+_LONGEST_STEP = 3.0  # px
+_SINGULAR = 1e-3  # smallest eigenvalue of a Hessian that is scaled to a unit diagonal
+_SEARCH_STEP = 2.0  # px of the full-size image to a pixel of the half-size one
+
+# The alignment is right unless the window clearly says otherwise: a peak elsewhere that leaves
+# hardly less unexplained is repeated texture, or an edge that slides along itself.
+_CLEARLY_BETTER = 0.8
+
+_BLOCKS = 5  # the window's residuals are independent between 5x5 blocks, not between pixels
+
+
+@dataclass(frozen=True)
+class Motion:
+    """A rigid motion of a window, with the evidence for it.
+
+    Attributes
+    ----------
+    shift : tuple of float
+        `(x, y)` in px.
+    angle : float
+        Degrees, positive from the x axis towards the y axis (clockwise on the screen).
+    shift_error : float
+        Standard error of the shift in its least certain direction, px; infinite where the window
+        holds nothing to register.
+    evidence : float
+        Wald statistic of this motion against none, 3 degrees of freedom.
+    ncc : float
+        NCC of the smoothed windows at this motion.
+    """
+
+    shift: tuple[float, float] = (0.0, 0.0)
+    angle: float = 0.0
+    shift_error: float = float("inf")
+    evidence: float = 0.0
+    ncc: float = 0.0
+
+    def matrix(self, x: float, y: float, size: int) -> NDArray[np.float64]:
+        """(2, 3) affine matrix from pixels of the patch to pixels of the moved image.
+
+        Parameters
+        ----------
+        x, y : float
+            Corner of the template window.
+        size : int
+            Side of the window, px.
+        """
+        half = (size - 1) / 2
+        cos, sin = np.cos(np.radians(self.angle)), np.sin(np.radians(self.angle))
+        turn = np.array([[cos, -sin], [sin, cos]])
+        centre = np.array([x + half + self.shift[0], y + half + self.shift[1]])
+        return np.column_stack([turn, centre - turn @ (half, half)])
+
+
+@dataclass(frozen=True)
+class Planes:
+    """One image made ready for registration.
+
+    Attributes
+    ----------
+    full : (H, W) float32
+        Smoothed luma.
+    half : (H // 2, W // 2) float32
+        The same at half size; pixel (i, j) is the mean of 2x2 pixels of `full`.
+    """
+
+    full: Image
+    half: Image
+
+    @classmethod
+    def of(cls, luma: Image) -> Planes:
+        """Prepare `(H, W) float32` luma."""
+        full = cv2.GaussianBlur(luma, (0, 0), _SMOOTHING, borderType=cv2.BORDER_REFLECT_101)
+        height, width = full.shape
+        even = full[: height // 2 * 2, : width // 2 * 2]
+        half = cv2.resize(even, (width // 2, height // 2), interpolation=cv2.INTER_AREA)
+        return cls(full, half)
+
+
+def register(
+    template: Planes, moving: Planes, x: int, y: int, size: int, max_shift: float
+) -> Motion:
+    """Find the motion of the window at `(x, y)` that maximises the NCC.
+
+    Parameters
+    ----------
+    template, moving : Planes
+        Of two images of the same size that are aligned up to a few px.
+    x, y : int
+        Corner of the window in both images.
+    size : int
+        Side of the window, px.
+    max_shift : float
+        How far the integer search goes in x and in y, px; Gauss-Newton may go on from there.
+
+    Returns
+    -------
+    Motion
+        The best motion; no motion with an infinite `shift_error` where the window is constant.
+    """
+    fit = _Fit(template.full[y : y + size, x : x + size])
+    motion = fit.solve(moving.full, x, y, (0.0, 0.0))
+    start = _search(template.half, moving.half, x, y, size, max_shift)
+    if max(abs(start[0] - motion.shift[0]), abs(start[1] - motion.shift[1])) > _SEARCH_STEP:
+        elsewhere = fit.solve(moving.full, x, y, start)
+        if 1 - elsewhere.ncc < _CLEARLY_BETTER * (1 - motion.ncc):
+            return elsewhere
+    return motion
+
+
+def _search(
+    template: Image, moving: Image, x: int, y: int, size: int, max_shift: float
+) -> tuple[float, float]:
+    """The shift with the highest NCC among those of whole pixels of the half-size images, px."""
+    left, top, side = (x + 1) // 2, (y + 1) // 2, size // 2 - 1
+    window = template[top : top + side, left : left + side]
+    reach = int(np.ceil(max_shift / 2))
+    x0, y0 = max(left - reach, 0), max(top - reach, 0)
+    region = moving[y0 : top + side + reach, x0 : left + side + reach]
+    scores = cv2.matchTemplate(region, window, cv2.TM_CCOEFF_NORMED)
+    column, row = cv2.minMaxLoc(scores)[3]
+    return _SEARCH_STEP * (column + x0 - left), _SEARCH_STEP * (row + y0 - top)
+
+
+class _Fit:
+    """Inverse compositional Gauss-Newton for one template window.
+
+    J (3, S*S) holds the derivatives of the template by shift x, shift y and angle, made
+    orthogonal to gain and offset. The first steps use J J^T. The last ones, and the standard
+    error, use J K^T with K from the moved window instead: noise inflates the former, so that a
+    noisy window would stop early and seem certain; the noise of two photos is independent, and
+    what their gradients have in common is signal.
+    """
+
+    def __init__(self, window: Image) -> None:
+        self.size = window.shape[0]
+        self.target = window.ravel() - window.mean()
+        self.energy = float(self.target @ self.target)
+        self.jacobian = self._derivatives(window)
+        self.jacobian -= self.jacobian.mean(axis=1, keepdims=True)
+        if self.energy > 0:
+            along = self.jacobian @ self.target / self.energy
+            self.jacobian -= along[:, None] * self.target
+
+    def solve(self, moving: Image, x: int, y: int, start: tuple[float, float]) -> Motion:
+        """Follow the NCC uphill from a shift in px."""
+        motion = Motion(start)
+        inverse = _inverse(self.jacobian, self.jacobian)
+        common: NDArray[np.float64] | None = None
+        for _ in range(_ITERATIONS):
+            moved, residual, ncc = self._compare(moving, x, y, motion)
+            if inverse is None:
+                return Motion(start, ncc=ncc)
+            slope = self.jacobian @ residual
+            step = inverse @ slope
+            if common is None and self._reach(step) < _NEAR:
+                inverse = common = _inverse(self.jacobian, self._derivatives(moved))
+                if inverse is None:
+                    return Motion(start, ncc=ncc)
+                step = inverse @ slope
+            if self._reach(step) < _CONVERGED:
+                break
+            motion = _compose(motion, step * min(1.0, _LONGEST_STEP / self._reach(step)))
+        if common is None:
+            return Motion(start, ncc=ncc)
+        return self._with_evidence(motion, ncc, residual, common)
+
+    def _reach(self, step: NDArray[np.float64]) -> float:
+        """How far a step moves the window's corners at most, px."""
+        return float(abs(step[0]) + abs(step[1]) + abs(step[2]) * self.size)
+
+    def _compare(self, moving: Image, x: int, y: int, motion: Motion) -> tuple[Image, Image, float]:
+        """The moved window scaled like the template, (S*S,) what it differs by, and the NCC."""
+        moved = cv2.warpAffine(
+            moving,
+            motion.matrix(x, y, self.size),
+            (self.size, self.size),
+            flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
+            borderMode=cv2.BORDER_REPLICATE,
+        )
+        moved -= cv2.mean(moved)[0]
+        flat = moved.ravel()
+        cross, power = float(flat @ self.target), float(flat @ flat)
+        if power <= 0 or self.energy <= 0:
+            return moved, -self.target, 0.0
+        moved *= cross / power
+        return moved, flat - self.target, cross / float(np.sqrt(power * self.energy))
+
+    def _derivatives(self, window: Image) -> Image:
+        """(3, S*S) derivatives of a window by shift x, shift y and angle."""
+        u, v = _centred_grid(self.size)
+        rows = np.empty((3, *window.shape), np.float32)
+        cv2.Sobel(window, cv2.CV_32F, 1, 0, dst=rows[0], ksize=1, scale=0.5)
+        cv2.Sobel(window, cv2.CV_32F, 0, 1, dst=rows[1], ksize=1, scale=0.5)
+        np.subtract(u * rows[1], v * rows[0], out=rows[2])
+        return rows.reshape(3, -1)
+
+    def _with_evidence(
+        self, motion: Motion, ncc: float, residual: Image, inverse: NDArray[np.float64]
+    ) -> Motion:
+        """Add the cluster-robust ("sandwich") standard error, blocks being the clusters."""
+        pixels = (self.jacobian * residual).reshape(3, self.size, self.size)
+        blocks = (_BLOCKS, _BLOCKS)
+        means = [cv2.resize(row, blocks, interpolation=cv2.INTER_AREA).ravel() for row in pixels]
+        scores = np.array(means, np.float64) * (self.size / _BLOCKS) ** 2
+        covariance = inverse @ (scores @ scores.T) @ inverse
+        shift_error = float(np.sqrt(np.linalg.eigvalsh(covariance[:2, :2])[-1].clip(0)))
+        radius = self.size / np.sqrt(6)  # root mean square distance from the window's centre
+        covariance += np.diag([_BIAS**2, _BIAS**2, (_BIAS / radius) ** 2])
+        found = np.array([*motion.shift, np.radians(motion.angle)])
+        evidence = float(found @ np.linalg.solve(covariance, found))
+        return Motion(motion.shift, motion.angle, shift_error, evidence, ncc)
+
+
+def _compose(motion: Motion, step: NDArray[np.float64]) -> Motion:
+    """The motion after undoing a step of the template: W o W(step)^-1."""
+    angle = np.radians(motion.angle) - step[2]
+    cos, sin = np.cos(angle), np.sin(angle)
+    dx = motion.shift[0] - (cos * step[0] - sin * step[1])
+    dy = motion.shift[1] - (sin * step[0] + cos * step[1])
+    return Motion((float(dx), float(dy)), float(np.degrees(angle)))
+
+
+def _inverse(j: Image, k: Image) -> NDArray[np.float64] | None:
+    """Inverse of the symmetric part of J K^T, or None unless it is safely positive definite."""
+    # Dot products one by one: BLAS is 3 times slower on a product this long and this narrow.
+    product = np.array([[row @ column for column in k] for row in j], np.float64)
+    matrix = (product + product.T) / 2
+    diagonal = np.diag(matrix)
+    if not (diagonal > 0).all():
+        return None
+    scale = np.sqrt(diagonal)
+    least = np.linalg.eigvalsh(matrix / np.outer(scale, scale))[0]
+    return np.asarray(np.linalg.inv(matrix), np.float64) if least > _SINGULAR else None
+
+
+@lru_cache(maxsize=4)
+def _centred_grid(size: int) -> tuple[Image, Image]:
+    axis = np.arange(size, dtype=np.float32) - (size - 1) / 2
+    u, v = np.meshgrid(axis, axis)
+    return u, v

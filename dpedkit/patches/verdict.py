@@ -1,0 +1,76 @@
+"""Is a matched window fit to learn from? Clipping, correlation, and places that differ."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+_WHITE, _BLACK = 250, 5  # JPEG puts clipped areas a few levels off 255 and 0
+_BLOCKS_ACROSS = 5  # blocks of a fifth of the window, half overlapping
+_CONTENT_FLOOR = 0.05  # of the window's variance; noise and rounding differ everywhere
+
+
+def luma(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """Luma of `(H, W, 3) uint8` RGB as (H, W) float32 from 0 to 255 (ITU-R BT.601)."""
+    return cv2.cvtColor(pixels.astype(np.float32), cv2.COLOR_RGB2GRAY)
+
+
+def ncc(a: NDArray[np.float32], b: NDArray[np.float32]) -> float:
+    """Normalised cross-correlation of two arrays of one shape; 0 where one is constant."""
+    a, b = a.ravel() - a.mean(), b.ravel() - b.mean()
+    energy = float(a @ a) * float(b @ b)
+    return float(a @ b) / energy**0.5 if energy > 0 else 0.0
+
+
+def clipped_share(patch: NDArray[np.uint8]) -> float:
+    """Share of the pixels of `(S, S, 3) uint8` RGB that are pure white or pure black."""
+    red, green, blue = cv2.split(patch)
+    darkest = cv2.min(cv2.min(red, green), blue)
+    brightest = cv2.max(cv2.max(red, green), blue)
+    clipped = np.count_nonzero(darkest >= _WHITE) + np.count_nonzero(brightest <= _BLACK)
+    return clipped / darkest.size
+
+
+def worst_mismatch(a: NDArray[np.float32], b: NDArray[np.float32]) -> float:
+    """How much two matched windows differ in the place where they differ most.
+
+    A pasted or moved thing that covers a tenth of a window hardly lowers its NCC. So one tone
+    curve for the whole window (a cubic) turns `a` into `b`, and what it leaves in each of the
+    overlapping blocks is divided by the detail there, that of the plainer of the two images.
+
+    Parameters
+    ----------
+    a, b : (S, S) float32
+        Luma of the two windows.
+
+    Returns
+    -------
+    float
+        Largest ratio of the residual's mean square to the detail's variance. Matched windows
+        stay well below 1, whatever their gain, offset and sharpness.
+    """
+    a, b = _standardised(a), _standardised(b)
+    powers = np.stack([np.ones_like(a), a, a * a, a * a * a]).reshape(4, -1)
+    curve = np.linalg.lstsq(powers @ powers.T, powers @ b.ravel(), rcond=None)[0]
+    residual = b - (curve.astype(np.float32) @ powers).reshape(b.shape)
+
+    side = len(a) // _BLOCKS_ACROSS
+    first, step = side // 2, side // 2
+    stop = len(a) - side // 2 + 1
+
+    def blocks(image: NDArray[np.float32]) -> NDArray[np.float32]:
+        return cv2.blur(image, (side, side))[first:stop:step, first:stop:step]
+
+    detail = np.minimum(blocks(a * a) - blocks(a) ** 2, blocks(b * b) - blocks(b) ** 2)
+    return float((blocks(residual * residual) / (detail.clip(0) + _CONTENT_FLOOR)).max())
+
+
+def _standardised(image: NDArray[np.float32]) -> NDArray[np.float32]:
+    """The image at half size, free of pixel noise, with mean 0 and variance 1."""
+    side = len(image) // 2
+    even = image[: 2 * side, : 2 * side]
+    smooth = cv2.GaussianBlur(even, (0, 0), 1.2)
+    half = cv2.resize(smooth, (side, side), interpolation=cv2.INTER_AREA)
+    half -= half.mean()
+    return half / max(float(half.std()), 1e-6)
