@@ -109,7 +109,9 @@ def prepare(
             f"{path} holds '{found.get('kind')}' data, not '{kind}'; choose another output folder "
             "with -o."
         )
-    if overwrite:
+    if overwrite or found.get("clearing"):
+        # A run that is killed while it removes must not leave a folder that passes for complete.
+        write_json(description_file, {**fresh, "clearing": True})
         for entry in _entries(path):
             if entry != description_file:
                 shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
