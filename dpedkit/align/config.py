@@ -1,0 +1,75 @@
+"""Settings of `dpedkit align`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from dpedkit.config import Config, option
+
+
+@dataclass(frozen=True)
+class AlignConfig(Config):
+    """Settings of `align_pair` and `align_folders`."""
+
+    matcher: str = option(
+        "sift",
+        "How points of the two photos are matched at first: 'sift' is the surest, 'akaze' an "
+        "alternative.",
+        choices=("sift", "akaze"),
+    )
+    working_mp: float = option(
+        2.0,
+        "Size to which the phone photo is reduced for the fine alignment. Larger is slower and, on "
+        "sharp photos, a little more accurate.",
+        minimum=0.3,
+        maximum=30,
+        metavar="MP",
+    )
+    field: str = option(
+        "auto",
+        "A smooth displacement field on top of homography and lens distortion: 'auto' uses it "
+        "where cross-validation says that it helps (parallax, bent paper), 'off' never.",
+        choices=("auto", "off"),
+    )
+    max_residual: float = option(
+        1.0,
+        "Reject a pair when the median distance between matching details is larger than this after "
+        "alignment, in pixels of the reduced photos.",
+        minimum=0,
+        metavar="PX",
+    )
+    min_verified: int = option(
+        40,
+        "Reject a pair with fewer image blocks than this whose detail is found again in the other "
+        "photo, in place.",
+        minimum=1,
+        metavar="N",
+    )
+    min_overlap: float = option(
+        0.1,
+        "Reject a pair when what both photos show is a smaller share of the phone photo than this.",
+        minimum=0,
+        maximum=1,
+        metavar="SHARE",
+    )
+    min_size: int = option(
+        128,
+        "Reject photos, and crops, with a side shorter than this.",
+        minimum=32,
+        metavar="PX",
+    )
+    image_format: str = option(
+        "png",
+        "Format of the aligned images. PNG and TIFF keep every pixel as it is; JPEG is smaller and "
+        "faster but is a second lossy step in the training data.",
+        choices=("png", "jpg", "tiff"),
+    )
+    max_rejected: float = option(
+        0.5,
+        "End with exit code 3 when a larger share of the pairs than this was rejected. Everything "
+        "is written all the same.",
+        minimum=0,
+        maximum=1,
+        metavar="SHARE",
+        affects_output=False,
+    )

@@ -1,0 +1,308 @@
+"""`align_folders`: every pair of two folders, in parallel, resumable at any moment."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from dpedkit import console
+from dpedkit.align.config import AlignConfig
+from dpedkit.align.pairing import Pairing, pair_by_name
+from dpedkit.atomic import make_folder
+from dpedkit.errors import PhotoError, TooManyRejectedError
+from dpedkit.images import read_photo, write_photo
+from dpedkit.manifest import Journal, read_jsonl, write_jsonl
+from dpedkit.parallel import ordered_map
+from dpedkit.records import ACCEPTED, ALIGNED_FORMAT, REJECTED, PairRecord, SourcePhoto
+from dpedkit.workfolder import WorkFolder, prepare
+
+PAIRS = "pairs.jsonl"
+_JOURNAL = "journal.jsonl"
+_SIDES = ("phone", "dslr")
+_SHOWN_UNPAIRED = 3
+
+
+@dataclass(frozen=True)
+class AlignSummary:
+    """What a run of `align_folders` did.
+
+    Attributes
+    ----------
+    output : Path
+    pairs, accepted, rejected : int
+        All pairs in the folder.
+    reused : int
+        Pairs that an earlier run had finished.
+    reasons : dict of str to list of str
+        For each reason in words, the names of the pairs rejected for it.
+    warned : list of str
+        Names of accepted pairs with a warning.
+    unpaired_phone, unpaired_dslr : int
+        Photos without a partner.
+    residual_median : float or None
+        Median over the accepted pairs of their median residual, in phone px.
+    """
+
+    output: Path
+    pairs: int
+    accepted: int
+    rejected: int
+    reused: int
+    reasons: dict[str, list[str]]
+    warned: list[str]
+    unpaired_phone: int
+    unpaired_dslr: int
+    residual_median: float | None
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-ready values."""
+        return {**self.__dict__, "output": str(self.output)}
+
+    def as_text(self) -> str:
+        """A short summary for people."""
+        lines = [f"{self.accepted} of {self.pairs} pairs aligned -> {self.output}"]
+        if self.residual_median is not None:
+            lines[0] += f" (median residual {self.residual_median:.2f} px)"
+        if self.reused:
+            lines.append(f"{self.reused} of them were there from an earlier run")
+        for reason, names in self.reasons.items():
+            lines.append(f"rejected: {_some(names)}: {reason}")
+        if self.warned:
+            lines.append(f"to look at: {_some(self.warned)} (see the warnings in {PAIRS})")
+        if self.unpaired_phone or self.unpaired_dslr:
+            lines.append(
+                f"without a partner: {self.unpaired_phone} phone photos, "
+                f"{self.unpaired_dslr} DSLR photos"
+            )
+        return "\n".join(lines)
+
+
+def align_folders(
+    phone_folder: Path,
+    dslr_folder: Path,
+    output: Path,
+    config: AlignConfig | None = None,
+    *,
+    jobs: int = 0,
+    overwrite: bool = False,
+) -> AlignSummary:
+    """Align all pairs of photos of two folders.
+
+    Writes `dataset.json`, `pairs.jsonl` and the images of the accepted pairs. An interrupted run
+    is continued by the same call; pairs whose photos changed on the disk are done again.
+
+    Parameters
+    ----------
+    phone_folder, dslr_folder : Path
+        Photos of one scene share a file name.
+    output : Path
+    config : AlignConfig, optional
+    jobs : int
+        Worker processes; 0 stands for every usable core. The result does not depend on it.
+    overwrite : bool
+        Replace what an earlier run with other settings left.
+
+    Raises
+    ------
+    DpedkitError
+        If there is nothing to pair, or the output belongs to something else.
+    TooManyRejectedError
+        When all is written, if more pairs were rejected than `config.max_rejected` allows.
+    """
+    config = config or AlignConfig()
+    pairing = pair_by_name(phone_folder, dslr_folder)
+    _tell_unpaired(pairing)
+    folder = prepare(
+        output,
+        kind="aligned",
+        description_name="dataset.json",
+        format_version=ALIGNED_FORMAT,
+        config=config,
+        inputs={"phone": str(phone_folder.absolute()), "dslr": str(dslr_folder.absolute())},
+        overwrite=overwrite,
+    )
+    tasks = [_Task(index, *pair, output) for index, pair in enumerate(pairing.pairs)]
+    finished = _finished(folder, tasks, config)
+    _remove_strays(output, {task.name for task in tasks})
+    todo = [task for task in tasks if task.name not in finished]
+    if not todo:
+        console.say(f"align: all {len(tasks)} pairs are done already")
+    records = finished | _align(todo, config, output, jobs, len(tasks), finished)
+    summary = _finish(folder, pairing, [records[task.name] for task in tasks], len(finished))
+    _refuse_too_many(summary, config)
+    return summary
+
+
+@dataclass(frozen=True)
+class _Task:
+    index: int
+    name: str
+    phone: Path
+    dslr: Path
+    output: Path
+
+    def image(self, side: str, config: AlignConfig) -> Path:
+        return self.output / side / f"{self.name}.{config.image_format}"
+
+
+def _align(
+    todo: list[_Task],
+    config: AlignConfig,
+    output: Path,
+    jobs: int,
+    total: int,
+    finished: dict[str, PairRecord],
+) -> dict[str, PairRecord]:
+    """Align the pairs that are left, each written down before the next is waited for."""
+    for side in _SIDES:
+        make_folder(output / side)
+    records: dict[str, PairRecord] = {}
+    accepted = sum(record.accepted for record in finished.values())
+    with (
+        Journal(output / _JOURNAL) as journal,
+        console.progress("align", total, "pairs", done=len(finished)) as bar,
+    ):
+        for record in ordered_map(partial(_align_one, config), todo, jobs):
+            journal.append(record.to_dict())
+            records[record.name] = record
+            accepted += record.accepted
+            if not record.accepted:
+                console.detail(f"{record.name}: rejected, {record.reason}")
+            rejected = len(finished) + len(records) - accepted
+            bar.advance(note=f"{accepted} aligned, {rejected} rejected")
+    return records
+
+
+def _align_one(config: AlignConfig, task: _Task) -> PairRecord:
+    """Read, align and write one pair; a photo that cannot be read is a rejected pair."""
+    from dpedkit.align.pair import Clock, align_pair
+
+    clock = Clock()
+    sources = [SourcePhoto.of(task.phone), SourcePhoto.of(task.dslr)]
+    photos = []
+    try:
+        with clock.measuring("read"):
+            for side, path in enumerate((task.phone, task.dslr)):
+                photo = read_photo(path)
+                height, width = photo.shape[:2]
+                sources[side] = replace(sources[side], width=width, height=height)
+                photos.append(photo)
+    except PhotoError as error:
+        return PairRecord(task.index, task.name, REJECTED, str(error), *sources)
+    alignment = align_pair(photos[0], photos[1], config)
+    with clock.measuring("write"):
+        for side, image in zip(_SIDES, (alignment.phone, alignment.dslr), strict=True):
+            if image is None:
+                task.image(side, config).unlink(missing_ok=True)
+            else:
+                write_photo(task.image(side, config), image)
+    return PairRecord(
+        task.index,
+        task.name,
+        ACCEPTED if alignment.accepted else REJECTED,
+        alignment.reason,
+        *sources,
+        crop=alignment.crop,
+        map=alignment.map.to_dict() if alignment.map else {},
+        evidence=alignment.evidence,
+        seconds={**clock.seconds, **alignment.seconds},
+        warnings=alignment.warnings,
+    )
+
+
+def _finished(folder: WorkFolder, tasks: list[_Task], config: AlignConfig) -> dict[str, PairRecord]:
+    """Records of an earlier run that still hold: same photos, and the images are there."""
+    if not folder.resumed:
+        return {}
+    before: dict[str, PairRecord] = {}
+    for path in (folder.path / PAIRS, folder.path / _JOURNAL):
+        if path.exists():
+            records = [PairRecord.from_dict(values, path) for values in read_jsonl(path)]
+            before.update({record.name: record for record in records})
+    finished = {}
+    for task in tasks:
+        record = before.get(task.name)
+        if record is None or not _holds(record, task, config):
+            continue
+        finished[task.name] = replace(record, index=task.index)
+    return finished
+
+
+def _holds(record: PairRecord, task: _Task, config: AlignConfig) -> bool:
+    sources = [record.phone.file, record.dslr.file]
+    if sources != [str(task.phone.absolute()), str(task.dslr.absolute())]:
+        return False
+    if not (record.phone.unchanged() and record.dslr.unchanged()):
+        return False
+    return not record.accepted or all(task.image(side, config).exists() for side in _SIDES)
+
+
+def _remove_strays(output: Path, names: set[str]) -> None:
+    """Images of pairs that no longer exist, and unfinished files of a killed run."""
+    for side in _SIDES:
+        if (output / side).is_dir():
+            for path in (output / side).iterdir():
+                if path.stem not in names:
+                    path.unlink()
+
+
+def _finish(
+    folder: WorkFolder, pairing: Pairing, records: list[PairRecord], reused: int
+) -> AlignSummary:
+    """Write the manifest in pair order, then say that the folder is complete."""
+    rejected = [record for record in records if not record.accepted]
+    accepted = [record for record in records if record.accepted]
+    reasons: dict[str, list[str]] = {}
+    for record in rejected:
+        reasons.setdefault(record.reason, []).append(record.name)
+    residuals = sorted(record.evidence["residual_median"] for record in accepted)
+    summary = AlignSummary(
+        folder.path,
+        len(records),
+        len(accepted),
+        len(rejected),
+        reused,
+        reasons,
+        [record.name for record in accepted if record.warnings],
+        len(pairing.unpaired_phone),
+        len(pairing.unpaired_dslr),
+        residuals[len(residuals) // 2] if residuals else None,
+    )
+    write_jsonl(folder.path / PAIRS, (record.to_dict() for record in records))
+    counts = Counter(record.status for record in records)
+    folder.finish(
+        counts={
+            "pairs": len(records),
+            ACCEPTED: counts[ACCEPTED],
+            REJECTED: counts[REJECTED],
+            "unpaired_phone": summary.unpaired_phone,
+            "unpaired_dslr": summary.unpaired_dslr,
+        }
+    )
+    (folder.path / _JOURNAL).unlink(missing_ok=True)
+    return summary
+
+
+def _refuse_too_many(summary: AlignSummary, config: AlignConfig) -> None:
+    if summary.accepted and summary.rejected <= config.max_rejected * summary.pairs:
+        return
+    raise TooManyRejectedError(
+        f"{summary.rejected} of {summary.pairs} pairs were rejected (limit: "
+        f"{config.max_rejected:.0%}, --max-rejected); {summary.accepted} are in {summary.output}. "
+        f"First reason: {next(iter(summary.reasons))}."
+    )
+
+
+def _tell_unpaired(pairing: Pairing) -> None:
+    for side, photos in (("phone", pairing.unpaired_phone), ("DSLR", pairing.unpaired_dslr)):
+        if photos:
+            names = _some([path.name for path in photos])
+            console.warn(f"{len(photos)} {side} photos have no partner and are left out: {names}")
+
+
+def _some(names: list[str]) -> str:
+    more = f" and {len(names) - _SHOWN_UNPAIRED} more" if len(names) > _SHOWN_UNPAIRED else ""
+    return ", ".join(names[:_SHOWN_UNPAIRED]) + more

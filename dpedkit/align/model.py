@@ -1,0 +1,122 @@
+"""Which model a pair needs: homography with lens distortion, or a smooth field on top.
+
+A field follows parallax and bent paper, but on a rigid scene it follows noise. So it is used only
+where it predicts the shifts of blocks that it was not fitted to clearly better, and its stiffness
+is the one that predicts best.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dpedkit.align.blocks import Blocks
+from dpedkit.align.fit import FIELD, HOMOGRAPHY, RADIAL, cross_validate, fit_map, tile_of
+from dpedkit.align.refine import NOISE_FACTOR, Level, bounded, measure_blocks
+from dpedkit.geometry import PairMap
+
+# Candidate stiffnesses: how far a control point may lie from the line through its neighbours, in
+# px of the working image.
+_BENDS = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0)
+_MIN_GAIN = 0.01  # relative: a field that predicts less than a hundredth better is not worth it
+_MIN_SIGMAS = 3.0  # and the gain must stand out from its scatter over the photo
+_FIELD_STEPS = 3
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """The map in the end.
+
+    Attributes
+    ----------
+    map : PairMap
+    model : str
+        "radial" or "field".
+    cross_validated : dict
+        For each model, the median error in phone px at blocks that the fit did not use.
+    """
+
+    map: PairMap
+    model: str
+    cross_validated: dict[str, float]
+
+
+def choose_model(pyramid: list[Level], rigid: PairMap, allow_field: bool) -> Chosen:
+    """Add a smooth field to a refined map where cross-validation says that it helps.
+
+    Parameters
+    ----------
+    pyramid : list of Level
+        Smallest first.
+    rigid : PairMap
+        The refined map, without a field.
+    allow_field : bool
+    """
+    comparisons = [_compare(level, rigid) for level in pyramid[-2:]]
+    errors = comparisons[-1].errors
+    if not (allow_field and any(comparison.field_helps for comparison in comparisons)):
+        return Chosen(rigid, RADIAL, errors)
+    current = rigid
+    # Parallax of several pixels is out of reach of a linear step at full working size, so the
+    # field begins one size below.
+    for level in pyramid[-2:]:
+        found = _compare(level, current)
+        for _ in range(_FIELD_STEPS):
+            blocks = bounded(measure_blocks(level, current, level.large_block), level, current)
+            current = fit_map(current, blocks, NOISE_FACTOR, FIELD, found.bend).map
+    errors = errors | {FIELD: found.errors[FIELD]}
+    if errors[FIELD] >= errors[RADIAL]:
+        return Chosen(rigid, RADIAL, errors)
+    return Chosen(current, FIELD, errors)
+
+
+@dataclass(frozen=True)
+class _Comparison:
+    errors: dict[str, float]
+    field_helps: bool
+    bend: float  # of the best field, phone px
+
+
+def _compare(level: Level, current: PairMap) -> _Comparison:
+    """Cross-validate increments of each model to the current map."""
+    blocks = bounded(measure_blocks(level, current, level.large_block), level, current)
+    bends = [bend * level.working_px(current) for bend in _BENDS]
+
+    def validate(model: str) -> list[NDArray[np.float64]]:
+        return cross_validate(current, blocks, NOISE_FACTOR, model, bends)
+
+    fields = validate(FIELD)
+    losses = [_loss(blocks, residuals) for residuals in fields]
+    best = int(np.argmin([loss.mean() for loss in losses]))
+    residuals = {
+        HOMOGRAPHY: validate(HOMOGRAPHY)[0],
+        RADIAL: validate(RADIAL)[0],
+        FIELD: fields[best],
+    }
+    gain = _loss(blocks, residuals[RADIAL]) - losses[best]
+    helps = gain.mean() > _MIN_GAIN * losses[best].mean() and _stands_out(
+        gain, tile_of(blocks.points, current.phone_size)
+    )
+    precise = blocks.sigma() <= np.median(blocks.sigma())
+    errors = {
+        name: round(float(np.median(np.linalg.norm(values[precise], axis=1))), 4)
+        for name, values in residuals.items()
+    }
+    return _Comparison(errors, helps, bends[best])
+
+
+def _loss(blocks: Blocks, residuals: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Robust loss of each block: the logarithm of a Cauchy density."""
+    squared = np.einsum("ni,nij,nj->n", residuals, blocks.information / NOISE_FACTOR, residuals)
+    return np.log1p(squared / 6)
+
+
+def _stands_out(gain: NDArray[np.float64], tile: NDArray[np.int64]) -> bool:
+    """Whether the mean gain of the tiles is clearly above zero; blocks in a tile are related."""
+    _, place = np.unique(tile, axis=0, return_inverse=True)
+    counts = np.bincount(place)
+    means = np.bincount(place, gain) / counts
+    scatter = np.sqrt(np.average((means - gain.mean()) ** 2, weights=counts) / len(counts))
+    return bool(gain.mean() > _MIN_SIGMAS * scatter)

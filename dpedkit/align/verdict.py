@@ -1,0 +1,126 @@
+"""Whether a pair is aligned, judged by what can be seen in the photos after alignment.
+
+A wrong homography can have many inliers (repeated texture) and a right one few. What only a right
+one has is detail that lies in place all over the overlap: blocks of the phone photo that correlate
+with the DSLR photo where the map says, and whose remaining shift is a fraction of a pixel.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dpedkit.align.blocks import Blocks
+from dpedkit.align.config import AlignConfig
+from dpedkit.align.crop import Rectangle
+
+_VERIFIED_NCC = 0.6  # between locally normalised blocks; unrelated ones stay below 0.4
+_VERIFIED_SHIFT = 1.0  # px of the working image
+_TEXTURE_SIGMA = 0.5  # px of the working image: a block that knows its shift no better is flat
+_COVERAGE_GRID = (8, 6)
+_SMALL_CROP = 0.25  # of the phone photo, the issue of a warning
+
+
+@dataclass(frozen=True)
+class Verification:
+    """What the blocks of a finished alignment show.
+
+    Attributes
+    ----------
+    textured, verified : int
+        Blocks with enough detail to be judged, and those whose detail lies in place.
+    coverage : float
+        Share of an 8 x 6 grid over the crop that holds a verified block.
+    residual_median, residual_p95 : float
+        Of the verified blocks' remaining shifts, in phone px.
+    ncc : float
+        Median normalised cross-correlation of the textured blocks.
+    points, shifts : (N, 2) array
+        The verified blocks, in phone px.
+    """
+
+    textured: int
+    verified: int
+    coverage: float
+    residual_median: float
+    residual_p95: float
+    ncc: float
+    points: NDArray[np.float64]
+    shifts: NDArray[np.float64]
+
+
+def verify(blocks: Blocks, working_px: float, crop: Rectangle, noise_factor: float) -> Verification:
+    """Judge the blocks of a finished alignment.
+
+    Parameters
+    ----------
+    blocks : Blocks
+        In phone px.
+    working_px : float
+        Phone px per px of the working image.
+    crop : tuple of int
+        `(x, y, width, height)` in phone px.
+    noise_factor : float
+        See `fit.fit_map`.
+    """
+    sigma = np.sqrt(noise_factor) * blocks.sigma()
+    textured = sigma < _TEXTURE_SIGMA * working_px
+    length = np.linalg.norm(blocks.shift, axis=1)
+    verified = textured & (blocks.ncc > _VERIFIED_NCC) & (length < _VERIFIED_SHIFT * working_px)
+    residuals = length[verified] if verified.any() else np.array([np.inf])
+    return Verification(
+        int(textured.sum()),
+        int(verified.sum()),
+        _coverage(blocks.points[verified], crop),
+        float(np.median(residuals)),
+        float(np.percentile(residuals, 95)),
+        float(np.median(blocks.ncc[textured])) if textured.any() else 0.0,
+        blocks.points[verified],
+        blocks.shift[verified],
+    )
+
+
+def objection(
+    verification: Verification,
+    crop: Rectangle,
+    overlap: float,
+    working_px: float,
+    config: AlignConfig,
+) -> str:
+    """Why the pair is rejected, in words; empty when it is accepted."""
+    if verification.verified < config.min_verified:
+        return (
+            f"only {verification.verified} of {verification.textured} blocks with detail lie in "
+            f"place after alignment ({config.min_verified} are needed): the photos show different "
+            "scenes, or too little detail in common"
+        )
+    if verification.residual_median > config.max_residual * working_px:
+        return (
+            f"matching details are still {verification.residual_median:.2f} px apart "
+            f"(limit {config.max_residual * working_px:.2f}): one homography and lens model do not "
+            "fit this scene"
+        )
+    if overlap < config.min_overlap:
+        return f"the photos share only {overlap:.0%} of the phone photo"
+    if min(crop[2:]) < config.min_size:
+        return f"what both photos show is only {crop[2]} x {crop[3]} px"
+    return ""
+
+
+def warnings(crop: Rectangle, phone_size: tuple[int, int]) -> tuple[str, ...]:
+    """What a person should look at although the pair is accepted."""
+    share = crop[2] * crop[3] / (phone_size[0] * phone_size[1])
+    if share < _SMALL_CROP:
+        return (f"the crop is only {share:.0%} of the phone photo",)
+    return ()
+
+
+def _coverage(points: NDArray[np.float64], crop: Rectangle) -> float:
+    columns, rows = _COVERAGE_GRID
+    place = (points - np.array(crop[:2])) * np.array(_COVERAGE_GRID) / np.maximum(crop[2:], 1)
+    place = np.floor(place).astype(int)
+    inside = ((place >= 0) & (place < np.array(_COVERAGE_GRID))).all(axis=1)
+    cells = np.unique(place[inside, 1] * columns + place[inside, 0])
+    return len(cells) / (columns * rows)
