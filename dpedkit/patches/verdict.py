@@ -8,7 +8,8 @@ from numpy.typing import NDArray
 
 _WHITE, _BLACK = 250, 5  # JPEG puts clipped areas a few levels off 255 and 0
 _BLOCKS_ACROSS = 5  # blocks of a fifth of the window, half overlapping
-_CONTENT_FLOOR = 0.05  # of the window's variance; noise and rounding differ everywhere
+_CONTENT_FLOOR = 0.05  # of the window's variance
+_TONE_FLOOR = 4.0  # grey levels; in plain windows light, vignetting and rounding differ by this
 
 
 def luma(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
@@ -50,10 +51,11 @@ def worst_mismatch(a: NDArray[np.float32], b: NDArray[np.float32]) -> float:
         Largest ratio of the residual's mean square to the detail's variance. Matched windows
         stay well below 1, whatever their gain, offset and sharpness.
     """
-    a, b = _standardised(a), _standardised(b)
+    a, scale_a = _standardised(a)
+    b, scale_b = _standardised(b)
     powers = np.stack([np.ones_like(a), a, a * a, a * a * a]).reshape(4, -1)
     curve = np.linalg.lstsq(powers @ powers.T, powers @ b.ravel(), rcond=None)[0]
-    residual = b - (curve.astype(np.float32) @ powers).reshape(b.shape)
+    residual = b - (curve @ powers).reshape(b.shape)
 
     side = len(a) // _BLOCKS_ACROSS
     first, step = side // 2, side // 2
@@ -62,15 +64,17 @@ def worst_mismatch(a: NDArray[np.float32], b: NDArray[np.float32]) -> float:
     def blocks(image: NDArray[np.float32]) -> NDArray[np.float32]:
         return cv2.blur(image, (side, side))[first:stop:step, first:stop:step]
 
-    detail = np.minimum(blocks(a * a) - blocks(a) ** 2, blocks(b * b) - blocks(b) ** 2)
-    return float((blocks(residual * residual) / (detail.clip(0) + _CONTENT_FLOOR)).max())
+    detail = np.minimum(blocks(a * a) - blocks(a) ** 2, blocks(b * b) - blocks(b) ** 2).clip(0)
+    floor = _CONTENT_FLOOR + (_TONE_FLOOR / min(scale_a, scale_b)) ** 2
+    return float((blocks(residual * residual) / (detail + floor)).max())
 
 
-def _standardised(image: NDArray[np.float32]) -> NDArray[np.float32]:
-    """The image at half size, free of pixel noise, with mean 0 and variance 1."""
+def _standardised(image: NDArray[np.float32]) -> tuple[NDArray[np.float32], float]:
+    """The image at half size, free of pixel noise, with mean 0 and variance 1; its deviation."""
     side = len(image) // 2
     even = image[: 2 * side, : 2 * side]
     smooth = cv2.GaussianBlur(even, (0, 0), 1.2)
     half = cv2.resize(smooth, (side, side), interpolation=cv2.INTER_AREA)
     half -= half.mean()
-    return half / max(float(half.std()), 1e-6)
+    scale = max(float(half.std()), 1e-3)
+    return half / scale, scale
