@@ -21,7 +21,8 @@ QUIET, NORMAL, VERBOSE = -1, 0, 1
 
 _log = logging.getLogger("dpedkit")
 _log.propagate = False
-_PLAIN_LINE_EVERY_S = 5.0
+_FIRST_LINE_AFTER_S = 5.0
+_LINE_EVERY_SHARE = 0.1  # of the time spent so far: a run of hours does not fill its log
 
 
 class _StderrHandler(logging.Handler):
@@ -105,7 +106,9 @@ class _Lines:
     def advance(self, steps: int = 1, note: str = "") -> None:
         self.done += steps
         self.note = note or self.note
-        if time.monotonic() - self.last_line >= _PLAIN_LINE_EVERY_S and self.done < self.total:
+        now = time.monotonic()
+        pause = max(_FIRST_LINE_AFTER_S, _LINE_EVERY_SHARE * (now - self.started))
+        if now - self.last_line >= pause and self.done < self.total:
             self._line()
 
     def finish(self) -> None:

@@ -8,6 +8,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from dpedkit import console
+
 if TYPE_CHECKING:
     from dpedkit.align.config import AlignConfig
     from dpedkit.align.driver import AlignSummary
@@ -45,7 +47,7 @@ def align(
     from dpedkit.report import write_report
 
     summary = align_folders(phone, dslr, output, config, jobs=jobs, overwrite=overwrite)
-    write_report(output)
+    console.say(write_report(output).as_text())
     return summary
 
 
@@ -62,7 +64,7 @@ def patches(
     from dpedkit.report import write_report
 
     summary = cut_patches(aligned, output, config, jobs=jobs, overwrite=overwrite)
-    write_report(output)
+    console.say(write_report(output).as_text())
     return summary
 
 
@@ -80,7 +82,7 @@ def train(
     from dpedkit.train.loop import train as run_training
 
     summary = run_training(shards, config, name=name, runs=runs, resume=resume, overwrite=overwrite)
-    write_report(summary.folder)
+    console.say(write_report(summary.folder).as_text())
     return summary
 
 

@@ -7,7 +7,7 @@ import functools
 import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import click
 
@@ -15,6 +15,7 @@ from dpedkit import console
 from dpedkit.config import Config, options_of, value_type
 
 Function = Callable[..., Any]
+CommandType = TypeVar("CommandType", bound=click.Command)
 
 
 class Summary(Protocol):
@@ -39,7 +40,7 @@ class Printer:
             click.echo(summary.as_text())
 
 
-def command_class(base: type[click.Command]) -> type[click.Command]:
+def command_class(base: type[CommandType]) -> type[CommandType]:
     """A click command class whose help ends in examples, each with what it does."""
 
     class WithExamples(base):  # type: ignore[valid-type,misc]

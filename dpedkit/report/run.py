@@ -1,0 +1,3 @@
+"""placeholder"""
+
+MARK = "config.toml"
