@@ -9,6 +9,7 @@ import torch
 from safetensors.torch import save_file
 from scipy.signal import correlate
 
+from dpedkit.colourmap import ColourMap
 from dpedkit.errors import DpedkitError, UsageError
 from dpedkit.models import Discriminator, build_generator, load_model, read_card, save_model
 
@@ -56,7 +57,12 @@ def test_resnet_computes_what_the_authors_code_does():
 
 @pytest.mark.parametrize(
     ("name", "parameters"),
-    [("resnet-12-64", 401475), ("resnet-8-32", 71331), ("srcnn", 69251)],
+    [
+        ("resnet-12-64", 401475),
+        ("resnet-8-32", 71331),
+        ("srcnn", 69251),
+        ("colour-residual", 65900),
+    ],
 )
 def test_generators_have_the_published_size(name, parameters):
     assert sum(p.numel() for p in build_generator(name).parameters()) == parameters
@@ -94,6 +100,38 @@ def test_a_saved_model_comes_back_as_it_was(tmp_path):
     photo = torch.rand(1, 3, 20, 30)
     with torch.no_grad():
         assert torch.equal(loaded(photo), model.eval()(photo))
+
+
+def test_colour_residual_starts_at_its_colour_map():
+    colour_map = ColourMap(np.random.default_rng(0).normal(size=(20, 3)) / 5)
+    model = build_generator("colour-residual", channels=8, blocks=2)
+    photo = torch.rand(2, 3, 11, 16)
+    with torch.no_grad():
+        torch.testing.assert_close(model(photo), photo)
+        model.set_colour_map(colour_map)
+        mapped = colour_map.apply(photo.permute(0, 2, 3, 1).double().numpy())
+    expected = torch.from_numpy(mapped).permute(0, 3, 1, 2).float()
+    torch.testing.assert_close(model(photo).detach(), expected, atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("name", ["resnet-8-32", "srcnn", "colour-residual"])
+def test_every_generator_is_prepare_layers_finish(name):
+    model = roughen(build_generator(name)).eval()
+    photo = torch.rand(1, 3, 13, 18)
+    x = model.prepare(photo)
+    for layer in model.layers:
+        x = layer(x)
+    assert torch.equal(model.finish(x, photo), model(photo))
+    assert model(photo).shape == photo.shape
+
+
+def test_reach_is_how_far_a_pixel_looks():
+    model = roughen(build_generator("colour-residual")).eval()
+    reach = sum(layer.reach for layer in model.layers)
+    x = torch.zeros(1, 24, 1, 60, requires_grad=True)
+    model.layers(x)[0, 0, 0, 30].backward()
+    touched = x.grad[0, :, 0].abs().sum(dim=0).nonzero().flatten()
+    assert (touched.min().item(), touched.max().item()) == (30 - reach, 30 + reach)
 
 
 def write_not_a_model(path: Path, kind: str) -> None:

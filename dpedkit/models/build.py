@@ -6,28 +6,28 @@ import difflib
 from collections.abc import Callable
 from typing import Any
 
-from torch import nn
-
 from dpedkit.errors import UsageError
-from dpedkit.models.generator import resnet, srcnn
+from dpedkit.models.colour_residual import ColourResidual
+from dpedkit.models.generator import Generator, resnet, srcnn
 
 
-def _resnet_12_64(norm: str = "batch") -> nn.Module:
+def _resnet_12_64(norm: str = "batch") -> Generator:
     return resnet("resnet-12-64", blocks=4, channels=64, norm=norm)
 
 
-def _resnet_8_32(norm: str = "instance") -> nn.Module:
+def _resnet_8_32(norm: str = "instance") -> Generator:
     return resnet("resnet-8-32", blocks=2, channels=32, norm=norm)
 
 
-GENERATORS: dict[str, Callable[..., nn.Module]] = {
+GENERATORS: dict[str, Callable[..., Generator]] = {
     "resnet-12-64": _resnet_12_64,
     "resnet-8-32": _resnet_8_32,
     "srcnn": srcnn,
+    "colour-residual": ColourResidual,
 }
 
 
-def build_generator(name: str, **options: Any) -> nn.Module:
+def build_generator(name: str, **options: Any) -> Generator:
     """A generator with fresh weights, in training mode.
 
     Parameters
@@ -35,7 +35,8 @@ def build_generator(name: str, **options: Any) -> nn.Module:
     name : str
         One of `GENERATORS`: "resnet-12-64" is the paper's.
     **options
-        What that generator takes: `norm` ("batch", "instance" or "none") for the resnets.
+        What that generator takes: `norm` ("batch", "instance" or "none") for the resnets,
+        `channels` and `blocks` for colour-residual.
 
     Raises
     ------

@@ -15,25 +15,24 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from torch import nn
-
 from dpedkit._version import __version__
 from dpedkit.atomic import complete_or_absent
 from dpedkit.errors import DpedkitError
 from dpedkit.models.build import build_generator
+from dpedkit.models.generator import Generator
 
 MODEL_FORMAT = 1
 _CARD_KEY = "dpedkit"
 
 
-def save_model(path: Path, model: nn.Module, card: Mapping[str, Any]) -> None:
+def save_model(path: Path, model: Generator, card: Mapping[str, Any]) -> None:
     """Write a generator's weights with everything needed to build it again, atomically.
 
     Parameters
     ----------
     path : Path
         Ends in `.safetensors` by convention.
-    model : nn.Module
+    model : Generator
         From `build_generator`.
     card : mapping
         What to remember besides the architecture and its options, JSON-ready; for example
@@ -55,12 +54,12 @@ def save_model(path: Path, model: nn.Module, card: Mapping[str, Any]) -> None:
         save_file(weights, part, metadata={_CARD_KEY: json.dumps(content)})
 
 
-def load_model(path: Path) -> nn.Module:
+def load_model(path: Path) -> Generator:
     """The generator in a model file, ready to enhance.
 
     Returns
     -------
-    nn.Module
+    Generator
         On the CPU, in evaluation mode; takes and returns (N, 3, H, W) float32 in [0, 1]. Its
         attribute `card` is the dictionary described above.
 
@@ -80,7 +79,7 @@ def load_model(path: Path) -> nn.Module:
             f"{path} is damaged or was written by a later version of dpedkit "
             f"({str(error).splitlines()[0]})."
         ) from None
-    model.card = card  # type: ignore[assignment]
+    model.card = card
     return model.eval()
 
 

@@ -13,14 +13,19 @@ from dpedkit.models.layers import ConvLayer, ResidualBlock
 class Generator(nn.Module):
     """A straight sequence of layers from a phone photo to an enhanced one.
 
+    Every generator computes `finish(layers(prepare(photo)), photo)`. Here the outer two do
+    nothing; where they do something, it costs little beside the layers.
+
     Attributes
     ----------
     layers : nn.Sequential of ConvLayer and ResidualBlock
-        Applied in order; there is nothing else in the network.
+        Applied in order.
     architecture : str
         The name under which `build_generator` makes it again.
     options : dict
         The options that `build_generator` needs for that.
+    card : dict
+        What its model file says of it; empty for a generator that comes from no file.
     """
 
     def __init__(
@@ -29,11 +34,20 @@ class Generator(nn.Module):
         super().__init__()
         self.architecture = architecture
         self.options = options
+        self.card: dict[str, Any] = {}
         self.layers = nn.Sequential(*layers)
 
     def forward(self, photo: Tensor) -> Tensor:
         """(N, 3, H, W) float32 in [0, 1] -> the same shape, in (-0.08, 1.08)."""
-        return self.layers(photo)
+        return self.finish(self.layers(self.prepare(photo)), photo)
+
+    def prepare(self, photo: Tensor) -> Tensor:
+        """What the first layer is fed: (N, 3, H, W) -> (N, C, H', W')."""
+        return photo
+
+    def finish(self, maps: Tensor, photo: Tensor) -> Tensor:
+        """The enhanced photo from the last layer's output: (N, C', H', W') -> (N, 3, H, W)."""
+        return maps
 
 
 def resnet(architecture: str, blocks: int, channels: int, norm: str) -> Generator:

@@ -52,18 +52,19 @@ class ConvLayer(nn.Module):
 
 
 class ResidualBlock(nn.Module):
-    """Two 3x3 layers around which the input is carried; ReLU comes before the sum.
+    """Two 3x3 layers around which the input is carried.
 
     Attributes
     ----------
     first, second : ConvLayer
-        The block computes `second(first(x)) + x`.
+        The block computes `second(first(x)) + x`. In the authors' networks the second has a ReLU
+        too, before the sum.
     """
 
-    def __init__(self, channels: int, norm: str) -> None:
+    def __init__(self, channels: int, norm: str, last_activation: str = "relu") -> None:
         super().__init__()
         self.first = ConvLayer(channels, channels, 3, norm=norm, activation="relu")
-        self.second = ConvLayer(channels, channels, 3, norm=norm, activation="relu")
+        self.second = ConvLayer(channels, channels, 3, norm=norm, activation=last_activation)
         self.reach = self.first.reach + self.second.reach
 
     def forward(self, x: Tensor) -> Tensor:
