@@ -1,0 +1,1 @@
+"""Training an enhancement network on patch pairs: losses, data, checkpoints and the loop."""

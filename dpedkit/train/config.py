@@ -1,0 +1,122 @@
+"""Settings of `dpedkit train`; the defaults are the paper's run."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from dpedkit.config import Config, option
+from dpedkit.errors import UsageError
+
+GENERATOR_NAMES = ("resnet-12-64", "resnet-8-32", "srcnn", "colour-residual")
+
+
+@dataclass(frozen=True)
+class TrainConfig(Config):
+    """What is trained, for how long, and towards what."""
+
+    generator: str = option(
+        "resnet-12-64",
+        "The network: 'resnet-12-64' is the paper's, 'resnet-8-32' and 'srcnn' are smaller ones of "
+        "the authors, 'colour-residual' starts from a colour map fitted to the train split and is "
+        "made for machines without a GPU.",
+        choices=GENERATOR_NAMES,
+    )
+    norm: str = option(
+        "batch",
+        "Normalisation inside the resnets and the discriminator: 'batch' as in the paper's text, "
+        "'instance' as in the authors' code.",
+        choices=("batch", "instance", "none"),
+    )
+    steps: int = option(1000, "Training steps.", minimum=1)
+    batch: int = option(32, "Patch pairs in a step.", minimum=1, maximum=4096)
+    learning_rate: float = option(5e-4, "Learning rate of Adam, for both networks.", minimum=1e-8)
+    schedule: str = option(
+        "constant",
+        "Learning rate over time: 'cosine' warms up and falls to zero along half a cosine.",
+        choices=("constant", "cosine"),
+    )
+    losses: str = option(
+        "paper",
+        "How the loss terms are defined and normalised: 'paper' as its equations stand, 'authors' "
+        "as their code computes them. The weights differ too; see the documentation.",
+        choices=("paper", "authors"),
+    )
+    content: str = option(
+        "auto",
+        "Content loss: 'vgg19' compares features of VGG-19, 'msssim-l1' structure and colours "
+        "without any weights, 'auto' takes vgg19 if its weights can be had.",
+        choices=("auto", "vgg19", "msssim-l1"),
+    )
+    vgg: str | None = option(
+        None,
+        "Weights of VGG-19: a torchvision .pth or the MatConvNet .mat file. By default looked for "
+        "in torch's cache, then downloaded to it.",
+        metavar="FILE",
+        affects_output=False,
+    )
+    content_weight: float = option(1.0, "Weight of the content loss (paper, eq. 8).", minimum=0)
+    texture_weight: float = option(
+        0.4,
+        "Weight of the texture loss (paper, eq. 8); 0 trains without a discriminator.",
+        minimum=0,
+    )
+    colour_weight: float = option(0.1, "Weight of the colour loss (paper, eq. 8).", minimum=0)
+    tv_weight: float = option(
+        400.0, "Weight of the total variation loss (paper, eq. 8).", minimum=0
+    )
+    pixel_weight: float = option(
+        0.0, "Weight of the plain absolute difference of pixels (not in the paper).", minimum=0
+    )
+    discriminator_pretraining: int = option(
+        0,
+        "Steps for which the discriminator alone learns to tell phone from DSLR patches before "
+        "the generator starts.",
+        minimum=0,
+    )
+    augment: bool = option(
+        False, "Flip and turn patches at random (the paper does not say that it does)."
+    )
+    ema: float = option(
+        0.0,
+        "Average the generator's weights over time with this decay (0.99 looks back about 100 "
+        "steps); the average is what is evaluated and saved. 0 does not average.",
+        minimum=0,
+        maximum=0.99999,
+    )
+    clip: float = option(
+        0.0, "Scale gradients down to this norm where they are larger; 0 leaves them.", minimum=0
+    )
+    init: str | None = option(
+        None, "Start from this model file instead of fresh weights.", metavar="FILE"
+    )
+    precision: str = option(
+        "float32",
+        "Arithmetic of the networks: 'bfloat16' is faster where the processor has it.",
+        choices=("float32", "bfloat16"),
+    )
+    seed: int = option(0, "Seed of initial weights, order of patches and augmentation.", minimum=0)
+    evaluate_every: int = option(
+        200, "Evaluate, log and save a sample picture every so many steps.", minimum=1
+    )
+    evaluate_patches: int = option(
+        200, "Patches of the val split that evaluations look at, always the same.", minimum=1
+    )
+    checkpoint_seconds: float = option(
+        60.0,
+        "Save the state of the run at least this often, besides at every evaluation.",
+        minimum=0,
+        metavar="S",
+        affects_output=False,
+    )
+    device: str = option(
+        "auto",
+        "Where to compute: 'auto' takes a GPU if there is one.",
+        choices=("auto", "cpu", "cuda", "mps"),
+        affects_output=False,
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        weights = (self.content_weight, self.texture_weight, self.colour_weight, self.pixel_weight)
+        if not any(weights):
+            raise UsageError("All loss weights are 0: there is nothing to train towards.")
