@@ -168,7 +168,7 @@ def _to_rgb8(image: Image.Image) -> NDArray[np.uint8]:
     if image.mode in ("LA", "RGBA", "PA", "La", "RGBa"):
         # Converting drops the alpha channel and leaves the colours below it as they are.
         image = image.convert("RGBA")
-    return np.asarray(image if image.mode == "RGB" else image.convert("RGB"))
+    return np.array(image if image.mode == "RGB" else image.convert("RGB"))
 
 
 def _metadata(image: Image.Image) -> Metadata:

@@ -1,0 +1,62 @@
+"""The settings of `dpedkit enhance`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from dpedkit.config import Config, option
+
+PANEL_SIDE = 1400  # px; a before-after picture is for looking at, the full-size photo is beside it
+
+
+@dataclass(frozen=True)
+class EnhanceConfig(Config):
+    """How photos are enhanced and written."""
+
+    format: str = option(
+        "same",
+        "Format of the enhanced photos; 'same' keeps JPEG, PNG and TIFF, and writes any other "
+        "format as PNG.",
+        choices=("same", "jpg", "png", "tif"),
+    )
+    jpeg_quality: int = option(95, "Quality of JPEG photos.", minimum=1, maximum=100)
+    side_by_side: bool = option(
+        False,
+        "Also write NAME-before-after.jpg: the photo and the enhanced one next to each other, "
+        f"each at most {PANEL_SIDE} px wide and high.",
+    )
+    max_failed: float = option(
+        0.5,
+        "Largest part of the photos that may be unreadable; beyond it the exit code is 3.",
+        minimum=0,
+        maximum=1,
+        affects_output=False,
+    )
+    device: str = option(
+        "auto",
+        "Where to compute; 'auto' is the GPU if there is one.",
+        choices=("auto", "cpu", "cuda"),
+        affects_output=False,
+    )
+    precision: str = option(
+        "fp32",
+        "Number format of the convolutions; bf16 and fp16 are for GPUs, where they are faster and "
+        "take half the memory.",
+        choices=("fp32", "bf16", "fp16"),
+    )
+    strip_megapixels: float = option(
+        0.25,
+        "Photos are computed in strips of this size, with the same result for any; smaller ones "
+        "take less memory.",
+        minimum=0.001,
+        metavar="MP",
+        affects_output=False,
+    )
+    memory: float = option(
+        1.2,
+        "Intermediate results up to this size are kept in memory; larger ones go to a temporary "
+        "file in the output folder.",
+        minimum=0,
+        metavar="GB",
+        affects_output=False,
+    )

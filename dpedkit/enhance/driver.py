@@ -1,0 +1,255 @@
+"""Enhances photos and folders of photos, keeping what their files say."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from dpedkit import console, images, manifest
+from dpedkit.atomic import make_folder
+from dpedkit.enhance.comparison import before_after
+from dpedkit.enhance.config import EnhanceConfig
+from dpedkit.enhance.network import Enhancer, load_enhancer, model_file_of
+from dpedkit.errors import DpedkitError, PhotoError, TooManyRejectedError, UsageError
+
+JOURNAL_FILE = "enhanced.jsonl"
+SIDE_BY_SIDE_SUFFIX = "-before-after"
+_KEPT_SUFFIXES = (".jpg", ".jpeg", ".png", ".tif", ".tiff")
+
+
+@dataclass(frozen=True)
+class EnhanceSummary:
+    """What `enhance_photos` did.
+
+    Attributes
+    ----------
+    folder : Path
+    written : tuple of Path
+        Enhanced photos, those of an earlier run with the same settings included.
+    skipped : int
+        How many of them an earlier run had finished.
+    failed : tuple of (str, str)
+        Photos that could not be enhanced, each with its reason.
+    side_by_side : tuple of Path
+        The before-after pictures.
+    """
+
+    folder: Path
+    written: tuple[Path, ...]
+    skipped: int
+    failed: tuple[tuple[str, str], ...]
+    side_by_side: tuple[Path, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """The summary as JSON-ready values."""
+        return {
+            "folder": str(self.folder),
+            "written": [str(path) for path in self.written],
+            "skipped": self.skipped,
+            "failed": [{"photo": photo, "reason": reason} for photo, reason in self.failed],
+            "side_by_side": [str(path) for path in self.side_by_side],
+        }
+
+    def as_text(self) -> str:
+        """A few lines for people."""
+        count = len(self.written)
+        text = f"{count} enhanced photo{'' if count == 1 else 's'} in {self.folder}"
+        if self.skipped:
+            text += f" ({self.skipped} of them already there)"
+        if self.failed:
+            text += f"; {len(self.failed)} could not be enhanced"
+        return "\n".join([text, *(f"before and after: {path}" for path in self.side_by_side[:3])])
+
+
+@dataclass(frozen=True)
+class _Task:
+    """One photo and the files to make from it."""
+
+    photo: Path
+    output: Path
+    side_by_side: Path | None
+
+    @property
+    def outputs(self) -> list[Path]:
+        return [path for path in (self.output, self.side_by_side) if path is not None]
+
+
+def enhance_photos(
+    model_path: Path,
+    inputs: Sequence[Path],
+    output: Path,
+    config: EnhanceConfig,
+    *,
+    overwrite: bool = False,
+) -> EnhanceSummary:
+    """Enhance photos and folders of photos into a folder.
+
+    A stopped run is continued: what it finished with the same model and settings is kept. The
+    photos themselves are never written over.
+
+    Parameters
+    ----------
+    model_path : Path
+        A model file, or the folder of a run that holds `model.safetensors`.
+    inputs : sequence of Path
+        Photos, and folders whose photos are taken.
+    output : Path
+        The folder for the enhanced photos, which keep their names. EXIF and ICC blocks are kept,
+        the EXIF orientation is applied, an alpha channel is dropped, 16 bits become 8.
+    config : EnhanceConfig
+    overwrite : bool
+        Replace files of the same names that this command did not make in this way.
+
+    Raises
+    ------
+    DpedkitError
+        If the model or a folder cannot be used, a file is in the way, the disk is full, or the
+        only photo cannot be read.
+    TooManyRejectedError
+        If more of several photos than `config.max_failed` cannot be read.
+    """
+    tasks = _plan(inputs, output, config)
+    model_file = model_file_of(model_path)
+    enhancer = load_enhancer(model_file, config, spill_folder=output)
+    made_with = {"model": _sha256(model_file), "settings": config.fingerprint()}
+    make_folder(output)
+    finished = _finished(output, tasks, made_with)
+    left = [task for task in tasks if task not in finished]
+    if not overwrite:
+        _refuse_what_is_in_the_way(left)
+    with manifest.Journal(output / JOURNAL_FILE) as journal:
+        failed = _enhance_all(left, enhancer, config, journal, made_with)
+    done = [task for task in tasks if task.photo not in failed]
+    summary = EnhanceSummary(
+        output,
+        tuple(task.output for task in done),
+        len(finished),
+        tuple((str(photo), reason) for photo, reason in failed.items()),
+        tuple(task.side_by_side for task in done if task.side_by_side),
+    )
+    _fail_beyond_the_limit(summary, config, len(tasks))
+    return summary
+
+
+def _plan(inputs: Sequence[Path], output: Path, config: EnhanceConfig) -> list[_Task]:
+    """All photos to enhance and where to; two of them must not end up in one file."""
+    if output.is_file():
+        raise UsageError(f"{output} is a file; give a folder for the enhanced photos.")
+    photos: list[Path] = []
+    for path in inputs:
+        photos += images.list_photos(path) if path.is_dir() else [path]
+    tasks = []
+    taken: dict[Path, Path] = {}
+    for photo in photos:
+        suffix = photo.suffix if photo.suffix.lower() in _KEPT_SUFFIXES else ".png"
+        if config.format != "same":
+            suffix = f".{config.format}"
+        target = output / f"{photo.stem}{suffix}"
+        compared = output / f"{photo.stem}{SIDE_BY_SIDE_SUFFIX}.jpg"
+        task = _Task(photo, target, compared if config.side_by_side else None)
+        for path in task.outputs:
+            if path in taken:
+                raise UsageError(
+                    f"{photo} and {taken[path]} would both be written to {path}; enhance them "
+                    "into different folders."
+                )
+            if path.exists() and photo.exists() and path.samefile(photo):
+                raise UsageError(
+                    f"{photo} would be written over; choose another output folder with -o."
+                )
+            taken[path] = photo
+        tasks.append(task)
+    return tasks
+
+
+def _finished(output: Path, tasks: list[_Task], made_with: dict[str, str]) -> list[_Task]:
+    """Tasks that an earlier run finished with the same model and settings, photo unchanged."""
+    file = output / JOURNAL_FILE
+    records = manifest.read_jsonl(file) if file.exists() else []
+    latest = {record.get("output"): record for record in records}
+    return [
+        task
+        for task in tasks
+        if all(path.exists() for path in task.outputs)
+        and task.photo.exists()
+        and latest.get(task.output.name) == _record(task, made_with)
+    ]
+
+
+def _record(task: _Task, made_with: dict[str, str]) -> dict[str, Any]:
+    state = task.photo.stat()
+    return {
+        "output": task.output.name,
+        "photo": str(task.photo.absolute()),
+        "size": state.st_size,
+        "mtime_ns": state.st_mtime_ns,
+        **made_with,
+    }
+
+
+def _refuse_what_is_in_the_way(tasks: list[_Task]) -> None:
+    existing = [path for task in tasks for path in task.outputs if path.exists()]
+    if existing:
+        others = f" and {len(existing) - 1} more files" if len(existing) > 1 else ""
+        raise DpedkitError(
+            f"{existing[0]}{others} exist already and were not made with this model and these "
+            "settings. Use --overwrite to replace them, or -o to write elsewhere."
+        )
+
+
+def _enhance_all(
+    tasks: list[_Task],
+    enhancer: Enhancer,
+    config: EnhanceConfig,
+    journal: manifest.Journal,
+    made_with: dict[str, str],
+) -> dict[Path, str]:
+    """Enhance photo after photo; returns those that could not be, with the reason."""
+    failed: dict[Path, str] = {}
+    strips = [_count_strips(enhancer, task.photo) for task in tasks]
+    with console.progress("enhance", sum(strips), "strips") as bar:
+        for task, expected in zip(tasks, strips, strict=True):
+            try:
+                photo, metadata = images.read_photo_and_metadata(task.photo)
+            except PhotoError as error:
+                failed[task.photo] = str(error)
+                console.warn(str(error))
+                bar.advance(expected)
+                continue
+            name = task.photo.name
+            enhanced = enhancer(photo, on_strip=partial(bar.advance, note=name))
+            images.write_photo(task.output, enhanced, metadata, jpeg_quality=config.jpeg_quality)
+            if task.side_by_side is not None:
+                images.write_photo(task.side_by_side, before_after(photo, enhanced))
+            journal.append(_record(task, made_with))
+    return failed
+
+
+def _count_strips(enhancer: Enhancer, photo: Path) -> int:
+    """Strips of a photo by its header; 0 where that cannot be read, which is reported later."""
+    try:
+        width, height = images.photo_size(photo)
+    except PhotoError:
+        return 0
+    return enhancer.strips(height, width)
+
+
+def _fail_beyond_the_limit(summary: EnhanceSummary, config: EnhanceConfig, photos: int) -> None:
+    if len(summary.failed) <= config.max_failed * photos:
+        return
+    reason = summary.failed[0][1]
+    if photos == 1:
+        raise PhotoError(reason)
+    raise TooManyRejectedError(
+        f"{len(summary.failed)} of {photos} photos could not be enhanced, more than the limit of "
+        f"{config.max_failed:.0%}; the others are in {summary.folder}."
+    )
+
+
+def _sha256(file: Path) -> str:
+    with file.open("rb") as content:
+        return hashlib.file_digest(content, "sha256").hexdigest()
