@@ -31,5 +31,9 @@ class TooManyRejectedError(DpedkitError):
     exit_code = EXIT_TOO_MANY_REJECTED
 
 
+class OutputExistsError(DpedkitError):
+    """The output of an earlier run with other settings is in the way; ``--overwrite`` replaces it."""
+
+
 class PhotoError(DpedkitError):
     """One photo that cannot be read or used; the rest of a folder goes on without it."""

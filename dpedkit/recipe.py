@@ -18,7 +18,7 @@ from typing import Any
 from dpedkit import console, stages
 from dpedkit.atomic import make_folder, write_json
 from dpedkit.config import Config, read_toml
-from dpedkit.errors import UsageError
+from dpedkit.errors import OutputExistsError, UsageError
 from dpedkit.manifest import read_json
 
 STATE_FILE = "recipe-state.json"
@@ -306,12 +306,9 @@ def run_recipe(name: str, folder: Path | None = None, *, jobs: int = 0) -> Recip
             console.say(f"{step.name}: unchanged since it last ran")
         else:
             console.say(f"{step.name}: running")
-            # Output that this recipe made with other settings is its own to replace; a run that
-            # was stopped is continued.
-            overwrite = known.get("key", key) != key
             state[step.name] = {"key": key, "done": False}
             write_json(state_file, state)
-            result = _KINDS[step.name].run(step, jobs, overwrite)
+            result = _run(step, jobs, made_here=bool(known))
             state[step.name] = {
                 "key": key,
                 "done": True,
@@ -323,6 +320,17 @@ def run_recipe(name: str, folder: Path | None = None, *, jobs: int = 0) -> Recip
         summary.results[step.name] = state[step.name]["result"]
         summary.texts[step.name] = state[step.name]["text"]
     return summary
+
+
+def _run(step: Step, jobs: int, made_here: bool) -> Any:
+    """Run or continue a stage; output that this recipe made with other settings is replaced."""
+    run = _KINDS[step.name].run
+    try:
+        return run(step, jobs, False)
+    except OutputExistsError:
+        if not made_here:
+            raise
+        return run(step, jobs, True)
 
 
 def _config_class(kind: _Kind) -> type[Config]:

@@ -16,7 +16,7 @@ from typing import Any
 from dpedkit._version import __version__
 from dpedkit.atomic import PART_SUFFIX, make_folder, write_json
 from dpedkit.config import Config
-from dpedkit.errors import DpedkitError
+from dpedkit.errors import DpedkitError, OutputExistsError
 from dpedkit.manifest import read_json
 
 
@@ -78,8 +78,9 @@ def prepare(
     Raises
     ------
     DpedkitError
-        If the folder holds something else, or was made with other settings and `overwrite` is
-        False.
+        If the folder holds something else.
+    OutputExistsError
+        If it was made with other settings and `overwrite` is False.
     """
     description_file = path / description_name
     fresh = {
@@ -120,7 +121,7 @@ def prepare(
 
     changes = _differences(found, fresh, config)
     if changes:
-        raise DpedkitError(
+        raise OutputExistsError(
             f"{path} was made with other settings ({'; '.join(changes)}). Use --overwrite to "
             "replace it, or -o to write elsewhere."
         )
