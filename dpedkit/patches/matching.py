@@ -188,7 +188,7 @@ class _Matcher:
         half = (self.config.size - 1) / 2
         reach = half * _turned_side(motion.angle) + 2  # bicubic: two pixels on each side
         cx, cy = x + half + motion.shift[0], y + half + motion.shift[1]
-        return min(cx, cy) >= reach and cx + reach <= width and cy + reach <= height
+        return min(cx, cy) >= reach and cx + reach <= width - 1 and cy + reach <= height - 1
 
     def _cut(self, x: int, y: int, motion: Motion) -> NDArray[np.uint8]:
         size = self.config.size

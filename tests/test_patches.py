@@ -1,0 +1,332 @@
+"""Cutting an aligned folder into shards: bad input, provenance, and the same bytes always."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import multiprocessing
+import random
+import shutil
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from dpedkit.atomic import write_json
+from dpedkit.console import QUIET, set_verbosity
+from dpedkit.errors import DpedkitError, UsageError
+from dpedkit.images import read_photo, write_photo
+from dpedkit.manifest import read_jsonl, write_jsonl
+from dpedkit.patches import PatchConfig, cut_patches
+from dpedkit.records import ACCEPTED, ALIGNED_FORMAT, REJECTED, PairRecord, SourcePhoto
+from dpedkit.shards import open_split, pair_names, split_counts, verify
+from dpedkit.shards import writer as shard_writer
+
+SIZE = 32
+CONFIG = PatchConfig(size=SIZE)
+
+
+def photos(seed: int, height: int = 110, width: int = 140) -> tuple[NDArray, NDArray]:
+    """Two aligned photos of one random scene, one of them darker and noisy."""
+    import cv2
+
+    rng = np.random.default_rng(seed)
+    scene = cv2.resize(rng.normal(size=(height // 3, width // 3, 3)), (width, height))
+    dslr = np.clip(120 + 50 * scene, 0, 255).astype(np.uint8)
+    phone = np.clip(0.7 * dslr + rng.normal(10, 2, dslr.shape), 0, 255).astype(np.uint8)
+    return phone, dslr
+
+
+def make_aligned(folder: Path, count: int, **description: object) -> Path:
+    """An aligned folder of `count` accepted pairs and one rejected pair."""
+    for side in ("phone", "dslr"):
+        (folder / side).mkdir(parents=True)
+    records = []
+    for number in range(count):
+        name = f"{number:04d}"
+        phone, dslr = photos(number)
+        write_photo(folder / "phone" / f"{name}.png", phone)
+        write_photo(folder / "dslr" / f"{name}.png", dslr)
+        source = SourcePhoto(f"/raw/iphone/{name}.jpg", 1, 1, 300, 200)
+        records.append(PairRecord(number, name, ACCEPTED, "", source, source, (1, 2, 140, 110)))
+    records.insert(1, PairRecord(count, "bad", REJECTED, "unrelated photos", source, source))
+    write_jsonl(folder / "pairs.jsonl", [record.to_dict() for record in records])
+    whole = {"format": ALIGNED_FORMAT, "kind": "aligned", "config": {"a": 1}, "complete": True}
+    write_json(folder / "dataset.json", whole | description)
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def quiet() -> None:
+    set_verbosity(QUIET)
+
+
+@pytest.fixture(scope="session")
+def aligned(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_aligned(tmp_path_factory.mktemp("patches") / "aligned", 10)
+
+
+@pytest.fixture
+def own_aligned(aligned: Path, tmp_path: Path) -> Path:
+    """A copy that a test may spoil."""
+    return Path(shutil.copytree(aligned, tmp_path / "aligned"))
+
+
+def digest(folder: Path) -> dict[str, str]:
+    """SHA-256 of every file by its path in the folder."""
+    return {
+        str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    }
+
+
+# -------------------------------------------------------------------------------- what comes out
+
+
+def test_the_shards_hold_what_the_summary_says(aligned: Path, tmp_path: Path) -> None:
+    output = tmp_path / "shards"
+    summary = cut_patches(aligned, output, CONFIG, jobs=1)
+    assert verify(output).sound, verify(output).as_text()
+    assert summary.tried == 10 * 12
+    assert summary.kept + sum(summary.dropped.values()) == summary.tried
+    assert sum(split_counts(output).values()) == summary.kept > 60
+    assert all(count > 0 for count in split_counts(output).values())
+    assert sorted(path.name for path in output.iterdir()) == [
+        "index.json",
+        "pairs.jsonl",
+        "test-00000.h5",
+        "train-00000.h5",
+        "val-00000.h5",
+    ]
+    json.dumps(summary.to_dict())
+    assert f"{summary.kept} patch pairs kept of 120 windows" in summary.as_text()
+
+
+def test_every_patch_can_be_traced_to_its_place_in_the_phone_photo(
+    aligned: Path, tmp_path: Path
+) -> None:
+    cut_patches(aligned, tmp_path / "shards", CONFIG, jobs=1)
+    names = pair_names(tmp_path / "shards")
+    pairs = read_jsonl(tmp_path / "shards" / "pairs.jsonl")
+    assert names == [f"{number:04d}" for number in range(10)]
+    for split in ("train", "val", "test"):
+        reader = open_split(tmp_path / "shards", split)
+        phone, _ = reader.gather(range(len(reader)))
+        for patch, pair, (x, y) in zip(phone, reader.pair, reader.column("xy"), strict=True):
+            assert pairs[pair]["split"] == split
+            photo = read_photo(aligned / "phone" / f"{names[pair]}.png")
+            np.testing.assert_array_equal(patch, photo[y : y + SIZE, x : x + SIZE])
+    assert pairs[3]["phone"] == "/raw/iphone/0003.jpg"
+    assert pairs[3]["kept"] + sum(pairs[3]["dropped"].values()) == pairs[3]["tried"] == 12
+
+
+def test_patches_of_a_split_stand_in_pair_order_over_several_shards(
+    aligned: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole, divided = tmp_path / "whole", tmp_path / "divided"
+    cut_patches(aligned, whole, CONFIG, jobs=1)
+    monkeypatch.setattr(shard_writer, "PATCHES_PER_SHARD", 7)
+    cut_patches(aligned, divided, CONFIG, jobs=1)
+    assert verify(divided).sound
+    assert len(list(divided.glob("train-*.h5"))) > 5
+    one, other = open_split(whole, "train"), open_split(divided, "train")
+    assert (np.diff(one.pair) >= 0).all()
+    for a, b in zip(one.gather(range(len(one))), other.gather(range(len(other))), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+# ---------------------------------------------------------------------- the same bytes, always
+
+
+def test_two_workers_make_the_same_bytes_as_one(aligned: Path, tmp_path: Path) -> None:
+    cut_patches(aligned, tmp_path / "one", CONFIG, jobs=1)
+    cut_patches(aligned, tmp_path / "two", CONFIG, jobs=2)
+    assert digest(tmp_path / "one") == digest(tmp_path / "two")
+
+
+def test_a_second_run_changes_nothing(aligned: Path, tmp_path: Path) -> None:
+    first = cut_patches(aligned, tmp_path / "shards", CONFIG, jobs=1)
+    before = digest(tmp_path / "shards")
+    again = cut_patches(aligned, tmp_path / "shards", CONFIG, jobs=1)
+    assert again.resumed_complete and not first.resumed_complete
+    assert again.kept == first.kept
+    assert digest(tmp_path / "shards") == before
+
+
+def _cut(aligned: Path, output: Path, patches_per_shard: int) -> None:
+    shard_writer.PATCHES_PER_SHARD = patches_per_shard
+    set_verbosity(QUIET)
+    cut_patches(aligned, output, CONFIG, jobs=1)
+
+
+def _kill_until_done(aligned: Path, output: Path, kills: int, seconds: float) -> int:
+    """Start and kill processes at random moments, then let one finish; return those that died."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["dpedkit.patches.driver", "h5py"])
+    moments = random.Random(3)
+    died = 0
+    for _ in range(kills):
+        process = context.Process(target=_cut, args=(aligned, output, 20))
+        process.start()
+        time.sleep(moments.uniform(0.02, seconds))
+        process.kill()
+        process.join()
+        died += process.exitcode != 0
+    process = context.Process(target=_cut, args=(aligned, output, 20))
+    process.start()
+    process.join()
+    assert process.exitcode == 0
+    return died
+
+
+@pytest.mark.parametrize(
+    ("pairs", "kills"), [(10, 6), pytest.param(60, 40, marks=pytest.mark.slow)]
+)
+def test_a_run_killed_again_and_again_ends_with_the_same_bytes(
+    tmp_path: Path, pairs: int, kills: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    aligned = make_aligned(tmp_path / "aligned", pairs)
+    died = _kill_until_done(aligned, tmp_path / "killed", kills, seconds=0.25)
+    assert died >= kills / 2, "the run was over before it could be killed"
+    monkeypatch.setattr(shard_writer, "PATCHES_PER_SHARD", 20)
+    cut_patches(aligned, tmp_path / "whole", CONFIG, jobs=1)
+    assert digest(tmp_path / "killed") == digest(tmp_path / "whole")
+
+
+@pytest.mark.parametrize("stop_after", [0, 1, 2])
+def test_a_run_stopped_between_two_shards_resumes(
+    aligned: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stop_after: int
+) -> None:
+    """Stopped when some staged files are gone already because their shard is finished."""
+    monkeypatch.setattr(shard_writer, "PATCHES_PER_SHARD", 20)
+    cut_patches(aligned, tmp_path / "whole", CONFIG, jobs=1)
+    write, written = shard_writer.write_shard, []
+
+    def write_some(path: Path, *arguments: object) -> None:
+        if len(written) > stop_after:
+            raise KeyboardInterrupt
+        write(path, *arguments)  # type: ignore[arg-type]
+        written.append(path)
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(shard_writer, "write_shard", write_some)
+        cut_patches(aligned, tmp_path / "stopped", CONFIG, jobs=1)
+    cut_patches(aligned, tmp_path / "stopped", CONFIG, jobs=1)
+    assert digest(tmp_path / "stopped") == digest(tmp_path / "whole")
+
+
+# -------------------------------------------------------------------------------- other settings
+
+
+def test_shards_of_other_settings_are_replaced_only_when_asked(
+    aligned: Path, tmp_path: Path
+) -> None:
+    output = tmp_path / "shards"
+    strict = PatchConfig(size=SIZE, min_corr=0.97)
+    cut_patches(aligned, output, CONFIG, jobs=1)
+    before = digest(output)
+    with pytest.raises(DpedkitError, match=r"min_corr: was 0\.9, now 0\.97.*--overwrite"):
+        cut_patches(aligned, output, strict, jobs=1)
+    assert digest(output) == before
+    cut_patches(aligned, output, strict, jobs=1, overwrite=True)
+    assert verify(output).sound
+    assert open_split(output, "train").ncc.min() > 0.97
+
+
+@pytest.mark.parametrize("change", ["config", "map", "photo"])
+def test_shards_of_photos_aligned_otherwise_are_not_continued(
+    own_aligned: Path, tmp_path: Path, change: str
+) -> None:
+    cut_patches(own_aligned, tmp_path / "shards", CONFIG, jobs=1)
+    if change == "config":
+        description = json.loads((own_aligned / "dataset.json").read_text())
+        write_json(own_aligned / "dataset.json", description | {"config": {"a": 2}})
+    elif change == "map":
+        records = read_jsonl(own_aligned / "pairs.jsonl")
+        records[0]["map"] = {"phone_to_dslr": [1.5]}
+        write_jsonl(own_aligned / "pairs.jsonl", records)
+    else:
+        write_photo(own_aligned / "phone" / "0002.png", photos(77)[0])
+    with pytest.raises(DpedkitError, match=r"aligned photos: was .*--overwrite"):
+        cut_patches(own_aligned, tmp_path / "shards", CONFIG, jobs=1)
+
+
+# ------------------------------------------------------------------------------------- bad input
+
+
+@pytest.mark.parametrize(
+    ("spoil", "sentence"),
+    [
+        (shutil.rmtree, "no such folder; make it with `dpedkit align"),
+        (lambda folder: (folder / "dataset.json").unlink(), "has no dataset.json.*first"),
+        (lambda folder: (folder / "dataset.json").write_text("x"), "dataset.json is damaged"),
+        (lambda folder: (folder / "pairs.jsonl").unlink(), "pairs.jsonl is missing"),
+        (lambda folder: (folder / "pairs.jsonl").write_text("{}\n"), "record of pair '\\?'"),
+        (lambda folder: _describe(folder, complete=False), "not finished"),
+        (lambda folder: _describe(folder, kind="shards"), "holds 'shards' data"),
+        (lambda folder: _describe(folder, format=99), "aligned format 99"),
+        (lambda folder: _reject_all(folder), "no accepted pair among 11"),
+    ],
+)
+def test_a_folder_that_cannot_be_cut_is_one_clear_sentence(  # type: ignore[no-untyped-def]
+    own_aligned: Path, tmp_path: Path, spoil, sentence: str
+) -> None:
+    spoil(own_aligned)
+    with pytest.raises(DpedkitError, match=sentence):
+        cut_patches(own_aligned, tmp_path / "shards", CONFIG, jobs=1)
+    assert not (tmp_path / "shards").exists()
+
+
+def _describe(folder: Path, **values: object) -> None:
+    description = json.loads((folder / "dataset.json").read_text())
+    write_json(folder / "dataset.json", description | values)
+
+
+def _reject_all(folder: Path) -> None:
+    records = read_jsonl(folder / "pairs.jsonl")
+    write_jsonl(folder / "pairs.jsonl", [record | {"status": REJECTED} for record in records])
+
+
+def test_a_damaged_or_missing_photo_costs_its_pair_only(own_aligned: Path, tmp_path: Path) -> None:
+    (own_aligned / "phone" / "0001.png").unlink()
+    cut_short = own_aligned / "dslr" / "0004.png"
+    cut_short.write_bytes(cut_short.read_bytes()[:900])
+    write_photo(own_aligned / "dslr" / "0006.png", photos(6, height=90)[1])
+    summary = cut_patches(own_aligned, tmp_path / "shards", CONFIG, jobs=1)
+    assert sorted(summary.failed) == ["0001", "0004", "0006"]
+    assert "left out: 0006: its two aligned photos differ in size" in summary.as_text()
+    assert verify(tmp_path / "shards").sound
+    assert set(open_split(tmp_path / "shards", "train").pair).isdisjoint({1, 4, 6})
+
+
+def test_when_nothing_is_kept_the_reasons_and_the_cure_are_told(
+    own_aligned: Path, tmp_path: Path
+) -> None:
+    for number in range(10):
+        write_photo(own_aligned / "dslr" / f"{number:04d}.png", photos(number + 100)[1])
+    with pytest.raises(DpedkitError, match=r"none of 120 windows.*--min-corr") as failure:
+        cut_patches(own_aligned, tmp_path / "shards", CONFIG, jobs=1)
+    assert "low NCC" in str(failure.value) and "%" in str(failure.value)
+    # Following the advice must not end in a refusal.
+    lower = PatchConfig(size=SIZE, min_corr=-1, max_mismatch=0)
+    assert cut_patches(own_aligned, tmp_path / "shards", lower, jobs=1).kept > 0
+
+
+def test_photos_smaller_than_a_window_are_named_as_such(aligned: Path, tmp_path: Path) -> None:
+    with pytest.raises(DpedkitError, match="choose a smaller --size"):
+        cut_patches(aligned, tmp_path / "shards", PatchConfig(size=120), jobs=1)
+
+
+def test_reserving_every_pair_is_refused_before_the_work(aligned: Path, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="nothing is left to train on"):
+        cut_patches(aligned, tmp_path / "s", PatchConfig(size=SIZE, test_pairs=10), jobs=1)
+
+
+def test_a_folder_of_something_else_is_left_alone(aligned: Path, tmp_path: Path) -> None:
+    (tmp_path / "photo.jpg").write_bytes(b"precious")
+    with pytest.raises(DpedkitError, match="not made by this command"):
+        cut_patches(aligned, tmp_path, CONFIG, jobs=1, overwrite=True)
+    assert (tmp_path / "photo.jpg").read_bytes() == b"precious"
