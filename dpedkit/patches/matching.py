@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from dpedkit.patches.config import PatchConfig
 from dpedkit.patches.registration import Motion, Planes, register
-from dpedkit.patches.verdict import clipped_share, luma, ncc, worst_mismatch
+from dpedkit.patches.verdict import clipped_pixels, luma, ncc, worst_mismatch
 
 KEPT = "kept"
 CLIPPED, LOW_NCC, MISMATCH, FLAT = "clipped", "low NCC", "mismatch", "flat"
@@ -156,13 +156,15 @@ class _Matcher:
         self, still: NDArray[np.uint8], moving: NDArray[np.uint8], config: PatchConfig
     ) -> None:
         self.still, self.moving, self.config = still, moving, config
-        self.template, self.target = Planes.of(luma(still)), Planes.of(luma(moving))
+        self.still_luma = luma(still)
+        self.template, self.target = Planes.of(self.still_luma), Planes.of(luma(moving))
+        self.clipped = clipped_pixels(still), clipped_pixels(moving)
 
     def match(self, x: int, y: int) -> _Window:
         config, size = self.config, self.config.size
-        here = self.still[y : y + size, x : x + size]
-        there = self.moving[y : y + size, x : x + size]
-        if max(clipped_share(here), clipped_share(there)) > config.max_clipped:
+        area = np.s_[y : y + size, x : x + size]
+        clipped = max(np.count_nonzero(pixels[area]) for pixels in self.clipped)
+        if clipped > config.max_clipped * size * size:
             return _Window(x, y, CLIPPED, Motion())
 
         motion = register(self.template, self.target, x, y, size, config.max_shift)
@@ -175,10 +177,14 @@ class _Matcher:
             return _Window(x, y, OUTSIDE, motion)
 
         moved = self._cut(x, y, motion)
-        score = self._score(here, moved)
+        here_luma, moved_luma = self.still_luma[area], luma(moved)
+        if config.correlate == "luma":
+            score = ncc(here_luma, moved_luma)
+        else:
+            score = _least_channel_ncc(self.still[area], moved)
         if not score > config.min_corr:
             return _Window(x, y, LOW_NCC, motion, score, flat)
-        if config.max_mismatch and worst_mismatch(luma(here), luma(moved)) > config.max_mismatch:
+        if config.max_mismatch and worst_mismatch(here_luma, moved_luma) > config.max_mismatch:
             return _Window(x, y, MISMATCH, motion, score, flat)
         return _Window(x, y, KEPT, motion, score, flat, moved)
 
@@ -204,11 +210,10 @@ class _Matcher:
             )
         )
 
-    def _score(self, here: NDArray[np.uint8], moved: NDArray[np.uint8]) -> float:
-        if self.config.correlate == "luma":
-            return ncc(luma(here), luma(moved))
-        channels = zip(np.moveaxis(here, 2, 0), np.moveaxis(moved, 2, 0), strict=True)
-        return min(ncc(a.astype(np.float32), b.astype(np.float32)) for a, b in channels)
+
+def _least_channel_ncc(a: NDArray[np.uint8], b: NDArray[np.uint8]) -> float:
+    channels = zip(np.moveaxis(a, 2, 0), np.moveaxis(b, 2, 0), strict=True)
+    return min(ncc(one.astype(np.float32), other.astype(np.float32)) for one, other in channels)
 
 
 def _turned_side(angle: float) -> float:

@@ -24,6 +24,12 @@ Image = NDArray[np.float32]
 # Smoothing before registration, px. It keeps noise and the blur of bilinear interpolation from
 # steering the search: an NCC of unsmoothed windows grows with any interpolation at all.
 _SMOOTHING = 1.0
+
+# Light falls differently on two photos and their tone curves differ; in plain windows that would
+# pass for a shift. So brightness and contrast are evened out over this neighbourhood, px.
+_NEIGHBOURHOOD = (35, 35)
+_LEAST_CONTRAST = 4.0  # grey levels; noise is not to be blown up
+
 _ITERATIONS = 8
 _CONVERGED = 0.01  # px at the corner of the window; a fifth of the error aimed at
 # px; two lenses blur differently and not symmetrically, so that fine and coarse detail disagree
@@ -32,7 +38,7 @@ _BIAS = 0.05
 
 _NEAR = 1.0  # px; from here on the gradients of the two windows belong to each other
 _LONGEST_STEP = 3.0  # px
-_SINGULAR = 1e-3  # smallest eigenvalue of a Hessian that is scaled to a unit diagonal
+_SINGULAR = 1e-3  # determinant of a Hessian that is scaled to a unit diagonal
 _SEARCH_STEP = 2.0  # px of the full-size image to a pixel of the half-size one
 
 # The alignment is right unless the window clearly says otherwise: a peak elsewhere that leaves
@@ -91,7 +97,7 @@ class Planes:
     Attributes
     ----------
     full : (H, W) float32
-        Smoothed luma.
+        Luma, smoothed, and brought to one local brightness and contrast.
     half : (H // 2, W // 2) float32
         The same at half size; pixel (i, j) is the mean of 2x2 pixels of `full`.
     """
@@ -101,8 +107,11 @@ class Planes:
 
     @classmethod
     def of(cls, luma: Image) -> Planes:
-        """Prepare `(H, W) float32` luma."""
-        full = cv2.GaussianBlur(luma, (0, 0), _SMOOTHING, borderType=cv2.BORDER_REFLECT_101)
+        """Prepare `(H, W) float32` luma from 0 to 255."""
+        smooth = cv2.GaussianBlur(luma, (0, 0), _SMOOTHING)
+        detail = smooth - cv2.blur(smooth, _NEIGHBOURHOOD)
+        contrast = cv2.sqrt(cv2.blur(detail * detail, _NEIGHBOURHOOD))
+        full = detail / (contrast + _LEAST_CONTRAST)
         height, width = full.shape
         even = full[: height // 2 * 2, : width // 2 * 2]
         half = cv2.resize(even, (width // 2, height // 2), interpolation=cv2.INTER_AREA)
@@ -166,7 +175,7 @@ class _Fit:
 
     def __init__(self, window: Image) -> None:
         self.size = window.shape[0]
-        self.target = window.ravel() - window.mean()
+        self.target = cv2.subtract(window, cv2.mean(window)[0]).ravel()
         self.energy = float(self.target @ self.target)
         self.jacobian = self._derivatives(window)
         self.jacobian -= self.jacobian.mean(axis=1, keepdims=True)
@@ -236,7 +245,7 @@ class _Fit:
         means = [cv2.resize(row, blocks, interpolation=cv2.INTER_AREA).ravel() for row in pixels]
         scores = np.array(means, np.float64) * (self.size / _BLOCKS) ** 2
         covariance = inverse @ (scores @ scores.T) @ inverse
-        shift_error = float(np.sqrt(np.linalg.eigvalsh(covariance[:2, :2])[-1].clip(0)))
+        shift_error = _largest_axis(covariance[0, 0], covariance[0, 1], covariance[1, 1])
         radius = self.size / np.sqrt(6)  # root mean square distance from the window's centre
         covariance += np.diag([_BIAS**2, _BIAS**2, (_BIAS / radius) ** 2])
         found = np.array([*motion.shift, np.radians(motion.angle)])
@@ -262,8 +271,16 @@ def _inverse(j: Image, k: Image) -> NDArray[np.float64] | None:
     if not (diagonal > 0).all():
         return None
     scale = np.sqrt(diagonal)
-    least = np.linalg.eigvalsh(matrix / np.outer(scale, scale))[0]
-    return np.asarray(np.linalg.inv(matrix), np.float64) if least > _SINGULAR else None
+    scaled = matrix / np.outer(scale, scale)
+    if scaled[0, 1] ** 2 >= 1 or np.linalg.det(scaled) < _SINGULAR:  # Sylvester's criterion
+        return None
+    return np.asarray(np.linalg.inv(matrix), np.float64)
+
+
+def _largest_axis(xx: float, xy: float, yy: float) -> float:
+    """Standard deviation along the long axis of the ellipse of a 2x2 covariance."""
+    middle = (xx + yy) / 2
+    return float(np.sqrt(max(middle + np.hypot((xx - yy) / 2, xy), 0.0)))
 
 
 @lru_cache(maxsize=4)

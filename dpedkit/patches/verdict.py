@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 _WHITE, _BLACK = 250, 5  # JPEG puts clipped areas a few levels off 255 and 0
 _BLOCKS_ACROSS = 5  # blocks of a fifth of the window, half overlapping
 _CONTENT_FLOOR = 0.05  # of the window's variance
+_RIDGE = 1e-4  # of the window's variance
 _TONE_FLOOR = 4.0  # grey levels; in plain windows light, vignetting and rounding differ by this
 
 
@@ -19,18 +20,17 @@ def luma(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
 
 def ncc(a: NDArray[np.float32], b: NDArray[np.float32]) -> float:
     """Normalised cross-correlation of two arrays of one shape; 0 where one is constant."""
-    a, b = a.ravel() - a.mean(), b.ravel() - b.mean()
+    a = cv2.subtract(a, cv2.mean(a)[0]).ravel()
+    b = cv2.subtract(b, cv2.mean(b)[0]).ravel()
     energy = float(a @ a) * float(b @ b)
     return float(a @ b) / energy**0.5 if energy > 0 else 0.0
 
 
-def clipped_share(patch: NDArray[np.uint8]) -> float:
-    """Share of the pixels of `(S, S, 3) uint8` RGB that are pure white or pure black."""
-    red, green, blue = cv2.split(patch)
-    darkest = cv2.min(cv2.min(red, green), blue)
-    brightest = cv2.max(cv2.max(red, green), blue)
-    clipped = np.count_nonzero(darkest >= _WHITE) + np.count_nonzero(brightest <= _BLACK)
-    return clipped / darkest.size
+def clipped_pixels(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """(H, W) uint8, not zero where a pixel of `(H, W, 3) uint8` RGB is pure white or black."""
+    white = cv2.inRange(image, (_WHITE, _WHITE, _WHITE), (255, 255, 255))
+    black = cv2.inRange(image, (0, 0, 0), (_BLACK, _BLACK, _BLACK))
+    return cv2.bitwise_or(white, black)
 
 
 def worst_mismatch(a: NDArray[np.float32], b: NDArray[np.float32]) -> float:
@@ -53,9 +53,7 @@ def worst_mismatch(a: NDArray[np.float32], b: NDArray[np.float32]) -> float:
     """
     a, scale_a = _standardised(a)
     b, scale_b = _standardised(b)
-    powers = np.stack([np.ones_like(a), a, a * a, a * a * a]).reshape(4, -1)
-    curve = np.linalg.lstsq(powers @ powers.T, powers @ b.ravel(), rcond=None)[0]
-    residual = b - (curve @ powers).reshape(b.shape)
+    residual = b - _tone_curve(a, b)
 
     side = len(a) // _BLOCKS_ACROSS
     first, step = side // 2, side // 2
@@ -69,12 +67,19 @@ def worst_mismatch(a: NDArray[np.float32], b: NDArray[np.float32]) -> float:
     return float((blocks(residual * residual) / (detail + floor)).max())
 
 
+def _tone_curve(a: NDArray[np.float32], b: NDArray[np.float32]) -> NDArray[np.float32]:
+    """The cubic polynomial of `a` that is nearest to `b` in the least squares."""
+    powers = np.stack([np.ones_like(a), a, a * a, a * a * a]).reshape(4, -1)
+    ridge = _RIDGE * a.size * np.eye(4, dtype=np.float32)  # windows of two tones have no cubic
+    curve = np.linalg.solve(powers @ powers.T + ridge, powers @ b.ravel())
+    return (curve @ powers).reshape(b.shape)
+
+
 def _standardised(image: NDArray[np.float32]) -> tuple[NDArray[np.float32], float]:
     """The image at half size, free of pixel noise, with mean 0 and variance 1; its deviation."""
     side = len(image) // 2
-    even = image[: 2 * side, : 2 * side]
-    smooth = cv2.GaussianBlur(even, (0, 0), 1.2)
-    half = cv2.resize(smooth, (side, side), interpolation=cv2.INTER_AREA)
-    half -= half.mean()
-    scale = max(float(half.std()), 1e-3)
-    return half / scale, scale
+    half = cv2.resize(image[: 2 * side, : 2 * side], (side, side), interpolation=cv2.INTER_AREA)
+    half = cv2.GaussianBlur(half, (5, 5), 0.6)
+    mean, deviation = (float(value[0, 0]) for value in cv2.meanStdDev(half))
+    scale = max(deviation, 1e-3)
+    return (half - np.float32(mean)) / np.float32(scale), scale
