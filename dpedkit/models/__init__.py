@@ -19,6 +19,7 @@ _HOME = {
     "Discriminator": "dpedkit.models.discriminator",
     "load_model": "dpedkit.models.files",
     "save_model": "dpedkit.models.files",
+    "find_model": "dpedkit.models.files",
     "read_card": "dpedkit.models.files",
 }
 __all__ = sorted(_HOME)

@@ -8,7 +8,7 @@ from torch.nn import functional
 
 from dpedkit.models.layers import build_norm, start_small
 
-PATCH_SIZE = 100  # px; the fully connected layer fixes it
+PATCH_SIZE = 100  # px, in the paper
 _LEAK = 0.2
 _LUMA = (0.2989, 0.5870, 0.1140)  # tf.image.rgb_to_grayscale
 # Output channels, kernel, stride of the five convolutions.
@@ -29,12 +29,21 @@ class Discriminator(nn.Module):
     outputs : int
         1: a sigmoid gives the probability (paper). 2: a softmax over (phone, DSLR) does (authors'
         code).
+    patch_size : int
+        Side of the pictures in px, which the fully connected layer fixes.
     """
 
-    def __init__(self, norm: str = "batch", *, norm_first: bool = True, outputs: int = 1) -> None:
+    def __init__(
+        self,
+        norm: str = "batch",
+        *,
+        norm_first: bool = True,
+        outputs: int = 1,
+        patch_size: int = PATCH_SIZE,
+    ) -> None:
         super().__init__()
         stages = []
-        inputs, size = 1, PATCH_SIZE
+        inputs, size = 1, patch_size
         for index, (channels, kernel, stride) in enumerate(_CONVOLUTIONS):
             stage_norm = norm if index > 0 or norm_first else "none"
             stages.append(_Stage(inputs, channels, kernel, stride, stage_norm))
@@ -50,14 +59,14 @@ class Discriminator(nn.Module):
 
         Parameters
         ----------
-        image : (N, 1, 100, 100) tensor
-            Greyscale in [0, 1].
+        image : (N, 1, S, S) tensor
+            Greyscale in [0, 1]; S is the patch size.
 
         Returns
         -------
         (N,) tensor
         """
-        x = self.stages(image)  # (N, 128, 7, 7)
+        x = self.stages(image)  # (N, 128, 7, 7) for patches of 100 px
         x = x.permute(0, 2, 3, 1).flatten(1)  # (N, H*W*C), the authors' order
         logits = self.output(functional.leaky_relu(self.hidden(x), _LEAK))
         if logits.shape[1] == 1:

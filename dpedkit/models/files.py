@@ -22,6 +22,7 @@ from dpedkit.models.build import build_generator
 from dpedkit.models.generator import Generator
 
 MODEL_FORMAT = 1
+BEST_NAME, LAST_NAME = "model.safetensors", "last.safetensors"
 _CARD_KEY = "dpedkit"
 
 
@@ -38,7 +39,7 @@ def save_model(path: Path, model: Generator, card: Mapping[str, Any]) -> None:
         What to remember besides the architecture and its options, JSON-ready; for example
         `{"training": {...}}`.
     """
-    from safetensors.torch import save_file
+    from safetensors.torch import save
 
     content = {
         "format": MODEL_FORMAT,
@@ -51,11 +52,16 @@ def save_model(path: Path, model: Generator, card: Mapping[str, Any]) -> None:
         name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()
     }
     with complete_or_absent(path) as part:
-        save_file(weights, part, metadata={_CARD_KEY: json.dumps(content)})
+        part.write_bytes(save(weights, metadata={_CARD_KEY: json.dumps(content)}))
 
 
 def load_model(path: Path) -> Generator:
     """The generator in a model file, ready to enhance.
+
+    Parameters
+    ----------
+    path : Path
+        The file, or the folder of a run, for its best network.
 
     Returns
     -------
@@ -70,6 +76,7 @@ def load_model(path: Path) -> Generator:
     """
     from safetensors.torch import load_file
 
+    path = find_model(path)
     card = read_card(path)
     try:
         model = build_generator(card["architecture"], **card["options"])
@@ -83,6 +90,25 @@ def load_model(path: Path) -> Generator:
     return model.eval()
 
 
+def find_model(path: Path) -> Path:
+    """The model file that is meant: the file itself, or that of the best network of a run's folder.
+
+    Raises
+    ------
+    DpedkitError
+        If there is none.
+    """
+    if path.is_dir():
+        if not (path / BEST_NAME).is_file():
+            raise DpedkitError(
+                f"{path} holds no {BEST_NAME}; give a model file, or the folder of a run."
+            )
+        return path / BEST_NAME
+    if not path.exists():
+        raise DpedkitError(f"{path}: there is no such model file.")
+    return path
+
+
 def read_card(path: Path) -> dict[str, Any]:
     """The card of a model file, without its weights.
 
@@ -93,18 +119,13 @@ def read_card(path: Path) -> dict[str, Any]:
     """
     from safetensors import SafetensorError, safe_open
 
-    if path.is_dir():
-        raise DpedkitError(
-            f"{path} is a folder; give the model file in it, {path.name}/model.safetensors."
-        )
-    if not path.exists():
-        raise DpedkitError(f"{path}: there is no such model file.")
+    path = find_model(path)
     try:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
     except (SafetensorError, OSError):
         raise DpedkitError(
-            f"{path} is not a model file; `dpedkit train` writes them as model.safetensors."
+            f"{path} is not a model file; `dpedkit train` writes them as {BEST_NAME}."
         ) from None
     try:
         card = json.loads(metadata[_CARD_KEY])

@@ -1,0 +1,72 @@
+"""Which content loss a run uses: VGG-19's features, or structure and colours without weights."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from dpedkit import console
+from dpedkit.errors import DpedkitError
+from dpedkit.train.config import TrainConfig
+from dpedkit.train.vgg import Vgg19, cache_file, find_weights, read_weights
+
+VGG19, MSSSIM_L1 = "vgg19", "msssim-l1"
+
+
+@dataclass(frozen=True)
+class ContentChoice:
+    """The content loss of a run, as its record has it.
+
+    Attributes
+    ----------
+    loss : str
+        "vgg19" or "msssim-l1".
+    reason : str
+        Why, in words.
+    weights : str
+        File of VGG-19's weights, or empty.
+    """
+
+    loss: str
+    reason: str
+    weights: str = ""
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def choose_content(config: TrainConfig) -> ContentChoice:
+    """Settle on a content loss; "auto" without weights says loudly what it does instead.
+
+    Raises
+    ------
+    DpedkitError
+        If VGG-19 is insisted on (or its file is named) and its weights cannot be had.
+    """
+    if config.content == MSSSIM_L1:
+        return ContentChoice(MSSSIM_L1, "asked for")
+    if config.content_weight == 0:
+        return ContentChoice(MSSSIM_L1, "not used: its weight is 0")
+    found = find_weights(config.vgg, download=True)
+    if found is not None:
+        return ContentChoice(VGG19, "weights found", str(found))
+    if config.content == VGG19:
+        raise DpedkitError(
+            f"VGG-19's weights are neither in {cache_file()} nor to be downloaded. Give the file "
+            "with --vgg FILE (torchvision's .pth or MatConvNet's .mat), or use --content msssim-l1."
+        )
+    console.warn(
+        "No VGG-19 weights: this run's content loss is MS-SSIM + L1 instead of the paper's. That "
+        f"is recorded in the run. For the paper's loss, put the weights at {cache_file()} or give "
+        "them with --vgg FILE."
+    )
+    return ContentChoice(MSSSIM_L1, "no VGG-19 weights to be had")
+
+
+def load_vgg(choice: ContentChoice, config: TrainConfig) -> Vgg19 | None:
+    """The feature network of a choice, in the variant that goes with the run's losses."""
+    if choice.loss != VGG19:
+        return None
+    weights = read_weights(Path(choice.weights))
+    return Vgg19(weights, pooling="same" if config.losses == "authors" else "floor")

@@ -1,0 +1,94 @@
+"""What a run says, in words, when its training goes wrong."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+
+from dpedkit.errors import DpedkitError
+
+# A discriminator that is always right teaches the generator nothing; one that guesses, neither.
+_TOO_RIGHT, _GUESSING = 0.98, 0.52
+_EVALUATIONS_IN_A_ROW = 3
+_CONSTANT_BELOW = 2e-3  # standard deviation within a patch, in [0, 1]: less than half a grey level
+
+
+def check_finite(step: int, terms: Mapping[str, float], last_good: str) -> None:
+    """Stop before a step that would destroy the weights.
+
+    Raises
+    ------
+    DpedkitError
+        If a term is infinite or not a number; names the step, the term, and the model that is
+        left.
+    """
+    broken = [name for name, value in terms.items() if not math.isfinite(value)]
+    if broken:
+        raise DpedkitError(
+            f"Training stopped at step {step}: the {' and the '.join(broken)} loss is no longer a "
+            f"finite number. {last_good} holds the last good network. Try a lower --learning-rate, "
+            "or --clip 1."
+        )
+
+
+def check_output(step: int, spread: float) -> list[str]:
+    """Warn of a network that gives every pixel of a patch the same colour.
+
+    Parameters
+    ----------
+    step : int
+    spread : float
+        Standard deviation within the enhanced patches, in [0, 1].
+    """
+    if step == 0 or spread >= _CONSTANT_BELOW:
+        return []
+    return [
+        f"At step {step} the network's output is one flat colour: it has collapsed. Start again "
+        "with a lower --learning-rate or another --seed."
+    ]
+
+
+def check_discriminator(accuracies: Sequence[float]) -> list[str]:
+    """Warn once when the discriminator has been always right, or guessing, for a while.
+
+    Parameters
+    ----------
+    accuracies : sequence of float
+        On training patches, one for each evaluation so far.
+    """
+    for words, cure, is_so in (
+        ("nearly always right", "a lower --texture-weight", lambda a: a > _TOO_RIGHT),
+        ("only guessing", "--discriminator-pretraining 200", lambda a: a < _GUESSING),
+    ):
+        streak = 0
+        for accuracy in reversed(accuracies):
+            if not is_so(accuracy):
+                break
+            streak += 1
+        if streak == _EVALUATIONS_IN_A_ROW:
+            return [
+                f"The discriminator has been {words} ({accuracies[-1]:.0%}) over the last "
+                f"{streak} evaluations, so the texture loss teaches the network little; try {cure}."
+            ]
+    return []
+
+
+def judge(best: Mapping[str, float], untouched: Mapping[str, float]) -> list[str]:
+    """Say so when the best network is further from the DSLR than the untouched phone patches.
+
+    Parameters
+    ----------
+    best, untouched : mapping with "psnr" and "ms_ssim"
+    """
+    worse = [
+        f"{name} {best[key]:.{digits}f} against {untouched[key]:.{digits}f}{unit}"
+        for key, name, unit, digits in (("psnr", "PSNR", " dB", 2), ("ms_ssim", "MS-SSIM", "", 4))
+        if best[key] < untouched[key]
+    ]
+    if not worse:
+        return []
+    return [
+        "On the val split the network is no better than the untouched phone patches "
+        f"({'; '.join(worse)}): train longer, or use the recipe that starts from the colour map "
+        "(--recipe cpu)."
+    ]

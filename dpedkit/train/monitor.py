@@ -1,0 +1,144 @@
+"""Evaluations during training: always the same patches, which are never trained on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from dpedkit import metrics
+from dpedkit.images import write_photo
+from dpedkit.models.discriminator import Discriminator, to_grey
+from dpedkit.models.generator import Generator
+from dpedkit.shards.reader import SplitReader
+from dpedkit.train.data import spread_indices, to_images
+from dpedkit.train.objective import Objective
+
+_SAMPLES = 6
+_GAP = 4  # px between the patches of a sample picture
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """What one evaluation found.
+
+    Attributes
+    ----------
+    loss : float
+        The generator's loss, the mean over batches.
+    discriminator_accuracy : float or None
+    psnr, ms_ssim : float
+        Means over images, the authors' per-image procedure; infinite PSNR left out.
+    spread : float
+        Mean standard deviation within an enhanced patch.
+    """
+
+    loss: float
+    discriminator_accuracy: float | None
+    psnr: float
+    ms_ssim: float
+    spread: float
+
+
+class Monitor:
+    """A fixed choice of patches of one split, and how a network does on them.
+
+    Parameters
+    ----------
+    reader : SplitReader
+    count, batch : int
+        Patches to look at, and how many at a time.
+    device : torch.device
+    """
+
+    def __init__(self, reader: SplitReader, count: int, batch: int, device: torch.device) -> None:
+        phone, dslr = reader.gather(spread_indices(len(reader), count))
+        self.phone, self.dslr = phone, dslr
+        self.batch, self.device = batch, device
+
+    def measure(
+        self, generator: Generator, discriminator: Discriminator | None, objective: Objective
+    ) -> Measurement:
+        """Evaluate networks, which are left in the mode that they were in."""
+        was_training = generator.training
+        generator.eval()
+        if discriminator is not None:
+            discriminator.eval()
+        losses, accuracies, psnr, ms_ssim, spread = [], [], [], [], []
+        with torch.no_grad():
+            for phone, dslr in self._batches():
+                enhanced = generator(phone).float()
+                log_odds = None
+                if discriminator is not None:
+                    log_odds = discriminator(to_grey(enhanced))
+                    accuracies += [log_odds < 0, discriminator(to_grey(dslr)) > 0]
+                terms = objective.terms(enhanced, dslr, log_odds)
+                losses.append(torch.stack(list(terms.values())).sum())
+                psnr.append(metrics.psnr(enhanced.clamp(0, 1), dslr))
+                ms_ssim.append(metrics.ms_ssim(enhanced, dslr))
+                spread.append(enhanced.std(dim=(2, 3)).mean(dim=1))
+        generator.train(was_training)
+        if discriminator is not None:
+            discriminator.train(was_training)
+        return Measurement(
+            loss=torch.stack(losses).mean().item(),
+            discriminator_accuracy=_mean(torch.cat(accuracies)) if accuracies else None,
+            psnr=_finite_mean(torch.cat(psnr)),
+            ms_ssim=_mean(torch.cat(ms_ssim)),
+            spread=_mean(torch.cat(spread)),
+        )
+
+    def untouched(self) -> dict[str, float]:
+        """PSNR and MS-SSIM of the phone patches as they are."""
+        psnr, ms_ssim = [], []
+        for phone, dslr in self._batches():
+            psnr.append(metrics.psnr(phone, dslr))
+            ms_ssim.append(metrics.ms_ssim(phone, dslr))
+        return {"psnr": _finite_mean(torch.cat(psnr)), "ms_ssim": _mean(torch.cat(ms_ssim))}
+
+    def write_samples(self, path: Path, generator: Generator) -> None:
+        """A picture of a few patches: phone on the left, enhanced in the middle, DSLR right."""
+        chosen = spread_indices(len(self.phone), _SAMPLES)
+        was_training = generator.training
+        with torch.no_grad():
+            enhanced = generator.eval()(to_images(self.phone[chosen], self.device))
+        generator.train(was_training)
+        levels = enhanced.float().clamp(0, 1).mul(255).round().to(torch.uint8)
+        columns = [
+            self.phone[chosen], levels.permute(0, 2, 3, 1).cpu().numpy(), self.dslr[chosen]
+        ]  # fmt: skip
+        write_photo(path, _grid(columns))
+
+    def _batches(self) -> list[tuple[Tensor, Tensor]]:
+        starts = range(0, len(self.phone), self.batch)
+        return [
+            (
+                to_images(self.phone[start : start + self.batch], self.device),
+                to_images(self.dslr[start : start + self.batch], self.device),
+            )
+            for start in starts
+        ]
+
+
+def _grid(columns: list[NDArray[np.uint8]]) -> NDArray[np.uint8]:
+    """Columns of (N, S, S, 3) patches side by side on white: (H, W, 3)."""
+    rows, side = columns[0].shape[:2]
+    pitch = side + _GAP
+    canvas = np.full((rows * pitch - _GAP, len(columns) * pitch - _GAP, 3), 255, np.uint8)
+    for x, column in enumerate(columns):
+        for y, patch in enumerate(column):
+            canvas[y * pitch : y * pitch + side, x * pitch : x * pitch + side] = patch
+    return canvas
+
+
+def _mean(values: Tensor) -> float:
+    return values.double().mean().item()
+
+
+def _finite_mean(values: Tensor) -> float:
+    finite = values[values.isfinite()]
+    return _mean(finite) if len(finite) else float("inf")

@@ -1,0 +1,171 @@
+"""The folder of one training run: its name, its record of settings, its log.
+
+runs/<name>/config.toml        settings, data, content loss, tool version
+            log.jsonl          one line for each evaluation
+            checkpoints/       the state of the run, to resume from
+            model.safetensors  the best network so far
+            last.safetensors   the newest
+            samples/           before and after, one picture for each evaluation
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+import tomli_w
+
+from dpedkit._version import __version__
+from dpedkit.atomic import make_folder, write_text
+from dpedkit.config import read_toml
+from dpedkit.errors import DpedkitError, UsageError
+from dpedkit.manifest import read_jsonl, write_jsonl
+from dpedkit.models.files import BEST_NAME, LAST_NAME
+from dpedkit.shards.format import SPLITS
+from dpedkit.shards.index import read_index
+from dpedkit.train.config import TrainConfig
+from dpedkit.train.content import ContentChoice
+
+CONFIG_NAME, LOG_NAME = "config.toml", "log.jsonl"
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """Where the parts of a run are."""
+
+    path: Path
+
+    @property
+    def config_file(self) -> Path:
+        return self.path / CONFIG_NAME
+
+    @property
+    def log_file(self) -> Path:
+        return self.path / LOG_NAME
+
+    @property
+    def checkpoints(self) -> Path:
+        return self.path / "checkpoints"
+
+    @property
+    def samples(self) -> Path:
+        return self.path / "samples"
+
+    @property
+    def best_model(self) -> Path:
+        return self.path / BEST_NAME
+
+    @property
+    def last_model(self) -> Path:
+        return self.path / LAST_NAME
+
+    def begin(self, config: TrainConfig, shards: Path, content: ContentChoice) -> None:
+        """Make the folders and write the record of a new run."""
+        for folder in (self.path, self.checkpoints, self.samples):
+            make_folder(folder)
+        settings = {key: value for key, value in config.to_dict().items() if value is not None}
+        record = {
+            "tool_version": __version__,
+            "train": settings,
+            "data": {"shards": str(shards.absolute()), "fingerprint": fingerprint(shards)},
+            "content": content.to_dict(),
+        }
+        # The record comes last: a folder with a record is a run.
+        write_text(self.log_file, "")
+        write_text(self.config_file, tomli_w.dumps(record))
+
+    def check_same(self, config: TrainConfig, shards: Path) -> ContentChoice:
+        """Refuse to continue a run with other settings or data; returns its content loss.
+
+        Raises
+        ------
+        DpedkitError
+            Naming what differs.
+        """
+        record = read_toml(self.config_file)
+        changes = config.differences(record.get("train", {}))
+        if record.get("data", {}).get("fingerprint") != fingerprint(shards):
+            changes.append(f"the patches: {shards} holds others than the run began with")
+        if changes:
+            raise DpedkitError(
+                f"{self.path} was begun with other settings ({'; '.join(changes)}). Give the same "
+                "ones (or the same --recipe) to --resume it, or begin another run."
+            )
+        return ContentChoice(**record["content"])
+
+    def cut_log(self, step: int) -> None:
+        """Drop log lines of later steps than the checkpoint that the run continues from."""
+        kept = [row for row in read_jsonl(self.log_file) if row["step"] <= step]
+        write_jsonl(self.log_file, kept)
+
+
+def new_run(runs: Path, name: str | None, overwrite: bool) -> RunFolder:
+    """A folder for a new run, not yet made.
+
+    Parameters
+    ----------
+    runs : Path
+        The folder of all runs.
+    name : str or None
+        None takes the next free number: 001, 002, ...
+    overwrite : bool
+        Remove an earlier run of that name.
+
+    Raises
+    ------
+    UsageError
+        If the name is not that of a folder.
+    DpedkitError
+        If there is a run of that name, or something that is no run.
+    """
+    if name is None:
+        taken = [int(path.name) for path in _entries(runs) if path.name.isdigit()]
+        return RunFolder(runs / f"{max(taken, default=0) + 1:03d}")
+    if Path(name).name != name:
+        raise UsageError(f"The run's name is {name!r}, but must be a plain name of a folder.")
+    run = RunFolder(runs / name)
+    if not _holds_something(run.path):
+        return run
+    if not run.config_file.is_file():
+        raise DpedkitError(f"{run.path} holds something that is no training run; use another name.")
+    if not overwrite:
+        raise DpedkitError(
+            f"{run.path} is a run already: --resume continues it; another --name begins a new one."
+        )
+    shutil.rmtree(run.path)
+    return run
+
+
+def existing_run(runs: Path, name: str | None) -> RunFolder | None:
+    """The run to continue: the named one, or the one that was begun last; None if it is not there.
+
+    Raises
+    ------
+    DpedkitError
+        If no name is given and there is no run at all.
+    """
+    if name is not None:
+        run = RunFolder(runs / name)
+        return run if run.config_file.is_file() else None
+    begun = [run for run in map(RunFolder, _entries(runs)) if run.config_file.is_file()]
+    if not begun:
+        raise DpedkitError(f"There is no run in {runs} to resume; begin one without --resume.")
+    return max(begun, key=lambda run: (run.config_file.stat().st_mtime_ns, run.path.name))
+
+
+def fingerprint(shards: Path) -> str:
+    """A short hash of all patches of a shards folder, wherever it is moved to."""
+    index = read_index(shards)
+    files = [[entry.file, entry.sha256] for split in SPLITS for entry in index.shards[split]]
+    return hashlib.sha256(json.dumps(files).encode()).hexdigest()[:16]
+
+
+def _entries(folder: Path) -> list[Path]:
+    return sorted(folder.iterdir()) if folder.is_dir() else []
+
+
+def _holds_something(path: Path) -> bool:
+    return path.exists() and (not path.is_dir() or any(path.iterdir()))
