@@ -12,6 +12,7 @@ solved is the maximum of the NCC.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -26,8 +27,9 @@ Image = NDArray[np.float32]
 _SMOOTHING = 1.0
 
 # Light falls differently on two photos and their tone curves differ; in plain windows that would
-# pass for a shift. So brightness and contrast are evened out over this neighbourhood, px.
-_NEIGHBOURHOOD = (35, 35)
+# pass for a shift. So brightness and contrast are evened out over this neighbourhood.
+_GRID = 4  # px
+_NEIGHBOURHOOD = (9, 9)  # points of the grid
 _LEAST_CONTRAST = 4.0  # grey levels; noise is not to be blown up
 
 _ITERATIONS = 8
@@ -36,7 +38,7 @@ _CONVERGED = 0.01  # px at the corner of the window; a fifth of the error aimed 
 # by this much about the shift between two photos, however much of it there is.
 _BIAS = 0.05
 
-_NEAR = 1.0  # px; from here on the gradients of the two windows belong to each other
+_NEAR = 0.5  # px; from here on the gradients of the two windows belong to each other
 _LONGEST_STEP = 3.0  # px
 _SINGULAR = 1e-3  # determinant of a Hessian that is scaled to a unit diagonal
 _SEARCH_STEP = 2.0  # px of the full-size image to a pixel of the half-size one
@@ -84,10 +86,10 @@ class Motion:
             Side of the window, px.
         """
         half = (size - 1) / 2
-        cos, sin = np.cos(np.radians(self.angle)), np.sin(np.radians(self.angle))
-        turn = np.array([[cos, -sin], [sin, cos]])
-        centre = np.array([x + half + self.shift[0], y + half + self.shift[1]])
-        return np.column_stack([turn, centre - turn @ (half, half)])
+        cos, sin = math.cos(math.radians(self.angle)), math.sin(math.radians(self.angle))
+        left = x + half + self.shift[0] - (cos - sin) * half
+        top = y + half + self.shift[1] - (cos + sin) * half
+        return np.array([[cos, -sin, left], [sin, cos, top]])
 
 
 @dataclass(frozen=True)
@@ -108,14 +110,26 @@ class Planes:
     @classmethod
     def of(cls, luma: Image) -> Planes:
         """Prepare `(H, W) float32` luma from 0 to 255."""
-        smooth = cv2.GaussianBlur(luma, (0, 0), _SMOOTHING)
-        detail = smooth - cv2.blur(smooth, _NEIGHBOURHOOD)
-        contrast = cv2.sqrt(cv2.blur(detail * detail, _NEIGHBOURHOOD))
-        full = detail / (contrast + _LEAST_CONTRAST)
+        full = cv2.GaussianBlur(luma, (0, 0), _SMOOTHING)
+        mean, contrast = _local_statistics(full)
+        full -= mean
+        full /= contrast + _LEAST_CONTRAST
         height, width = full.shape
         even = full[: height // 2 * 2, : width // 2 * 2]
         half = cv2.resize(even, (width // 2, height // 2), interpolation=cv2.INTER_AREA)
         return cls(full, half)
+
+
+def _local_statistics(image: Image) -> tuple[Image, Image]:
+    """Mean and standard deviation around each pixel, worked out on a grid of every fourth."""
+    height, width = image.shape
+    small = (max(width // _GRID, 1), max(height // _GRID, 1))
+    mean, square = (
+        cv2.blur(cv2.resize(plane, small, interpolation=cv2.INTER_AREA), _NEIGHBOURHOOD)
+        for plane in (image, image * image)
+    )
+    deviation = cv2.sqrt(cv2.max(square - mean * mean, 0))
+    return cv2.resize(mean, (width, height)), cv2.resize(deviation, (width, height))
 
 
 def register(

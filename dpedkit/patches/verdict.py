@@ -6,8 +6,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+_STRIP = 256  # rows
 _WHITE, _BLACK = 250, 5  # JPEG puts clipped areas a few levels off 255 and 0
-_BLOCKS_ACROSS = 5  # blocks of a fifth of the window, half overlapping
+_CELLS = 10  # across the window; blocks are two cells wide, a fifth of the window
 _CONTENT_FLOOR = 0.05  # of the window's variance
 _RIDGE = 1e-4  # of the window's variance
 _TONE_FLOOR = 4.0  # grey levels; in plain windows light, vignetting and rounding differ by this
@@ -15,7 +16,11 @@ _TONE_FLOOR = 4.0  # grey levels; in plain windows light, vignetting and roundin
 
 def luma(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
     """Luma of `(H, W, 3) uint8` RGB as (H, W) float32 from 0 to 255 (ITU-R BT.601)."""
-    return cv2.cvtColor(pixels.astype(np.float32), cv2.COLOR_RGB2GRAY)
+    result = np.empty(pixels.shape[:2], np.float32)
+    for top in range(0, len(pixels), _STRIP):  # three floats a pixel of a whole photo are many
+        strip = pixels[top : top + _STRIP].astype(np.float32)
+        cv2.cvtColor(strip, cv2.COLOR_RGB2GRAY, dst=result[top : top + _STRIP])
+    return result
 
 
 def ncc(a: NDArray[np.float32], b: NDArray[np.float32]) -> float:
@@ -55,16 +60,16 @@ def worst_mismatch(a: NDArray[np.float32], b: NDArray[np.float32]) -> float:
     b, scale_b = _standardised(b)
     residual = b - _tone_curve(a, b)
 
-    side = len(a) // _BLOCKS_ACROSS
-    first, step = side // 2, side // 2
-    stop = len(a) - side // 2 + 1
-
-    def blocks(image: NDArray[np.float32]) -> NDArray[np.float32]:
-        return cv2.blur(image, (side, side))[first:stop:step, first:stop:step]
-
-    detail = np.minimum(blocks(a * a) - blocks(a) ** 2, blocks(b * b) - blocks(b) ** 2).clip(0)
+    detail = cv2.min(_blocks(a * a) - _blocks(a) ** 2, _blocks(b * b) - _blocks(b) ** 2)
     floor = _CONTENT_FLOOR + (_TONE_FLOOR / min(scale_a, scale_b)) ** 2
-    return float((blocks(residual * residual) / (detail + floor)).max())
+    return float((_blocks(residual * residual) / (detail.clip(0) + floor)).max())
+
+
+def _blocks(image: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Means of the overlapping blocks: 2x2 cells each, next to each other by one cell."""
+    cells = cv2.resize(image, (_CELLS, _CELLS), interpolation=cv2.INTER_AREA)
+    pairs = cells[1:] + cells[:-1]
+    return (pairs[:, 1:] + pairs[:, :-1]) / 4
 
 
 def _tone_curve(a: NDArray[np.float32], b: NDArray[np.float32]) -> NDArray[np.float32]:
