@@ -1,0 +1,181 @@
+"""How fast windows are matched, against two plain ways of doing it, and how two workers scale.
+
+    python benchmarks/patches.py [--photos 4] [--megapixels 12]
+
+All contenders match the same textured windows of the same pair of synthetic photos, in this
+process, on one core. The baselines search shifts of +-5 whole pixels and a few rotations and stop
+there; dpedkit also refines to a fraction of a pixel, judges the window and cuts the patch.
+"""
+
+from __future__ import annotations
+
+import argparse
+import resource
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from dpedkit.atomic import write_json
+from dpedkit.console import QUIET, set_verbosity, table
+from dpedkit.images import write_photo
+from dpedkit.manifest import write_jsonl
+from dpedkit.patches import PatchConfig, cut_patches, match_windows
+from dpedkit.patches.matching import window_grid
+from dpedkit.patches.verdict import luma
+from dpedkit.records import ACCEPTED, ALIGNED_FORMAT, PairRecord, SourcePhoto
+
+SIZE, REACH = 100, 5
+Photo = NDArray[np.uint8]
+
+
+def synthetic_pair(seed: int, width: int, height: int) -> tuple[Photo, Photo]:
+    """A textured scene twice: once darker and noisy, once moved by (0.6, -0.4) px."""
+    rng = np.random.default_rng(seed)
+    scene = np.zeros((height, width, 3), np.float32)
+    for scale in (2, 4, 8, 32):
+        shape = (height // scale + 2, width // scale + 2, 3)
+        noise = rng.normal(size=shape).astype(np.float32)
+        scene += cv2.resize(noise, (width, height), interpolation=cv2.INTER_CUBIC)
+    scene = 120 + 25 * scene
+    move = np.array([[1, 0, 0.6], [0, 1, -0.4]])
+    moved = cv2.warpAffine(scene, move, (width, height), borderMode=cv2.BORDER_REFLECT)
+    phone = 0.8 * scene + 15 + rng.normal(0, 2, scene.shape).astype(np.float32)
+    return phone.clip(0, 255).astype(np.uint8), moved.clip(0, 255).astype(np.uint8)
+
+
+def ncc(a: NDArray[np.float32], b: NDArray[np.float32]) -> float:
+    a, b = a - a.mean(), b - b.mean()
+    return float((a * b).sum() / np.sqrt((a * a).sum() * (b * b).sum()))
+
+
+def rotated(image: NDArray[np.float32], x: int, y: int, angle: float) -> NDArray[np.float32]:
+    """The search region around a window, turned about the window's centre."""
+    region = image[y - REACH : y + SIZE + REACH, x - REACH : x + SIZE + REACH]
+    centre = (len(region) - 1) / 2
+    turn = cv2.getRotationMatrix2D((centre, centre), angle, 1)
+    return cv2.warpAffine(region, turn, region.shape[::-1], borderMode=cv2.BORDER_REPLICATE)
+
+
+def double_loop(phone: Photo, dslr: Photo, corners: list[tuple[int, int]]) -> None:
+    """A Python loop over shifts and 3 rotations, NCC by numpy."""
+    a, b = luma(phone), luma(dslr)
+    for x, y in corners:
+        window = a[y : y + SIZE, x : x + SIZE]
+        for angle in (-1, 0, 1):
+            region = rotated(b, x, y, angle)
+            max(
+                ncc(window, region[dy : dy + SIZE, dx : dx + SIZE])
+                for dy in range(2 * REACH + 1)
+                for dx in range(2 * REACH + 1)
+            )
+
+
+def match_template(phone: Photo, dslr: Photo, corners: list[tuple[int, int]]) -> None:
+    """OpenCV's matchTemplate on copies at 5 rotations."""
+    a, b = luma(phone), luma(dslr)
+    for x, y in corners:
+        window = a[y : y + SIZE, x : x + SIZE]
+        for angle in (-2, -1, 0, 1, 2):
+            cv2.matchTemplate(rotated(b, x, y, angle), window, cv2.TM_CCOEFF_NORMED).max()
+
+
+def dpedkit(phone: Photo, dslr: Photo, corners: list[tuple[int, int]]) -> None:
+    """`match_windows` with its defaults, everything included."""
+    assert len(match_windows(phone, dslr, PatchConfig())) == len(corners)
+
+
+def windows_per_second(
+    contender: Callable[[Photo, Photo, list[tuple[int, int]]], None], side: int
+) -> float:
+    """The better of three goes on a photo of `side` x `side` windows, by processor time."""
+    edge = SIZE * side + 40
+    phone, dslr = synthetic_pair(0, edge, edge)
+    corners = window_grid(edge, edge, SIZE)
+    times = []
+    for _ in range(3):
+        start = time.thread_time()
+        contender(phone, dslr, corners)
+        times.append(time.thread_time() - start)
+    return len(corners) / min(times)
+
+
+def compare_matching() -> None:
+    cv2.setNumThreads(1)
+    rates = {
+        "numpy double loop, 3 rotations": windows_per_second(double_loop, 3),
+        "matchTemplate, 5 rotations": windows_per_second(match_template, 12),
+        "dpedkit, sub-pixel": windows_per_second(dpedkit, 12),
+    }
+    ours = rates["dpedkit, sub-pixel"]
+    rows = [(name, f"{rate:.0f}", f"{ours / rate:.2f}") for name, rate in rates.items()]
+    print(table(("matching on one core", "windows/s", "dpedkit is faster by"), rows))
+
+
+def make_aligned(folder: Path, photos: int, megapixels: float) -> None:
+    """An aligned folder of synthetic pairs, 4:3."""
+    height = round((megapixels * 1e6 * 3 / 4) ** 0.5)
+    width = round(height * 4 / 3)
+    records = []
+    for side in ("phone", "dslr"):
+        (folder / side).mkdir(parents=True)
+    for number in range(photos):
+        name = f"{number:04d}"
+        for side, photo in zip(
+            ("phone", "dslr"), synthetic_pair(number, width, height), strict=True
+        ):
+            write_photo(folder / side / f"{name}.png", photo)
+        source = SourcePhoto(name, 0, 0, width, height)
+        records.append(PairRecord(number, name, ACCEPTED, "", source, source))
+    write_jsonl(folder / "pairs.jsonl", [record.to_dict() for record in records])
+    description = {"format": ALIGNED_FORMAT, "kind": "aligned", "config": {}, "complete": True}
+    write_json(folder / "dataset.json", description)
+
+
+def compare_workers(photos: int, megapixels: float) -> None:
+    set_verbosity(QUIET)
+    rows = []
+    with tempfile.TemporaryDirectory() as scratch:
+        aligned = Path(scratch) / "aligned"
+        make_aligned(aligned, photos, megapixels)
+        first = 0.0
+        for jobs in (1, 2):
+            start = time.monotonic()
+            summary = cut_patches(
+                aligned, Path(scratch) / f"shards{jobs}", PatchConfig(), jobs=jobs
+            )
+            seconds = time.monotonic() - start
+            first = first or seconds
+            rows.append(
+                (
+                    jobs,
+                    summary.kept,
+                    f"{seconds:.1f}",
+                    f"{summary.tried / seconds:.0f}",
+                    f"{first / seconds:.2f}",
+                )
+            )
+    title = f"{photos} pairs of {megapixels:g} MP to shards: workers"
+    print(table((title, "patches", "seconds", "windows/s", "speed-up"), rows))
+    for who, usage in (
+        ("this process", resource.RUSAGE_SELF),
+        ("a worker", resource.RUSAGE_CHILDREN),
+    ):
+        print(f"peak memory of {who}: {resource.getrusage(usage).ru_maxrss / 1024:.0f} MiB")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--photos", type=int, default=6, help="pairs for the test of two workers")
+    parser.add_argument("--megapixels", type=float, default=12, help="their size")
+    arguments = parser.parse_args()
+    compare_matching()
+    compare_workers(arguments.photos, arguments.megapixels)
+
+
+if __name__ == "__main__":
+    main()
