@@ -169,7 +169,7 @@ _KINDS = {
             step.config,
             name=step.output.name,
             runs=step.output.parent,
-            resume=step.output.exists() and not overwrite,
+            resume=not overwrite,
             overwrite=overwrite,
         ),
     ),
@@ -183,7 +183,7 @@ _KINDS = {
         ),
     ),
     "enhance": _Kind(
-        config="dpedkit.enhance:EnhanceConfig",
+        config="dpedkit.enhance.config:EnhanceConfig",
         paths={"model": "runs/{name}", "photos": "raw/iphone", "output": "enhanced"},
         inputs=("model", "photos"),
         output="output",

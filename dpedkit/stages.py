@@ -13,7 +13,8 @@ from dpedkit import console
 if TYPE_CHECKING:
     from dpedkit.align.config import AlignConfig
     from dpedkit.align.driver import AlignSummary
-    from dpedkit.enhance import EnhanceConfig, EnhanceSummary
+    from dpedkit.enhance.config import EnhanceConfig
+    from dpedkit.enhance.driver import EnhanceSummary
     from dpedkit.evaluate.config import EvaluateConfig
     from dpedkit.evaluate.driver import Evaluation
     from dpedkit.patches.config import PatchConfig
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from dpedkit.simulate.config import SimulateConfig
     from dpedkit.simulate.driver import SimulateSummary
     from dpedkit.train.config import TrainConfig
-    from dpedkit.train.loop import TrainSummary
+    from dpedkit.train.summary import TrainSummary
 
 
 def simulate(
@@ -102,6 +103,6 @@ def enhance(
     overwrite: bool = False,
 ) -> EnhanceSummary:
     """Enhance photos and folders of photos."""
-    from dpedkit.enhance import enhance_photos
+    from dpedkit.enhance.driver import enhance_photos
 
     return enhance_photos(model, photos, output, config, overwrite=overwrite)

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from dpedkit.cli import options
-from dpedkit.enhance import EnhanceConfig
+from dpedkit.enhance.config import EnhanceConfig
 
 
 @options.command(

@@ -1,0 +1,116 @@
+"""The command line: help, documentation, errors and exit codes."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import click
+import pytest
+
+from dpedkit.cli import COMMANDS, cli, run
+from dpedkit.cli.reference import reference
+
+ROOT = Path(__file__).parents[1]
+
+
+def all_commands():
+    context = click.Context(cli, info_name="dpedkit")
+    for name in COMMANDS:
+        command = cli.get_command(context, name)
+        yield name, command
+        if isinstance(command, click.Group):
+            yield from ((f"{name} {sub}", command.commands[sub]) for sub in command.commands)
+
+
+@pytest.mark.parametrize(("name", "command"), all_commands(), ids=lambda value: str(value))
+def test_every_command_and_option_is_explained(name, command):
+    assert command.help
+    for parameter in command.params:
+        if isinstance(parameter, click.Option):
+            assert parameter.help, f"{name} {parameter.opts} has no help"
+            assert parameter.help.rstrip().endswith((".", ")")), f"{name} {parameter.opts}"
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_help_ends_in_an_example(name, capsys):
+    assert run([name, "--help"]) == 0
+    text = capsys.readouterr().out
+    assert f"  dpedkit {name}" in text.split("Examples:")[1]
+
+
+def test_reference_is_up_to_date():
+    assert (ROOT / "docs" / "cli.md").read_text() == reference(), "run ./dev docs"
+
+
+def test_readme_names_every_command():
+    readme = (ROOT / "README.md").read_text()
+    assert [name for name in COMMANDS if f"dpedkit {name}" not in readme] == []
+
+
+def test_version(capsys):
+    from dpedkit import __version__
+
+    assert run(["--version"]) == 0
+    assert capsys.readouterr().out == f"dpedkit {__version__}\n"
+
+
+def test_help_loads_neither_torch_nor_opencv():
+    code = (
+        "import sys; from dpedkit.cli import run; run(['--help']);"
+        "heavy = {'torch', 'cv2', 'h5py', 'scipy', 'numpy', 'PIL', 'rich'} & set(sys.modules);"
+        "print(heavy, file=sys.stderr); sys.exit(bool(heavy))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "words"),
+    [
+        (["polish"], 2, "no command 'polish'"),
+        (["align", "a"], 2, "Missing argument 'DSLR_FOLDER'"),
+        (["align", "a", "b", "--matcher", "eye"], 2, "'eye' is not one of"),
+        (["patches", "--min-corr", "high"], 2, "'high' is not a valid float"),
+        (["patches", "--min-corr", "2"], 2, "2.0 is not in the range"),
+        (["patches", "-q", "-v"], 2, "exclude each other"),
+        (["align", "nowhere", "b"], 1, "nowhere: there is no such folder"),
+        (["patches", "nowhere"], 1, "nowhere"),
+        (["train", "nowhere"], 1, "nowhere"),
+        (["evaluate", "none.safetensors", "nowhere"], 1, "none.safetensors"),
+        (["enhance", "none.safetensors", "photo.jpg"], 1, "none.safetensors"),
+        (["run", "no-such-recipe"], 2, "no recipe 'no-such-recipe'"),
+        (["run"], 2, "Give a recipe"),
+        (["report", "nowhere"], 1, "nowhere"),
+        (["shards", "verify", "nowhere"], 1, "nowhere"),
+        (["train", "nowhere", "--recipe", "no-such-recipe"], 2, "no recipe"),
+    ],
+)
+def test_mistakes_get_one_sentence_and_their_exit_code(
+    arguments, code, words, tmp_path, capsys, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    assert run(arguments) == code
+    captured = capsys.readouterr()
+    assert words in captured.err
+    assert captured.err.startswith("error: ")
+    assert len(captured.err.splitlines()) <= 3
+    assert captured.out == ""
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_errors_as_json(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert run(["align", "nowhere", "b", "--json"]) == 1
+    answer = json.loads(capsys.readouterr().out)
+    assert answer["exit_code"] == 1
+    assert "nowhere" in answer["error"]
+
+
+def test_doctor(capsys):
+    assert run(["doctor", "--json"]) == 0
+    findings = json.loads(capsys.readouterr().out)
+    assert findings["versions"]["torch"] != "missing"
+    assert findings["photo_formats"]["JPEG"]
+    assert run(["doctor"]) == 0
+    assert "VGG-19 weights are looked for in" in capsys.readouterr().out

@@ -1,0 +1,104 @@
+"""Recipes: only what changed is run again."""
+
+import json
+
+import pytest
+
+from dpedkit.cli import run
+from dpedkit.errors import DpedkitError, UsageError
+from dpedkit.recipe import STATE_FILE, find_recipe, list_recipes, read_recipe, run_recipe
+
+CHAIN = """
+[simulate]
+pairs = 3
+phone_megapixels = 0.25
+dslr_megapixels = 0.6
+[align]
+[patches]
+min_corr = 0.5
+"""
+
+
+@pytest.fixture
+def recipe(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    path = tmp_path / "chain.toml"
+    path.write_text(CHAIN)
+    return path
+
+
+def change(recipe, before, after):
+    text = recipe.read_text()
+    assert before in text
+    recipe.write_text(text.replace(before, after))
+
+
+def test_only_changed_stages_and_those_after_them_run(recipe):
+    def ran():
+        return run_recipe(str(recipe), jobs=1).ran
+
+    assert ran() == ["simulate", "align", "patches"]
+    again = run_recipe(str(recipe), jobs=1)
+    assert again.ran == []
+    assert "Nothing to do" in again.as_text()
+    change(recipe, "min_corr = 0.5", "min_corr = 0.6")
+    assert ran() == ["patches"]
+    change(recipe, "[align]", "[align]\nmin_verified = 30")
+    assert ran() == ["align", "patches"]
+    assert ran() == []
+    # A photo that was replaced is aligned again.
+    photo = recipe.parent / "raw" / "iphone" / "0001.jpg"
+    photo.write_bytes(photo.read_bytes())
+    assert ran()[0] == "align"
+
+
+def test_a_stopped_stage_is_continued(recipe, monkeypatch):
+    from dpedkit import stages
+
+    def stop(*args, **settings):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(stages, "patches", stop)
+        with pytest.raises(KeyboardInterrupt):
+            run_recipe(str(recipe), jobs=1)
+    assert not json.loads((recipe.parent / STATE_FILE).read_text())["patches"]["done"]
+    assert run_recipe(str(recipe), jobs=1).ran == ["patches"]
+
+
+def test_output_of_others_is_not_replaced(recipe):
+    assert run(["simulate", "--pairs", "2", "-q"]) == 0
+    with pytest.raises(DpedkitError, match="--overwrite"):
+        run_recipe(str(recipe), jobs=1)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("[alien]\n", "no stage 'alien'"),
+        ("align = 3\n", "no stage 'align'"),
+        ("[align]\nmatchers = 'sift'\n", "did you mean 'matcher'"),
+        ("[patches]\nmin_corr = 3\n", "between -1 and 1"),
+        ("description = 'nothing'\n", "has no stage"),
+        ("[align\n", "not valid TOML"),
+    ],
+)
+def test_a_faulty_recipe_is_told_before_anything_runs(tmp_path, text, words):
+    path = tmp_path / "r.toml"
+    path.write_text(text)
+    with pytest.raises(UsageError, match=r"r\.toml") as caught:
+        run_recipe(str(path), tmp_path / "work")
+    assert words in str(caught.value)
+    assert not (tmp_path / "work").exists()
+
+
+@pytest.mark.parametrize("name", list_recipes().descriptions)
+def test_every_shipped_recipe_is_sound(name, tmp_path):
+    recipe = read_recipe(name, tmp_path)
+    assert recipe.name == name
+    assert {step.name for step in recipe.steps} >= {"train"}
+
+
+def test_unknown_recipe_names_the_shipped_ones():
+    with pytest.raises(UsageError, match="demo"):
+        find_recipe("demos")
