@@ -142,7 +142,8 @@ class _Training:
         self.evaluation_s = 0.0
 
     def run(self) -> TrainSummary:
-        start = self._resume()
+        resumed_at = self._resume()
+        start = resumed_at or 0
         self.untouched = self.monitor.untouched()
         console.say(
             f"{self.folder.path}: {self.config.generator} on {self.device}, "
@@ -153,7 +154,7 @@ class _Training:
             stop_when_asked() as stop,
             console.progress("train", self.config.steps, "steps", done=start) as bar,
         ):
-            if start == 0:
+            if resumed_at is None:
                 self._pretrain_discriminator(stop)
                 evaluating = time.monotonic()
                 self._evaluate(0)
@@ -300,12 +301,12 @@ class _Training:
         save_checkpoint(self.folder.checkpoints, step, state)
         self.last_saved = time.monotonic()
 
-    def _resume(self) -> int:
-        """Take over the newest checkpoint, if there is one; returns the steps done."""
+    def _resume(self) -> int | None:
+        """Take over the newest checkpoint; returns the steps done, or None if there is none."""
         state = load_checkpoint(self.folder.checkpoints)
         if state is None:
             self.folder.cut_log(-1)
-            return 0
+            return None
         self.learner.load_state(state["learner"])
         self.tally = _Tally(**state["tally"])
         self.best, self.accuracies = state["best"], state["accuracies"]

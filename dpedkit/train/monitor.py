@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
 from dpedkit import metrics
 from dpedkit.images import write_photo
@@ -64,12 +66,8 @@ class Monitor:
         self, generator: Generator, discriminator: Discriminator | None, objective: Objective
     ) -> Measurement:
         """Evaluate networks, which are left in the mode that they were in."""
-        was_training = generator.training
-        generator.eval()
-        if discriminator is not None:
-            discriminator.eval()
         losses, accuracies, psnr, ms_ssim, spread = [], [], [], [], []
-        with torch.no_grad():
+        with _evaluating(generator, discriminator):
             for phone, dslr in self._batches():
                 enhanced = generator(phone).float()
                 log_odds = None
@@ -81,9 +79,6 @@ class Monitor:
                 psnr.append(metrics.psnr(enhanced.clamp(0, 1), dslr))
                 ms_ssim.append(metrics.ms_ssim(enhanced, dslr))
                 spread.append(enhanced.std(dim=(2, 3)).mean(dim=1))
-        generator.train(was_training)
-        if discriminator is not None:
-            discriminator.train(was_training)
         return Measurement(
             loss=torch.stack(losses).mean().item(),
             discriminator_accuracy=_mean(torch.cat(accuracies)) if accuracies else None,
@@ -103,10 +98,8 @@ class Monitor:
     def write_samples(self, path: Path, generator: Generator) -> None:
         """A picture of a few patches: phone on the left, enhanced in the middle, DSLR right."""
         chosen = spread_indices(len(self.phone), _SAMPLES)
-        was_training = generator.training
-        with torch.no_grad():
-            enhanced = generator.eval()(to_images(self.phone[chosen], self.device))
-        generator.train(was_training)
+        with _evaluating(generator):
+            enhanced = generator(to_images(self.phone[chosen], self.device))
         levels = enhanced.float().clamp(0, 1).mul(255).round().to(torch.uint8)
         columns = [
             self.phone[chosen], levels.permute(0, 2, 3, 1).cpu().numpy(), self.dslr[chosen]
@@ -122,6 +115,18 @@ class Monitor:
             )
             for start in starts
         ]
+
+
+@contextmanager
+def _evaluating(*networks: nn.Module | None) -> Iterator[None]:
+    """Without gradients and in evaluation mode; each network then goes back to its own mode."""
+    modes = [(network, network.training) for network in networks if network is not None]
+    for network, _ in modes:
+        network.eval()
+    with torch.no_grad():
+        yield
+    for network, mode in modes:
+        network.train(mode)
 
 
 def _grid(columns: list[NDArray[np.uint8]]) -> NDArray[np.uint8]:
