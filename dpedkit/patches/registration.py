@@ -33,7 +33,7 @@ _NEIGHBOURHOOD = (9, 9)  # points of the grid
 _LEAST_CONTRAST = 4.0  # grey levels; noise is not to be blown up
 
 _ITERATIONS = 8
-_CONVERGED = 0.01  # px at the corner of the window; a fifth of the error aimed at
+_LAST_STEP = 0.1  # px at the corner of the window; steps shrink tenfold, so the next is none
 # px; two lenses blur differently and not symmetrically, so that fine and coarse detail disagree
 # by this much about the shift between two photos, however much of it there is.
 _BIAS = 0.05
@@ -46,6 +46,7 @@ _SEARCH_STEP = 2.0  # px of the full-size image to a pixel of the half-size one
 # The alignment is right unless the window clearly says otherwise: a peak elsewhere that leaves
 # hardly less unexplained is repeated texture, or an edge that slides along itself.
 _CLEARLY_BETTER = 0.8
+_EXPLAINED = 0.9  # NCC from which on nothing better is looked for
 
 _BLOCKS = 5  # the window's residuals are independent between 5x5 blocks, not between pixels
 
@@ -155,6 +156,8 @@ def register(
     """
     fit = _Fit(template.full[y : y + size, x : x + size])
     motion = fit.solve(moving.full, x, y, (0.0, 0.0))
+    if motion.ncc > _EXPLAINED:
+        return motion
     start = _search(template.half, moving.half, x, y, size, max_shift)
     if max(abs(start[0] - motion.shift[0]), abs(start[1] - motion.shift[1])) > _SEARCH_STEP:
         elsewhere = fit.solve(moving.full, x, y, start)
@@ -213,9 +216,10 @@ class _Fit:
                 if inverse is None:
                     return Motion(start, ncc=ncc)
                 step = inverse @ slope
-            if self._reach(step) < _CONVERGED:
+            reach = self._reach(step)
+            motion = _compose(motion, step * min(1.0, _LONGEST_STEP / max(reach, 1e-9)))
+            if common is not None and reach < _LAST_STEP:
                 break
-            motion = _compose(motion, step * min(1.0, _LONGEST_STEP / self._reach(step)))
         if common is None:
             return Motion(start, ncc=ncc)
         return self._with_evidence(motion, ncc, residual, common)
@@ -258,6 +262,7 @@ class _Fit:
         blocks = (_BLOCKS, _BLOCKS)
         means = [cv2.resize(row, blocks, interpolation=cv2.INTER_AREA).ravel() for row in pixels]
         scores = np.array(means, np.float64) * (self.size / _BLOCKS) ** 2
+        scores -= scores.mean(axis=1, keepdims=True)  # what the last step has taken away
         covariance = inverse @ (scores @ scores.T) @ inverse
         shift_error = _largest_axis(covariance[0, 0], covariance[0, 1], covariance[1, 1])
         radius = self.size / np.sqrt(6)  # root mean square distance from the window's centre
