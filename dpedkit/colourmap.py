@@ -14,6 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dpedkit.errors import DpedkitError
+from dpedkit.shards.reader import SplitReader
+from dpedkit.shards.sampling import spread_indices
 
 # Exponents (r, g, b) of the 20 monomials up to degree three, constant first.
 EXPONENTS = tuple(
@@ -24,6 +26,7 @@ EXPONENTS = tuple(
 )
 _RIDGE = 1e-6  # of the mean square of a monomial: decides only what the colours leave undecided
 _PIXELS_AT_ONCE = 1 << 16
+_PATCHES, _PATCHES_AT_ONCE = 4000, 100  # 40 million pixels settle 60 coefficients
 
 Pixels = NDArray[np.uint8] | NDArray[np.floating[Any]]
 
@@ -121,6 +124,21 @@ def fit_colour_map(batches: Iterable[tuple[Pixels, Pixels]]) -> ColourMap:
     start_from = ColourMap.identity().coefficients
     coefficients = np.linalg.solve(normal + ridge, moments + ridge @ start_from)
     return ColourMap(coefficients.astype(np.float64, copy=False))
+
+
+def fit_colour_map_to(reader: SplitReader) -> ColourMap:
+    """Fit to the patches of a split; of a large one, to some thousand spread over it.
+
+    Raises
+    ------
+    DpedkitError
+        If the split is empty.
+    """
+    chosen = spread_indices(len(reader), _PATCHES) if len(reader) else np.empty(0, np.int64)
+    starts = range(0, len(chosen), _PATCHES_AT_ONCE)
+    return fit_colour_map(
+        reader.gather(chosen[start : start + _PATCHES_AT_ONCE]) for start in starts
+    )
 
 
 def monomials(pixels: NDArray[np.float64]) -> NDArray[np.float64]:

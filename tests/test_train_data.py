@@ -5,13 +5,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dpedkit.train.data import (
-    apply_symmetries,
-    batch_indices,
-    spread_indices,
-    symmetries,
-    to_images,
-)
+from dpedkit.device import to_images
+from dpedkit.shards.sampling import spread_indices
+from dpedkit.train.data import apply_symmetries, batch_indices, symmetries
 
 
 @given(st.integers(0, 2**32), st.integers(1, 40), st.integers(1, 50))

@@ -14,6 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from dpedkit.device import to_images
 from dpedkit.shards.reader import SplitReader
 
 SYMMETRIES = 8  # four quarter turns, mirrored or not
@@ -91,16 +92,6 @@ def apply_symmetries(images: Tensor, which: NDArray[np.int64]) -> Tensor:
 def coins(seed: int, step: int, batch: int) -> NDArray[np.bool_]:
     """One fair coin for each patch pair of a step: (batch,)."""
     return np.random.default_rng((seed, _COIN, step)).integers(2, size=batch) == 1
-
-
-def spread_indices(count: int, wanted: int) -> NDArray[np.int64]:
-    """At most `wanted` numbers spread evenly over range(count), always the same."""
-    return np.unique(np.linspace(0, count - 1, min(wanted, count)).round().astype(np.int64))
-
-
-def to_images(patches: NDArray[np.uint8], device: torch.device) -> Tensor:
-    """(B, S, S, 3) uint8 -> (B, 3, S, S) float32 in [0, 1], in channels-last memory."""
-    return torch.from_numpy(patches).to(device).permute(0, 3, 1, 2).float().div_(255)
 
 
 @lru_cache(maxsize=2)

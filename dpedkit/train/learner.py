@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from dpedkit.colourmap import fit_colour_map
+from dpedkit.colourmap import fit_colour_map_to
 from dpedkit.errors import DpedkitError
 from dpedkit.models.build import build_generator
 from dpedkit.models.colour_residual import ColourResidual
@@ -19,10 +19,8 @@ from dpedkit.models.files import load_model
 from dpedkit.models.generator import Generator
 from dpedkit.shards.reader import SplitReader
 from dpedkit.train.config import TrainConfig
-from dpedkit.train.data import spread_indices
 
 _WARM_UP_STEPS = 30
-_COLOUR_MAP_PATCHES, _AT_ONCE = 4000, 100  # 40 million pixels settle 60 coefficients
 
 
 class Learner:
@@ -138,8 +136,5 @@ def _first_generator(config: TrainConfig, train: SplitReader) -> Generator:
     options = {"norm": config.norm} if config.generator.startswith("resnet") else {}
     generator = build_generator(config.generator, **options)
     if isinstance(generator, ColourResidual):
-        chosen = spread_indices(len(train), _COLOUR_MAP_PATCHES)
-        starts = range(0, len(chosen), _AT_ONCE)
-        batches = (train.gather(chosen[start : start + _AT_ONCE]) for start in starts)
-        generator.set_colour_map(fit_colour_map(batches))
+        generator.set_colour_map(fit_colour_map_to(train))
     return generator

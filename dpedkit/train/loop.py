@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from dpedkit import console
+from dpedkit.device import choose_device
 from dpedkit.errors import DpedkitError
 from dpedkit.manifest import Journal, read_jsonl
 from dpedkit.metrics import MIN_SIDE
@@ -27,7 +28,6 @@ from dpedkit.train.checkpoint import load_checkpoint, save_checkpoint
 from dpedkit.train.config import TrainConfig
 from dpedkit.train.content import ContentChoice, choose_content, load_vgg
 from dpedkit.train.data import TrainBatches, coins
-from dpedkit.train.device import choose_device
 from dpedkit.train.interruption import stop_when_asked
 from dpedkit.train.learner import Learner, clip_gradients
 from dpedkit.train.losses import discriminator_loss

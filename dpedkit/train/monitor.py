@@ -13,11 +13,12 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from dpedkit import metrics
+from dpedkit.device import to_images
 from dpedkit.images import write_photo
 from dpedkit.models.discriminator import Discriminator, to_grey
 from dpedkit.models.generator import Generator
 from dpedkit.shards.reader import SplitReader
-from dpedkit.train.data import spread_indices, to_images
+from dpedkit.shards.sampling import spread_indices
 from dpedkit.train.objective import Objective
 
 _SAMPLES = 6

@@ -1,8 +1,11 @@
-"""Where a run computes."""
+"""Where networks are computed, and how images get there."""
 
 from __future__ import annotations
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
+from torch import Tensor
 
 from dpedkit.errors import UsageError
 
@@ -25,3 +28,8 @@ def choose_device(wanted: str) -> torch.device:
     if not available[wanted]:
         raise UsageError(f"device is '{wanted}', but torch finds none here; leave it at 'auto'.")
     return torch.device(wanted)
+
+
+def to_images(levels: NDArray[np.uint8], device: torch.device) -> Tensor:
+    """(N, H, W, 3) uint8 -> (N, 3, H, W) float32 in [0, 1], in channels-last memory."""
+    return torch.from_numpy(levels).to(device).permute(0, 3, 1, 2).float().div_(255)

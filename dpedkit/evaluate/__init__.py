@@ -1,0 +1,1 @@
+"""How close a network's output comes to the DSLR, beside two baselines."""

@@ -1,0 +1,106 @@
+"""Measures a network on the splits of a shards folder."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from dpedkit import console
+from dpedkit.colourmap import ColourMap, fit_colour_map_to
+from dpedkit.device import choose_device, to_images
+from dpedkit.errors import DpedkitError
+from dpedkit.evaluate.config import EvaluateConfig
+from dpedkit.evaluate.evaluation import NETWORK, PHONE, POLYNOMIAL, Evaluation, SplitScores
+from dpedkit.evaluate.scores import ScoreSheet
+from dpedkit.metrics import AUTHORS_BATCH, MIN_SIDE
+from dpedkit.models.files import find_model, load_model
+from dpedkit.models.generator import Generator
+from dpedkit.shards.format import SPLITS
+from dpedkit.shards.reader import SplitReader, open_split
+from dpedkit.shards.sampling import spread_indices
+
+
+def evaluate(model: Path, shards: Path, config: EvaluateConfig) -> Evaluation:
+    """Measure a network, the untouched phone patches and the colour polynomial.
+
+    Parameters
+    ----------
+    model : Path
+        A model file, or the folder of a run.
+    shards : Path
+        From `dpedkit patches`. The polynomial is fitted to its train split.
+    config : EvaluateConfig
+
+    Raises
+    ------
+    DpedkitError
+        If the model or the shards cannot be read, or there is nothing to measure.
+    """
+    model, shards = find_model(Path(model)), Path(shards)
+    device = choose_device(config.device)
+    generator = load_model(model).to(device)
+    readers = {split: open_split(shards, split) for split in SPLITS}
+    chosen = _choose_patches(shards, readers, config)
+    colour_map = fit_colour_map_to(readers["train"]) if len(readers["train"]) else None
+    if colour_map is None:
+        console.warn(f"{shards} has no train split: there is no colour polynomial to compare with.")
+    with console.progress("evaluate", sum(map(len, chosen.values())), "patches") as bar:
+        splits = [
+            _measure(split, readers[split], indices, generator, colour_map, device, bar)
+            for split, indices in chosen.items()
+        ]
+    return Evaluation(model, shards, generator.architecture, splits)
+
+
+def _choose_patches(
+    shards: Path, readers: dict[str, SplitReader], config: EvaluateConfig
+) -> dict[str, NDArray[np.int64]]:
+    """Numbers of the patches to measure, for each split that has some."""
+    chosen = {}
+    for split, reader in readers.items():
+        if len(reader) and config.split in ("all", split):
+            limit = config.train_patches if split == "train" else 0
+            chosen[split] = spread_indices(len(reader), limit or len(reader))
+    if not chosen:
+        named = "" if config.split == "all" else f"'{config.split}' "
+        raise DpedkitError(f"{shards} has no {named}patches to measure.")
+    if readers["train"].patch_size < MIN_SIDE:
+        raise DpedkitError(f"{shards} has patches below {MIN_SIDE} px, too small for MS-SSIM.")
+    return chosen
+
+
+def _measure(
+    split: str,
+    reader: SplitReader,
+    indices: NDArray[np.int64],
+    generator: Generator,
+    colour_map: ColourMap | None,
+    device: torch.device,
+    bar: console.Progress,
+) -> SplitScores:
+    sheets = {NETWORK: ScoreSheet(), PHONE: ScoreSheet()}
+    if colour_map is not None:
+        sheets[POLYNOMIAL] = ScoreSheet()
+    for batch in _in_batches(indices):
+        phone_levels, dslr_levels = reader.gather(batch)
+        phone, dslr = (to_images(levels, device) for levels in (phone_levels, dslr_levels))
+        with torch.inference_mode():
+            sheets[NETWORK].add(generator(phone).float(), dslr)
+            sheets[PHONE].add(phone, dslr)
+            if colour_map is not None:
+                mapped = torch.from_numpy(colour_map.apply(phone_levels)).permute(0, 3, 1, 2)
+                sheets[POLYNOMIAL].add(mapped.float().to(device), dslr)
+        bar.advance(len(batch))
+    pairs = len(np.unique(reader.pair[indices]))
+    scores = {name: sheet.result() for name, sheet in sheets.items()}
+    return SplitScores(split, len(indices), pairs, scores)
+
+
+def _in_batches(indices: NDArray[np.int64]) -> Iterator[NDArray[np.int64]]:
+    """In index order, as many at a time as the authors' per-batch procedure has."""
+    for start in range(0, len(indices), AUTHORS_BATCH):
+        yield indices[start : start + AUTHORS_BATCH]

@@ -1,0 +1,135 @@
+"""The result of an evaluation: a table for each split, and what it means."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from dpedkit import console
+from dpedkit.evaluate.scores import Scores
+
+NETWORK, PHONE, POLYNOMIAL = "network", "untouched phone", "colour polynomial"
+_HEADER = ("", "PSNR", "per batch", "pooled", "SSIM", "MS-SSIM", "per batch")
+_NOTE = (
+    "PSNR in dB: mean over images, over batches of 50, and of all pixels pooled. MS-SSIM: mean "
+    "over images, and over batches of 50."
+)
+# A difference below these is rounding, not merit: dB, SSIM, MS-SSIM.
+_TIES = {"psnr": 0.005, "ssim": 0.00005, "ms_ssim": 0.00005}
+
+
+@dataclass(frozen=True)
+class SplitScores:
+    """One split: how many patches of how many photo pairs, and the scores of each method."""
+
+    split: str
+    patches: int
+    pairs: int
+    scores: dict[str, Scores]
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What `dpedkit evaluate` found.
+
+    Attributes
+    ----------
+    model, shards : Path
+    architecture : str
+    splits : list of SplitScores
+    """
+
+    model: Path
+    shards: Path
+    architecture: str
+    splits: list[SplitScores]
+
+    def to_dict(self) -> dict[str, Any]:
+        """The evaluation as JSON-ready values."""
+        return {
+            "model": str(self.model),
+            "shards": str(self.shards),
+            "architecture": self.architecture,
+            "splits": [asdict(split) for split in self.splits],
+            "verdict": self.verdict(),
+        }
+
+    def as_text(self) -> str:
+        """The tables, and the verdict in words."""
+        blocks = [f"{self.model} ({self.architecture}) on {self.shards}"]
+        for split in self.splits:
+            title = f"{split.split}: {split.patches} patches of {split.pairs} photo pairs"
+            rows = [_row(name, scores) for name, scores in split.scores.items()]
+            blocks.append(f"{title}\n{console.table(_HEADER, rows)}{_identical_note(split)}")
+        return "\n\n".join([*blocks, _NOTE, self.verdict()])
+
+    def verdict(self) -> str:
+        """Whether the network earned its keep, judged on the scenes it has seen least."""
+        judged = min(self.splits, key=lambda split: ("test", "val", "train").index(split.split))
+        where = {
+            "test": f"On the {judged.pairs} photo pairs of the test split, which training never "
+            "sees, the network",
+            "val": "On the val split, by which training chose it, the network",
+            "train": "On the very patches it was trained on (there is no other split), the network",
+        }[judged.split]
+        network = judged.scores[NETWORK]
+        rivals = [name for name in (POLYNOMIAL, PHONE) if name in judged.scores]
+        lost = {name: _lost_to(network, judged.scores[name]) for name in rivals}
+        if any(lost.values()):
+            complaints = [
+                f"the {name} beats it in {' and '.join(measures)}"
+                for name, measures in lost.items()
+                if measures
+            ]
+            return f"{where} did not earn its keep: {'; '.join(complaints)}."
+        gains = [f"{_gain(network, judged.scores[name])} over the {name}" for name in rivals]
+        return f"{where} earned its keep: {'; '.join(gains)}."
+
+
+def _row(name: str, scores: Scores) -> tuple[str, ...]:
+    return (
+        name,
+        _decibel(scores.psnr),
+        _decibel(scores.psnr_per_batch),
+        _decibel(scores.psnr_pooled),
+        f"{scores.ssim:.4f}",
+        f"{scores.ms_ssim:.4f}",
+        f"{scores.ms_ssim_per_batch:.4f}",
+    )
+
+
+def _decibel(value: float | None) -> str:
+    return "inf" if value is None else f"{value:.2f}"
+
+
+def _identical_note(split: SplitScores) -> str:
+    counts = [
+        f"{scores.identical} ({name})" for name, scores in split.scores.items() if scores.identical
+    ]
+    if not counts:
+        return ""
+    return (
+        "\nleft out of the mean PSNR over images, as equal to the DSLR's (infinite PSNR): "
+        + ", ".join(counts)
+    )
+
+
+def _lost_to(network: Scores, rival: Scores) -> list[str]:
+    """Names of the measures in which the rival is ahead by more than rounding."""
+    names = {"psnr": "PSNR", "ssim": "SSIM", "ms_ssim": "MS-SSIM"}
+    return [
+        name
+        for key, name in names.items()
+        if _value(rival, key) > _value(network, key) + _TIES[key]
+    ]
+
+
+def _gain(network: Scores, rival: Scores) -> str:
+    psnr, ssim, ms_ssim = (_value(network, key) - _value(rival, key) for key in _TIES)
+    return f"{psnr:+.2f} dB PSNR, {ssim:+.4f} SSIM, {ms_ssim:+.4f} MS-SSIM"
+
+
+def _value(scores: Scores, key: str) -> float:
+    value: float | None = getattr(scores, key)
+    return float("inf") if value is None else value

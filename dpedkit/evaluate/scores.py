@@ -1,0 +1,90 @@
+"""Scores of one method on one split, by both of the authors' procedures."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from dpedkit import metrics
+
+
+@dataclass(frozen=True)
+class Scores:
+    """How close images are to the DSLR's.
+
+    Attributes
+    ----------
+    psnr : float or None
+        dB, mean over the images of the clipped output; None where all are identical.
+    identical : int
+        Images equal to the DSLR's: infinite PSNR, counted here and left out of that mean.
+    psnr_per_batch : float or None
+        dB, mean over batches of 50 of the PSNR of their mean squared error, unclipped.
+    psnr_pooled : float or None
+        dB, of the mean squared error over all pixels of all images, clipped.
+    ssim : float
+        Mean over the images, clipped.
+    ms_ssim : float
+        Mean over the images, unclipped.
+    ms_ssim_per_batch : float
+        Mean over batches of 50, unclipped.
+    """
+
+    psnr: float | None
+    identical: int
+    psnr_per_batch: float | None
+    psnr_pooled: float | None
+    ssim: float
+    ms_ssim: float
+    ms_ssim_per_batch: float
+
+
+class ScoreSheet:
+    """Collects the scores of a split, batch by batch."""
+
+    def __init__(self) -> None:
+        self._errors: list[Tensor] = []  # of the clipped images, (N,) float64 a batch
+        self._ssim: list[Tensor] = []
+        self._ms_ssim: list[Tensor] = []
+        self._batches: list[tuple[int, float, float]] = []  # images, unclipped error, MS-SSIM
+
+    def add(self, images: Tensor, dslr: Tensor) -> None:
+        """Score one batch of `metrics.AUTHORS_BATCH` images; the last may be shorter.
+
+        Parameters
+        ----------
+        images, dslr : (N, 3, S, S) float tensor
+            In [0, 1]; `images` need not be clipped.
+        """
+        clipped = images.clamp(0, 1)
+        self._errors.append(metrics.squared_error(clipped, dslr).double().cpu())
+        self._ssim.append(metrics.ssim(clipped, dslr).double().cpu())
+        self._ms_ssim.append(metrics.ms_ssim(images, dslr).double().cpu())
+        error = metrics.squared_error(images, dslr).mean().item()
+        self._batches.append((len(images), error, metrics.ms_ssim_of_batch(images, dslr).item()))
+
+    def result(self) -> Scores:
+        """The scores of all that was added; at least one batch."""
+        errors = torch.cat(self._errors)
+        differing = errors[errors > 0]
+        # As in the authors' code, a last incomplete batch does not count, unless it is the only
+        # one.
+        whole = [batch for batch in self._batches if batch[0] == metrics.AUTHORS_BATCH]
+        batches = whole or self._batches
+        batch_psnr = [_psnr(error) for _, error, _ in batches if error > 0]
+        return Scores(
+            psnr=metrics.psnr_of_error(differing).mean().item() if len(differing) else None,
+            identical=len(errors) - len(differing),
+            psnr_per_batch=sum(batch_psnr) / len(batch_psnr) if batch_psnr else None,
+            psnr_pooled=_psnr(errors.mean().item()) if len(differing) else None,
+            ssim=torch.cat(self._ssim).mean().item(),
+            ms_ssim=torch.cat(self._ms_ssim).mean().item(),
+            ms_ssim_per_batch=sum(batch[2] for batch in batches) / len(batches),
+        )
+
+
+def _psnr(error: float) -> float:
+    return -10 * math.log10(error)

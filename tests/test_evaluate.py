@@ -1,0 +1,147 @@
+"""Evaluations: the numbers against direct computation, and what they say in words."""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from fake_shards import make_patches, write_shards
+
+from dpedkit.colourmap import fit_colour_map
+from dpedkit.errors import DpedkitError, UsageError
+from dpedkit.evaluate.config import EvaluateConfig
+from dpedkit.evaluate.driver import evaluate
+from dpedkit.evaluate.evaluation import NETWORK, PHONE, POLYNOMIAL, Evaluation, SplitScores
+from dpedkit.evaluate.scores import Scores, ScoreSheet
+from dpedkit.metrics import ms_ssim_of_batch
+from dpedkit.models import build_generator, save_model
+
+SIZE = 20
+
+
+@pytest.fixture(scope="module")
+def data():
+    splits = {"train": make_patches(60, SIZE, 0), "test": make_patches(105, SIZE, 1)}
+    phone, dslr, pair = splits["test"]
+    phone[:2] = dslr[:2]  # two pairs that are the same picture twice
+    splits["test"] = phone, dslr, pair // 7
+    return splits
+
+
+@pytest.fixture(scope="module")
+def shards(data, tmp_path_factory):
+    return write_shards(tmp_path_factory.mktemp("data") / "shards", data)
+
+
+@pytest.fixture(scope="module")
+def identity_model(tmp_path_factory):
+    path = tmp_path_factory.mktemp("model") / "model.safetensors"
+    save_model(path, build_generator("colour-residual", channels=4, blocks=1), {})
+    return path
+
+
+def psnr(error):
+    return 10 * np.log10(1 / error)
+
+
+def test_numbers_of_the_untouched_phone(data, shards, identity_model):
+    evaluation = evaluate(identity_model, shards, EvaluateConfig(device="cpu"))
+    test = next(split for split in evaluation.splits if split.split == "test")
+    phone, dslr = (x.astype(np.float64) / 255 for x in data["test"][:2])
+    errors = ((phone - dslr) ** 2).mean(axis=(1, 2, 3))
+    scores = test.scores[PHONE]
+    assert (test.patches, test.pairs, scores.identical) == (105, 15, 2)
+    assert scores.psnr == pytest.approx(psnr(errors[2:]).mean(), abs=1e-4)
+    assert scores.psnr_pooled == pytest.approx(psnr(errors.mean()), abs=1e-4)
+    two_batches = [psnr(errors[:50].mean()), psnr(errors[50:100].mean())]
+    assert scores.psnr_per_batch == pytest.approx(np.mean(two_batches), abs=1e-4)
+    tensors = [torch.from_numpy(x).permute(0, 3, 1, 2) for x in (phone, dslr)]
+    batches = [ms_ssim_of_batch(*(x[i : i + 50] for x in tensors)).item() for i in (0, 50)]
+    assert scores.ms_ssim_per_batch == pytest.approx(np.mean(batches), abs=1e-5)
+
+
+def test_a_network_that_does_nothing_scores_as_the_phone(shards, identity_model):
+    for split in evaluate(identity_model, shards, EvaluateConfig(device="cpu")).splits:
+        network, phone = split.scores[NETWORK], split.scores[PHONE]
+        assert network.ssim == pytest.approx(phone.ssim, abs=1e-6)
+        assert network.psnr_pooled == pytest.approx(phone.psnr_pooled, abs=1e-4)
+
+
+def test_the_polynomial_is_fitted_to_the_train_split(data, shards, identity_model):
+    evaluation = evaluate(identity_model, shards, EvaluateConfig(split="test", device="cpu"))
+    (test,) = evaluation.splits
+    mapped = fit_colour_map([data["train"][:2]]).apply(data["test"][0]).clip(0, 1)
+    errors = ((mapped - data["test"][1] / 255) ** 2).mean(axis=(1, 2, 3))
+    assert test.scores[POLYNOMIAL].psnr == pytest.approx(psnr(errors).mean(), abs=1e-3)
+
+
+def test_a_large_train_split_is_sampled_and_the_test_split_never(shards, identity_model):
+    evaluation = evaluate(identity_model, shards, EvaluateConfig(train_patches=7, device="cpu"))
+    assert {s.split: s.patches for s in evaluation.splits} == {"train": 7, "test": 105}
+
+
+def test_clipping_counts_per_image_and_not_per_batch():
+    dslr = torch.ones(3, 3, SIZE, SIZE)
+    sheet = ScoreSheet()
+    sheet.add(dslr + 0.1, dslr)
+    scores = sheet.result()
+    assert (scores.psnr, scores.identical, scores.psnr_pooled) == (None, 3, None)
+    assert scores.psnr_per_batch == pytest.approx(20, abs=1e-4)
+
+
+def test_text_and_json(shards, identity_model):
+    evaluation = evaluate(identity_model, shards, EvaluateConfig(device="cpu"))
+    text = evaluation.as_text()
+    assert "test: 105 patches of 15 photo pairs" in text
+    assert "infinite PSNR" in text and "2 (untouched phone)" in text
+    assert "did not earn its keep: the colour polynomial beats it" in text
+    result = json.loads(json.dumps(evaluation.to_dict(), allow_nan=False))
+    assert result["splits"][1]["scores"]["untouched phone"]["identical"] == 2
+    assert result["verdict"] in text
+
+
+PLAIN = Scores(20.0, 0, 20.0, 20.0, 0.8, 0.9, 0.9)
+
+
+def verdict_of(network: Scores, split: str = "test") -> str:
+    scores = {NETWORK: network, PHONE: PLAIN, POLYNOMIAL: replace(PLAIN, psnr=25.0, ssim=0.85)}
+    splits = [SplitScores("train", 9, 3, scores), SplitScores(split, 9, 3, scores)]
+    return Evaluation("m", "s", "srcnn", splits).verdict()
+
+
+def test_the_verdict_in_words():
+    better = replace(PLAIN, psnr=26.0, ssim=0.9, ms_ssim=0.95)
+    assert "earned its keep: +1.00 dB PSNR, +0.0500 SSIM, +0.0500 MS-SSIM over" in verdict_of(
+        better
+    )
+    assert "never sees" in verdict_of(better)
+    assert "chose it" in verdict_of(better, "val")
+    assert "very patches it was trained on" in verdict_of(better, "train")
+    words = verdict_of(replace(better, psnr=24.0))
+    assert words.endswith("did not earn its keep: the colour polynomial beats it in PSNR.")
+    assert "earned its keep: +inf dB" in verdict_of(replace(better, psnr=None))
+
+
+def test_what_is_refused(tmp_path, shards, identity_model):
+    with pytest.raises(DpedkitError, match="no 'val' patches"):
+        evaluate(identity_model, shards, EvaluateConfig(split="val"))
+    with pytest.raises(DpedkitError, match="no such model file"):
+        evaluate(tmp_path / "no.safetensors", shards, EvaluateConfig())
+    with pytest.raises(DpedkitError, match="no such folder"):
+        evaluate(identity_model, tmp_path / "no", EvaluateConfig())
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(DpedkitError, match="is empty"):
+        evaluate(identity_model, tmp_path / "empty", EvaluateConfig())
+    nothing = write_shards(tmp_path / "nothing", {"test": make_patches(0, SIZE, 0)})
+    with pytest.raises(DpedkitError, match="no patches to measure"):
+        evaluate(identity_model, nothing, EvaluateConfig())
+    with pytest.raises(UsageError, match="split"):
+        EvaluateConfig(split="rest")
+
+
+def test_without_a_train_split_there_is_no_polynomial(tmp_path, identity_model, capsys):
+    folder = write_shards(tmp_path / "s", {"test": make_patches(3, SIZE, 0)})
+    evaluation = evaluate(identity_model, folder, EvaluateConfig(device="cpu"))
+    assert list(evaluation.splits[0].scores) == [NETWORK, PHONE]
+    assert "no train split" in capsys.readouterr().err
