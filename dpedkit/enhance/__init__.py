@@ -9,7 +9,7 @@ _HOME = {
     "EnhanceConfig": "dpedkit.enhance.config",
     "EnhanceSummary": "dpedkit.enhance.driver",
     "enhance_photos": "dpedkit.enhance.driver",
-    "enhance_image": "dpedkit.enhance.network",
+    "enhance_photo": "dpedkit.enhance.network",
 }
 __all__ = sorted(_HOME)
 

@@ -35,7 +35,7 @@ class EnhanceConfig(Config):
     device: str = option(
         "auto",
         "Where to compute; 'auto' is the GPU if there is one.",
-        choices=("auto", "cpu", "cuda"),
+        choices=("auto", "cpu", "cuda", "mps"),
         affects_output=False,
     )
     precision: str = option(

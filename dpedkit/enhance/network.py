@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 
+from dpedkit.device import choose_device
 from dpedkit.enhance.config import EnhanceConfig
 from dpedkit.enhance.tiling import Placement, apply_in_strips, count_strips
 from dpedkit.errors import DpedkitError, UsageError
 from dpedkit.models.files import load_model
+from dpedkit.models.generator import Generator
 
 MODEL_NAME = "model.safetensors"
+_BAND_ROWS = 256  # a multiple of any block size that networks gather pixels by
 _PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
@@ -26,50 +29,63 @@ class Enhancer:
 
     Attributes
     ----------
-    layers : sequence of nn.Module
-        The network's layers, in evaluation mode.
+    model : Generator
+        In evaluation mode.
     placement : Placement
     """
 
-    layers: Sequence[nn.Module]
+    model: Generator
     placement: Placement
 
     def __call__(
         self, image: NDArray[np.uint8], on_strip: Callable[[], None] = lambda: None
     ) -> NDArray[np.uint8]:
         """Enhance one image; (H, W, 3) uint8 in and out."""
-        return enhance_image(self.layers, image, self.placement, on_strip)
+        with torch.inference_mode():
+            photo = torch.from_numpy(np.array(image)).permute(2, 0, 1)[None].float().div_(255)
+            return to_levels(enhance_photo(self.model, photo, self.placement, on_strip))
 
     def strips(self, height: int, width: int) -> int:
         """How many strips an image of this size takes."""
-        return count_strips(self.layers, height, width, self.placement.strip_pixels)
+        with torch.inference_mode():
+            probe = torch.zeros(1, 3, 16, 16, device=self.placement.device)
+            step = 16 // self.model.prepare(probe).shape[2]
+        size = -(-height // step), -(-width // step)
+        return count_strips(self.model.layers, *size, self.placement.strip_pixels)
 
 
-def enhance_image(
-    layers: Sequence[nn.Module],
-    image: NDArray[np.uint8],
+def enhance_photo(
+    model: Generator,
+    photo: Tensor,
     placement: Placement,
     on_strip: Callable[[], None] = lambda: None,
-) -> NDArray[np.uint8]:
-    """Enhance one image of any size.
+) -> Tensor:
+    """What `model(photo)` gives, in bounded memory.
 
     Parameters
     ----------
-    layers : sequence of nn.Module
-        Those of a generator, in evaluation mode.
-    image : (H, W, 3) array of uint8
+    model : Generator
+        On `placement.device`, in evaluation mode. Its `prepare` and `finish` treat blocks of
+        pixels independently, so they are applied to bands of rows.
+    photo : (1, 3, H, W) tensor of float32
+        In [0, 1], in main memory, like the result.
     placement : Placement
     on_strip : callable
         Called after each strip.
 
     Returns
     -------
-    (H, W, 3) array of uint8
+    (1, 3, H, W) tensor of float32
     """
-    with torch.inference_mode():
-        photo = torch.from_numpy(np.array(image)).permute(2, 0, 1)[None]
-        enhanced = apply_in_strips(layers, photo.float().div_(255), placement, on_strip)
-        return to_levels(enhanced)
+    bands = photo.split(_BAND_ROWS, dim=2)
+    prepared = [model.prepare(band.to(placement.device)).cpu() for band in bands]
+    rows = [band.shape[2] for band in prepared]
+    maps = apply_in_strips(model.layers, torch.cat(prepared, dim=2), placement, on_strip)
+    finished = [
+        model.finish(part.to(placement.device), band.to(placement.device)).cpu()
+        for part, band in zip(maps.split(rows, dim=2), bands, strict=True)
+    ]
+    return torch.cat(finished, dim=2)
 
 
 def to_levels(photo: Tensor) -> NDArray[np.uint8]:
@@ -86,9 +102,11 @@ def load_enhancer(model_file: Path, config: EnhanceConfig, spill_folder: Path) -
     DpedkitError
         If the file is not a model.
     UsageError
-        If there is no GPU but one is asked for, or the precision does not suit the device.
+        If the device is not there, or the precision does not suit it.
     """
-    device = _device(config)
+    device = choose_device(config.device)
+    if device.type == "cpu" and config.precision == "fp16":
+        raise UsageError("precision is 'fp16', which only GPUs compute fast; use fp32 or bf16.")
     model = load_model(model_file)
     # Channels last is the layout in which maps are stored, and twice as fast on CPUs.
     model = model.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -99,7 +117,7 @@ def load_enhancer(model_file: Path, config: EnhanceConfig, spill_folder: Path) -
         memory=round(config.memory * 1e9),
         spill_folder=spill_folder,
     )
-    return Enhancer(list(model.layers), placement)
+    return Enhancer(model, placement)
 
 
 def model_file_of(path: Path) -> Path:
@@ -118,14 +136,3 @@ def model_file_of(path: Path) -> Path:
             f"{path} holds no {MODEL_NAME}; give a model file or the folder of a run."
         )
     return file
-
-
-def _device(config: EnhanceConfig) -> torch.device:
-    has_gpu = torch.cuda.is_available()
-    if config.device == "cuda" and not has_gpu:
-        raise UsageError("device is 'cuda', but torch finds no GPU; leave it at 'auto'.")
-    if config.device == "cpu" or not has_gpu:
-        if config.precision == "fp16":
-            raise UsageError("precision is 'fp16', which only GPUs compute; use fp32 or bf16.")
-        return torch.device("cpu")
-    return torch.device("cuda")

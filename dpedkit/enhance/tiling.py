@@ -13,7 +13,7 @@ bounded for photos of any size.
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -53,7 +53,7 @@ class Placement:
 
 
 def apply_in_strips(
-    layers: Sequence[nn.Module],
+    layers: Iterable[nn.Module],
     photo: Tensor,
     placement: Placement,
     on_strip: Callable[[], None] = lambda: None,
@@ -62,7 +62,7 @@ def apply_in_strips(
 
     Parameters
     ----------
-    layers : sequence of ConvLayer and ResidualBlock
+    layers : iterable of ConvLayer and ResidualBlock
         As in `models.generator.Generator.layers`, in evaluation mode.
     photo : (1, C, H, W) tensor of float32
         In main memory.
@@ -106,7 +106,7 @@ def apply_in_strips(
     return output
 
 
-def count_strips(layers: Sequence[nn.Module], height: int, width: int, strip_pixels: int) -> int:
+def count_strips(layers: Iterable[nn.Module], height: int, width: int, strip_pixels: int) -> int:
     """How many strips `apply_in_strips` computes for a photo: segments times strips."""
     return len(_segments(layers)) * len(_bands(height, width, strip_pixels))
 
@@ -157,7 +157,7 @@ class _Segment:
         return self.finished is not None and self.finished.closes_block
 
 
-def _segments(layers: Sequence[nn.Module]) -> list[_Segment]:
+def _segments(layers: Iterable[nn.Module]) -> list[_Segment]:
     """Cut a network after the convolution of every unit with instance norm."""
     segments = [_Segment()]
     for layer in layers:
@@ -273,9 +273,9 @@ class _Statistics:
         count = rows.shape[0] * rows.shape[1]
         # Two passes, about the strip's own mean: as exact as var_mean, which is several times
         # slower along the strided dimensions of this layout.
-        mean = rows.sum(dim=1).double().sum(dim=0) / count
-        squares = (rows - mean.float()).square_().sum(dim=1).double().sum(dim=0)
-        mean, squares = mean.cpu(), squares.cpu()
+        mean = rows.sum(dim=1).cpu().double().sum(dim=0) / count
+        squares = (rows - mean.float().to(rows.device)).square_().sum(dim=1)
+        squares = squares.cpu().double().sum(dim=0)
         total = self.count + count
         difference = mean - self.mean
         self.mean = self.mean + difference * (count / total)
@@ -288,7 +288,7 @@ class _Statistics:
         scale = 1 / torch.sqrt(self.squares / self.count + norm.eps)
         shift = -self.mean * scale
         if norm.affine:
-            weight, bias = norm.weight.double().cpu(), norm.bias.double().cpu()
+            weight, bias = norm.weight.cpu().double(), norm.bias.cpu().double()
             scale, shift = scale * weight, shift * weight + bias
         scale, shift = (
             factor.float().view(1, -1, 1, 1).to(values.device) for factor in (scale, shift)

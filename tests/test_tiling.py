@@ -1,0 +1,161 @@
+"""Computing a network in strips gives what computing it whole gives."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import nn
+
+from dpedkit.enhance.network import enhance_photo
+from dpedkit.enhance.tiling import Placement, apply_in_strips, count_strips
+from dpedkit.errors import DpedkitError
+from dpedkit.models import build_generator
+from dpedkit.models.layers import ConvLayer, ResidualBlock
+
+NETWORKS = {
+    "resnet-8-32": {"norm": "instance"},
+    "resnet-12-64": {"norm": "batch"},
+    "srcnn": {},
+    "colour-residual": {"channels": 8, "blocks": 2},
+}
+
+
+def lively(model: nn.Module) -> nn.Module:
+    """Weights at which every layer matters: fresh ones are nearly zero."""
+    torch.manual_seed(0)
+    for name, value in [*model.named_parameters(), *model.named_buffers()]:
+        with torch.no_grad():
+            if value.ndim == 4:
+                nn.init.normal_(value, std=(2 / value[0].numel()) ** 0.5)
+            elif value.ndim == 1 and "mean" not in name:
+                value.uniform_(0.5, 1.5)
+    with torch.no_grad():
+        model.layers[-1].conv.weight.mul_(0.1)  # or tanh saturates, and magnifies rounding
+    return model.eval()
+
+
+@pytest.fixture(scope="module")
+def models() -> dict[str, nn.Module]:
+    return {name: lively(build_generator(name, **opts)) for name, opts in NETWORKS.items()}
+
+
+@pytest.fixture(autouse=True)
+def _one_thread():
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    name=st.sampled_from(sorted(NETWORKS)),
+    height=st.integers(1, 40),
+    width=st.integers(2, 40),
+    strip_pixels=st.integers(1, 2000),
+    in_memory=st.booleans(),
+    seed=st.integers(0, 100),
+)
+def test_any_strips_equal_the_whole(models, name, height, width, strip_pixels, in_memory, seed):
+    photo = torch.rand(1, 3, height, width, generator=torch.Generator().manual_seed(seed))
+    placement = Placement(strip_pixels=strip_pixels, memory=10**9 if in_memory else 0)
+    with torch.inference_mode():
+        whole = models[name](photo)
+        strips = enhance_photo(models[name], photo, placement)
+    assert (strips - whole).abs().max() <= 1e-5 * max(1.0, whole.abs().max())
+
+
+def test_bands_of_an_odd_photo_taller_than_a_band(models):
+    photo = torch.rand(1, 3, 531, 7)
+    with torch.inference_mode():
+        whole = models["colour-residual"](photo)
+        strips = enhance_photo(models["colour-residual"], photo, Placement(strip_pixels=300))
+    assert (strips - whole).abs().max() < 1e-5
+
+
+def test_strips_without_shared_statistics_would_differ(models):
+    """The reason for all this: tiles normalised one by one are not the photo."""
+    photo = torch.rand(1, 3, 40, 40)
+    photo[:, :, 20:] *= 0.2
+    with torch.inference_mode():
+        whole = models["resnet-8-32"](photo)
+        apart = torch.cat([models["resnet-8-32"](part) for part in photo.split(20, dim=2)], dim=2)
+    assert (whole - apart).abs().max() > 0.05
+
+
+def test_a_single_pixel_has_no_variance():
+    model = lively(build_generator("resnet-8-32", norm="instance"))
+    photo = torch.rand(1, 3, 1, 1)
+    x = photo
+    with torch.inference_mode():
+        for layer in model.layers:
+            x = one_pixel(layer, x)
+        strips = apply_in_strips(model.layers, photo, Placement())
+    assert (strips - x).abs().max() < 1e-6
+
+
+def one_pixel(layer: nn.Module, x: torch.Tensor) -> torch.Tensor:
+    """A layer at a single pixel, where torch refuses instance norm: only the bias is left."""
+    if isinstance(layer, ResidualBlock):
+        return one_pixel(layer.second, one_pixel(layer.first, x)) + x
+    assert isinstance(layer, ConvLayer)
+    y = layer.conv(x)
+    if layer.norm is not None:
+        y = layer.norm.bias.view(1, -1, 1, 1).expand_as(y)
+    return y.relu() if layer.activation == "relu" else 0.58 * y.tanh() + 0.5
+
+
+def test_statistics_survive_a_large_offset(models):
+    """The variance is taken about the mean; a sum of squares would lose it."""
+    model = models["resnet-8-32"]
+    photo = 1000 + torch.rand(1, 3, 30, 30)
+    with torch.inference_mode():
+        exact = model.double()(photo.double())
+        strips = apply_in_strips(model.float().layers, photo, Placement(strip_pixels=100))
+    assert (strips - exact).abs().max() < 2e-2
+
+
+def test_half_precision_is_close(models):
+    photo = torch.rand(1, 3, 24, 24)
+    with torch.inference_mode():
+        whole = models["srcnn"](photo)
+        half = apply_in_strips(models["srcnn"].layers, photo, Placement(dtype=torch.bfloat16))
+    assert 0 < (half - whole).abs().max() < 0.1
+
+
+def test_every_strip_is_counted(models):
+    calls = []
+    layers = models["resnet-8-32"].layers
+    with torch.inference_mode():
+        apply_in_strips(
+            layers,
+            torch.rand(1, 3, 10, 10),
+            Placement(strip_pixels=40),
+            on_strip=lambda: calls.append(1),
+        )
+    assert len(calls) == count_strips(layers, 10, 10, 40) == 5 * 3
+
+
+def test_temporary_files_are_gone_afterwards(models, tmp_path: Path):
+    placement = Placement(strip_pixels=50, memory=0, spill_folder=tmp_path)
+    with torch.inference_mode():
+        apply_in_strips(models["resnet-8-32"].layers, torch.rand(1, 3, 10, 10), placement)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_full_disk_is_said(models, monkeypatch):
+    class FullFile:
+        def seek(self, position: int) -> None:
+            pass
+
+        def write(self, content: memoryview) -> int:
+            raise OSError(28, "No space left on device")
+
+        def close(self) -> None:
+            pass
+
+    monkeypatch.setattr("tempfile.TemporaryFile", lambda **options: FullFile())
+    with torch.inference_mode(), pytest.raises(DpedkitError, match="disk is full"):
+        apply_in_strips(models["resnet-8-32"].layers, torch.rand(1, 3, 10, 10), Placement(memory=0))
