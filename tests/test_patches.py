@@ -21,7 +21,18 @@ from dpedkit.images import read_photo, write_photo
 from dpedkit.manifest import read_jsonl, write_jsonl
 from dpedkit.patches import PatchConfig, cut_patches
 from dpedkit.records import ACCEPTED, ALIGNED_FORMAT, REJECTED, PairRecord, SourcePhoto
-from dpedkit.shards import open_split, pair_names, split_counts, verify
+from dpedkit.shards import (
+    ExportConfig,
+    FilterConfig,
+    MergeConfig,
+    export_patches,
+    filter_shards,
+    merge_shards,
+    open_split,
+    pair_names,
+    split_counts,
+    verify,
+)
 from dpedkit.shards import writer as shard_writer
 
 SIZE = 32
@@ -330,3 +341,78 @@ def test_a_folder_of_something_else_is_left_alone(aligned: Path, tmp_path: Path)
     with pytest.raises(DpedkitError, match="not made by this command"):
         cut_patches(aligned, tmp_path, CONFIG, jobs=1, overwrite=True)
     assert (tmp_path / "photo.jpg").read_bytes() == b"precious"
+
+
+# ------------------------------------------------------------------- shards made from shards
+
+
+@pytest.fixture(scope="session")
+def shards(aligned: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    set_verbosity(QUIET)
+    output = tmp_path_factory.mktemp("shards") / "shards"
+    cut_patches(aligned, output, CONFIG, jobs=1)
+    return output
+
+
+def test_filtering_is_cutting_with_a_higher_limit(
+    aligned: Path, shards: Path, tmp_path: Path
+) -> None:
+    limit = float(np.median(open_split(shards, "train").ncc))
+    filter_shards(shards, tmp_path / "filtered", FilterConfig(min_corr=limit))
+    direct = PatchConfig(size=SIZE, min_corr=limit)
+    cut_patches(aligned, tmp_path / "direct", direct, jobs=1)
+    assert verify(tmp_path / "filtered").sound
+    for split in ("train", "val", "test"):
+        one, other = (open_split(tmp_path / name, split) for name in ("filtered", "direct"))
+        np.testing.assert_array_equal(one.column("xy"), other.column("xy"))
+        np.testing.assert_array_equal(one.pair, other.pair)
+        np.testing.assert_array_equal(one.column("dslr"), other.column("dslr"))
+
+
+def test_a_lower_limit_cannot_be_filtered(shards: Path, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"cut at --min-corr 0\.9.*`dpedkit patches"):
+        filter_shards(shards, tmp_path / "out", FilterConfig(min_corr=0.5))
+    with pytest.raises(DpedkitError, match="no patch to train on"):
+        filter_shards(shards, tmp_path / "out", FilterConfig(min_corr=1))
+    with pytest.raises(UsageError, match="is read from"):
+        filter_shards(shards, shards, FilterConfig(min_corr=0.95), overwrite=True)
+    assert verify(shards).sound
+
+
+def test_merging_keeps_splits_and_renumbers_pairs(shards: Path, tmp_path: Path) -> None:
+    limit = float(np.median(open_split(shards, "train").ncc))
+    filter_shards(shards, tmp_path / "half", FilterConfig(min_corr=limit))
+    merged = tmp_path / "merged"
+    merge_shards([shards, tmp_path / "half"], merged, MergeConfig())
+    assert verify(merged).sound, verify(merged).as_text()
+    assert pair_names(merged) == 2 * pair_names(shards)
+    for split in ("train", "val", "test"):
+        parts = [open_split(folder, split) for folder in (shards, tmp_path / "half")]
+        both = open_split(merged, split)
+        expected = np.concatenate([parts[0].pair, parts[1].pair + len(pair_names(shards))])
+        np.testing.assert_array_equal(both.pair, expected)
+        pixels = np.concatenate([part.column("phone") for part in parts])
+        np.testing.assert_array_equal(both.column("phone"), pixels)
+
+
+def test_merging_never_puts_one_photo_into_two_splits(
+    aligned: Path, shards: Path, tmp_path: Path
+) -> None:
+    cut_patches(aligned, tmp_path / "other", PatchConfig(size=SIZE, seed=5), jobs=1)
+    with pytest.raises(DpedkitError, match=r"judged on what it was trained on.*--seed"):
+        merge_shards([shards, tmp_path / "other"], tmp_path / "merged", MergeConfig())
+
+
+@pytest.mark.parametrize("image", ["png", "jpg"])
+def test_export_writes_the_folders_of_dped(shards: Path, tmp_path: Path, image: str) -> None:
+    summary = export_patches(shards, tmp_path / "dped", ExportConfig(image=image))
+    home = tmp_path / "dped" / "iphone"
+    for split, place in (("train", "training_data"), ("test", "test_data/patches")):
+        reader = open_split(shards, split)
+        assert summary.patches[split] == len(reader)
+        phone, dslr = reader.gather(range(len(reader)))
+        for folder, patches in (("iphone", phone), ("canon", dslr)):
+            files = sorted((home / place / folder).iterdir(), key=lambda path: int(path.stem))
+            assert [path.name for path in files] == [f"{n}.{image}" for n in range(len(patches))]
+            read = np.stack([read_photo(path) for path in files]).astype(int)
+            assert np.abs(read - patches).mean() <= (0 if image == "png" else 6)

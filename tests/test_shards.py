@@ -72,6 +72,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
             "kind": KIND,
             "tool_version": "0",
             "config": {"min_corr": 0.9},
+            "patch_config": {"min_corr": 0.9, "size": SIZE, "correlate": "luma"},
             "complete": True,
             "patch_size": SIZE,
             "splits": describe_splits(entries),

@@ -14,7 +14,6 @@ import hashlib
 import json
 import shutil
 import uuid
-from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import partial
@@ -35,13 +34,12 @@ from dpedkit.records import ALIGNED_FORMAT, PairRecord
 from dpedkit.shards.format import FIELDS, SHARD_FORMAT, SPLITS, Columns
 from dpedkit.shards.index import INDEX_FILE, KIND, PAIRS_FILE
 from dpedkit.shards.splits import assign_splits
+from dpedkit.shards.tally import NCC_EDGES, SHIFT_EDGES, histogram, window_totals
 from dpedkit.shards.writer import Source, describe_splits, read_shard, write_shard, write_split
 from dpedkit.workfolder import WorkFolder, prepare
 
 _WORK = "work"
 _STAGED = "staged"  # where a pair's patches wait, below the work folder; only in the work journal
-_NCC_EDGES = np.linspace(-1, 1, 41)
-_SHIFT_EDGES = np.linspace(0, 8, 33)  # px
 
 
 @dataclass(frozen=True)
@@ -262,8 +260,8 @@ def _cut_pair(
         "tried": patches.tried,
         "kept": len(patches),
         "dropped": patches.dropped,
-        "ncc_histogram": _histogram(patches.window_ncc, _NCC_EDGES),
-        "shift_histogram": _histogram(np.linalg.norm(patches.shift, axis=1), _SHIFT_EDGES),
+        "ncc_histogram": histogram(patches.window_ncc, NCC_EDGES),
+        "shift_histogram": histogram(np.linalg.norm(patches.shift, axis=1), SHIFT_EDGES),
     }
 
 
@@ -273,11 +271,6 @@ def _columns(patches: Patches, number: int) -> Columns:
         field.name: pair if field.name == "pair" else getattr(patches, field.name)
         for field in FIELDS
     }
-
-
-def _histogram(values: Any, edges: Any) -> list[int]:
-    inside = np.clip(values[np.isfinite(values)], edges[0], edges[-1])
-    return [int(count) for count in np.histogram(inside, edges)[0]]
 
 
 # ------------------------------------------------------------------------------------- packing
@@ -326,7 +319,8 @@ def _pack(
         "splits": splits,
         "pairs": len(pairs),
         "failed": {pair["name"]: pair["error"] for pair in pairs if "error" in pair},
-        "windows": _windows(pairs),
+        "windows": window_totals(pairs),
+        "patch_config": config.to_dict(),
         "align_config": align_config,
     }
     folder.finish(**results)
@@ -336,30 +330,6 @@ def _pack(
 
 def _staged_source(path: Path, count: int) -> Source:
     return Source(count, partial(read_shard, path), partial(path.unlink, missing_ok=True))
-
-
-def _windows(pairs: list[dict[str, Any]]) -> dict[str, Any]:
-    """Windows of all pairs together: tried, kept, dropped by reason, histograms."""
-    dropped = _dropped(pairs)
-
-    def added(name: str, edges: Any) -> dict[str, list[Any]]:
-        counts = np.sum([pair[name] for pair in pairs if name in pair], axis=0)
-        return {"edges": [round(float(edge), 6) for edge in edges], "counts": counts.tolist()}
-
-    return {
-        "tried": sum(pair["tried"] for pair in pairs),
-        "kept": sum(pair["kept"] for pair in pairs),
-        "dropped": dropped,
-        "ncc": added("ncc_histogram", _NCC_EDGES),
-        "shift": added("shift_histogram", _SHIFT_EDGES),
-    }
-
-
-def _dropped(pairs: list[dict[str, Any]]) -> dict[str, int]:
-    counts: Counter[str] = Counter()
-    for pair in pairs:
-        counts.update(pair["dropped"])
-    return {reason: counts[reason] for reason in DROP_REASONS if counts[reason]}
 
 
 def _summarise(output: Path, index: dict[str, Any], resumed_complete: bool = False) -> PatchSummary:
@@ -398,7 +368,7 @@ def _nothing_kept(output: Path, pairs: list[dict[str, Any]], config: PatchConfig
             f"{output}: no aligned photo is large enough for a window of {config.size} px; "
             "choose a smaller --size."
         )
-    dropped = _dropped(pairs)
+    dropped = window_totals(pairs)["dropped"]
     worst = max(dropped, key=lambda reason: dropped[reason])
     cure = {
         "low NCC": f"lower --min-corr (it is {config.min_corr}), or look at the alignment in the "

@@ -19,6 +19,12 @@ _HOME = {
     "ShardIndex": "index",
     "assign_splits": "splits",
     "describe": "description",
+    "filter_shards": "conversion",
+    "merge_shards": "conversion",
+    "export_patches": "export",
+    "FilterConfig": "config",
+    "MergeConfig": "config",
+    "ExportConfig": "config",
     "verify": "verification",
 }
 __all__ = sorted(_HOME)

@@ -93,5 +93,5 @@ def describe(folder: str | Path) -> Description:
         tool_version=str(content.get("tool_version")),
         splits=splits,
         windows=content.get("windows", {}),
-        config=content.get("config", {}),
+        config=content["patch_config"],
     )

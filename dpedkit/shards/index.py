@@ -44,7 +44,7 @@ class ShardIndex:
     shards : dict of str to tuple of ShardEntry
         The shards of each split, in order.
     content : dict
-        All of `index.json`.
+        All of `index.json`; `patch_config` holds the settings that the patches were cut with.
     """
 
     folder: Path
@@ -89,7 +89,9 @@ def read_index(folder: str | Path) -> ShardIndex:
             "command again; it continues where it stopped."
         )
     try:
-        splits = content["splits"]
+        splits, settings = content["splits"], content["patch_config"]
+        if not {"min_corr", "correlate", "size"} <= settings.keys():
+            raise ValueError("it does not say how the patches were cut")
         shards = {split: tuple(map(_entry, splits[split]["shards"])) for split in SPLITS}
         return ShardIndex(folder, int(content["patch_size"]), shards, content)
     except (KeyError, TypeError, ValueError, AttributeError) as error:

@@ -57,7 +57,7 @@ class SplitReader:
 
     def __init__(self, index: ShardIndex, split: str) -> None:
         self.folder, self.split, self.patch_size = index.folder, split, index.patch_size
-        self._layouts = [_checked_layout(index, entry) for entry in index.shards[split]]
+        self._layouts = [checked_layout(index, entry) for entry in index.shards[split]]
         ends = np.cumsum([layout.count for layout in self._layouts], dtype=np.int64)
         self._starts: NDArray[np.int64] = np.concatenate([np.zeros(1, np.int64), ends])
 
@@ -127,7 +127,8 @@ class SplitReader:
         return {key: value for key, value in self.__dict__.items() if key != "_maps"}
 
 
-def _checked_layout(index: ShardIndex, entry: ShardEntry) -> ShardLayout:
+def checked_layout(index: ShardIndex, entry: ShardEntry) -> ShardLayout:
+    """The layout of a shard that is what the index says it is, as far as its size tells."""
     layout = inspect_shard(index.folder / entry.file)
     if (layout.count, layout.patch_size) != (entry.patches, index.patch_size):
         raise DpedkitError(

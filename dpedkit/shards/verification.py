@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 
 from dpedkit.console import progress
 from dpedkit.errors import DpedkitError
-from dpedkit.shards.format import SPLITS, ShardLayout, inspect_shard
+from dpedkit.shards.format import SPLITS, ShardLayout
 from dpedkit.shards.index import PAIRS_FILE, ShardEntry, ShardIndex, read_index, read_pairs
+from dpedkit.shards.reader import checked_layout
 from dpedkit.shards.writer import file_sha256
 
 _NCC_SAMPLE = 64  # patches a shard whose NCC is computed again
@@ -67,7 +68,7 @@ def verify(folder: str | Path) -> Verification:
     index = read_index(folder)
     pairs = read_pairs(folder)
     entries = [(split, entry) for split in SPLITS for entry in index.shards[split]]
-    by_channel = index.content.get("config", {}).get("correlate") == "channels"
+    by_channel = index.content["patch_config"]["correlate"] == "channels"
     problems: list[str] = []
     splits_of_pair: dict[int, set[str]] = {}
     with progress("verify", len(entries), "shards") as bar:
@@ -102,12 +103,7 @@ def verify(folder: str | Path) -> Verification:
 
 def _intact(index: ShardIndex, entry: ShardEntry) -> ShardLayout:
     """The shard's layout; DpedkitError if it is not the very file that the index lists."""
-    layout = inspect_shard(index.folder / entry.file)
-    if (layout.count, layout.patch_size) != (entry.patches, index.patch_size):
-        raise DpedkitError(
-            f"{layout.path} holds {layout.count} patches of {layout.patch_size} px, but the index "
-            f"promises {entry.patches} of {index.patch_size} px."
-        )
+    layout = checked_layout(index, entry)
     if file_sha256(layout.path) != entry.sha256:
         raise DpedkitError(
             f"{layout.path} is damaged: its SHA-256 is not the one in the index. Copy it again "

@@ -1,0 +1,33 @@
+"""Settings of the `dpedkit shards` commands."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from dpedkit.config import Config, option
+
+
+@dataclass(frozen=True)
+class FilterConfig(Config):
+    """Which patch pairs of a shards folder go into a new one."""
+
+    min_corr: float = option(
+        0.95, "Keep a patch pair when its NCC exceeds this.", minimum=-1, maximum=1
+    )
+
+
+@dataclass(frozen=True)
+class MergeConfig(Config):
+    """Merging has no settings: all patch pairs are kept, in their splits."""
+
+
+@dataclass(frozen=True)
+class ExportConfig(Config):
+    """How patch pairs are written as single images."""
+
+    phone: str = option(
+        "iphone", "Name of the phone, as it stands in the folders of DPED.", metavar="NAME"
+    )
+    image: str = option(
+        "jpg", "Image format: JPEG as in DPED, or PNG without loss.", choices=("jpg", "png")
+    )

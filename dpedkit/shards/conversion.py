@@ -1,0 +1,233 @@
+"""New shards folders from old ones: filtered by NCC, or merged."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dpedkit.config import Config
+from dpedkit.console import say
+from dpedkit.errors import DpedkitError, UsageError
+from dpedkit.manifest import write_jsonl
+from dpedkit.shards.config import FilterConfig, MergeConfig
+from dpedkit.shards.description import Description, describe
+from dpedkit.shards.format import SHARD_FORMAT, SPLITS, Columns, ShardLayout
+from dpedkit.shards.index import INDEX_FILE, KIND, PAIRS_FILE, ShardIndex, read_index, read_pairs
+from dpedkit.shards.reader import checked_layout
+from dpedkit.shards.tally import window_totals
+from dpedkit.shards.writer import Source, describe_splits, write_split
+from dpedkit.workfolder import WorkFolder, prepare
+
+_LOW_NCC = "low NCC"  # as `patches` calls this reason
+
+
+def filter_shards(
+    folder: Path, output: Path, config: FilterConfig, *, overwrite: bool = False
+) -> Description:
+    """Copy the patch pairs with a high NCC into a new folder; splits stay as they are.
+
+    Raises
+    ------
+    UsageError
+        If the limit is below the one that the patches were cut with: what was dropped then is
+        not there to be kept.
+    DpedkitError
+        If `folder` is damaged, no patch to train on is left, or `output` is something else.
+    """
+    _refuse_in_place(output, [folder])
+    index = read_index(folder)
+    recorded = index.content["patch_config"]["min_corr"]
+    if config.min_corr < recorded:
+        raise UsageError(
+            f"{folder} was cut at --min-corr {recorded}, and what falls below is not in it; use "
+            f"`dpedkit patches --min-corr {config.min_corr}`."
+        )
+    parts = [_Part(index, split, layout) for split, layout in _layouts(index)]
+    masks = [part.layout.map("ncc") > config.min_corr for part in parts]
+    pairs = read_pairs(folder)
+    kept = np.zeros(len(pairs), np.int64)
+    for part, mask in zip(parts, masks, strict=True):
+        np.add.at(kept, part.layout.map("pair")[mask], 1)
+    if not any(
+        mask.any() for part, mask in zip(parts, masks, strict=True) if part.split == "train"
+    ):
+        raise DpedkitError(
+            f"{folder}: no patch to train on has an NCC above {config.min_corr}; lower --min-corr."
+        )
+    work = _prepare(output, config, {"shards": _content_hash(index)}, overwrite)
+    if work.complete:
+        return describe(output)
+    for part, mask in zip(parts, masks, strict=True):
+        part.rows = np.flatnonzero(mask)
+    new_pairs = [_with_kept(pair, int(count)) for pair, count in zip(pairs, kept, strict=True)]
+    content = index.content
+    return _finish(
+        work,
+        parts,
+        new_pairs,
+        patch_config={**content["patch_config"], "min_corr": config.min_corr},
+        align_config=content.get("align_config", {}),
+    )
+
+
+def merge_shards(
+    folders: Sequence[Path], output: Path, config: MergeConfig, *, overwrite: bool = False
+) -> Description:
+    """Put the patch pairs of several folders into one; each stays in its split.
+
+    Raises
+    ------
+    DpedkitError
+        If a folder is damaged, patch sizes differ, or one DSLR photo is in different splits of
+        two folders, so that a network would be tested on what it was trained on.
+    """
+    _refuse_in_place(output, folders)
+    indices = [read_index(folder) for folder in folders]
+    for setting in ("size", "correlate"):
+        _refuse_difference(indices, setting)
+    pairs = [pair for index in indices for pair in read_pairs(index.folder)]
+    _refuse_leaks(pairs)
+    hashes = {f"shards {n}": _content_hash(index) for n, index in enumerate(indices, start=1)}
+    work = _prepare(output, config, hashes, overwrite)
+    if work.complete:
+        return describe(output)
+    parts, first_pair = [], 0
+    for index in indices:
+        parts += [_Part(index, split, layout, first_pair) for split, layout in _layouts(index)]
+        first_pair += len(read_pairs(index.folder))
+    first = indices[0].content
+    lowest = min(index.content["patch_config"]["min_corr"] for index in indices)
+    return _finish(
+        work,
+        parts,
+        pairs,
+        patch_config={**first["patch_config"], "min_corr": lowest},
+        align_config=first.get("align_config", {}),
+    )
+
+
+@dataclass
+class _Part:
+    """The rows of one shard that go into the new folder, all of them unless `rows` says which."""
+
+    index: ShardIndex
+    split: str
+    layout: ShardLayout
+    first_pair: int = 0
+    rows: NDArray[np.int64] | None = None
+
+    @property
+    def count(self) -> int:
+        return self.layout.count if self.rows is None else len(self.rows)
+
+    def load(self) -> Columns:
+        rows = slice(None) if self.rows is None else self.rows
+        columns = {name: self.layout.map(name)[rows] for name in self.layout.offsets}
+        return columns | {"pair": columns["pair"] + np.int32(self.first_pair)}
+
+
+def _layouts(index: ShardIndex) -> list[tuple[str, ShardLayout]]:
+    return [
+        (split, checked_layout(index, entry)) for split in SPLITS for entry in index.shards[split]
+    ]
+
+
+def _prepare(output: Path, config: Config, inputs: dict[str, str], overwrite: bool) -> WorkFolder:
+    work = prepare(
+        output,
+        kind=KIND,
+        description_name=INDEX_FILE,
+        format_version=SHARD_FORMAT,
+        config=config,
+        inputs=inputs,
+        overwrite=overwrite,
+    )
+    if work.complete:
+        say(f"{output} is complete already; nothing to do.")
+    return work
+
+
+def _finish(
+    work: WorkFolder,
+    parts: list[_Part],
+    pairs: list[dict[str, Any]],
+    patch_config: dict[str, Any],
+    align_config: dict[str, Any],
+) -> Description:
+    patch_size = parts[0].index.patch_size
+    entries = {}
+    for split in SPLITS:
+        sources = [
+            Source(part.count, partial(_Part.load, part))
+            for part in parts
+            if part.split == split and part.count
+        ]
+        entries[split] = write_split(work.path, split, sources, patch_size, patch_config)
+    write_jsonl(work.path / PAIRS_FILE, pairs)
+    splits = describe_splits(entries)
+    for split in SPLITS:
+        splits[split]["pairs"] = sum(pair.get("split") == split for pair in pairs)
+    work.finish(
+        patch_size=patch_size,
+        splits=splits,
+        pairs=len(pairs),
+        failed={pair["name"]: pair["error"] for pair in pairs if "error" in pair},
+        windows=window_totals(pairs),
+        patch_config=patch_config,
+        align_config=align_config,
+    )
+    return describe(work.path)
+
+
+def _with_kept(pair: dict[str, Any], kept: int) -> dict[str, Any]:
+    """A line of `pairs.jsonl` after filtering."""
+    dropped = dict(pair["dropped"])
+    if pair["kept"] > kept:
+        dropped[_LOW_NCC] = dropped.get(_LOW_NCC, 0) + pair["kept"] - kept
+    split = pair["split"] if kept else None
+    return {**pair, "split": split, "kept": kept, "dropped": dropped}
+
+
+def _refuse_in_place(output: Path, folders: Sequence[Path]) -> None:
+    """Raise UsageError if the result would replace what it is made from."""
+    if output.resolve() in [folder.resolve() for folder in folders]:
+        raise UsageError(f"{output} is read from; choose another output folder with -o.")
+
+
+def _refuse_difference(indices: list[ShardIndex], setting: str) -> None:
+    """Raise DpedkitError if the folders were cut with different values of a setting."""
+    values = {str(index.folder): index.content["patch_config"].get(setting) for index in indices}
+    if len(set(values.values())) > 1:
+        told = ", ".join(f"{folder}: {value}" for folder, value in values.items())
+        raise DpedkitError(f"Shards cut with different --{setting} cannot be merged ({told}).")
+
+
+def _refuse_leaks(pairs: list[dict[str, Any]]) -> None:
+    """Raise DpedkitError if one DSLR photo is in two splits."""
+    seen: dict[str, dict[str, Any]] = {}
+    for pair in pairs:
+        if not pair.get("split"):
+            continue
+        other = seen.setdefault(pair["dslr"], pair)
+        if other["split"] != pair["split"]:
+            raise DpedkitError(
+                f"{pair['dslr']} is in the {other['split']} split of one folder and in the "
+                f"{pair['split']} split of another, so a network would be judged on what it was "
+                "trained on; cut both with the same --seed, --test-pairs and --val-pairs."
+            )
+
+
+def _content_hash(index: ShardIndex) -> str:
+    """A short hash of all patches of a folder."""
+    digest = hashlib.sha256()
+    for split in SPLITS:
+        for entry in index.shards[split]:
+            digest.update(f"{entry.file} {entry.sha256}\n".encode())
+    return digest.hexdigest()[:16]

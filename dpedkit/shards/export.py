@@ -1,0 +1,84 @@
+"""Write patch pairs as single images in the folders of the DPED dataset, for other trainers."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from dpedkit.atomic import make_folder
+from dpedkit.console import progress, say
+from dpedkit.images import write_photo
+from dpedkit.shards.config import ExportConfig
+from dpedkit.shards.format import SPLITS
+from dpedkit.shards.index import read_index
+from dpedkit.shards.reader import SplitReader
+from dpedkit.workfolder import prepare
+
+EXPORT_FORMAT = 1
+_DSLR = "canon"  # the DSLR of DPED, and its folders' name in every program that reads it
+_SPLIT_FOLDERS = {
+    "train": "training_data",
+    "val": "val_data/patches",
+    "test": "test_data/patches",
+}
+
+
+@dataclass(frozen=True)
+class ExportSummary:
+    """Images written: folder and number of patch pairs by split."""
+
+    output: str
+    patches: dict[str, int]
+
+    def to_dict(self) -> dict[str, Any]:
+        """The summary as JSON-ready values."""
+        return asdict(self)
+
+    def as_text(self) -> str:
+        """The summary for people."""
+        counts = ", ".join(f"{count} {split}" for split, count in self.patches.items())
+        return f"{self.output}: patch pairs as images: {counts}"
+
+
+def export_patches(
+    folder: Path, output: Path, config: ExportConfig, *, overwrite: bool = False
+) -> ExportSummary:
+    """Write `output`/PHONE/training_data/{PHONE,canon}/0.jpg ... and the like for val and test.
+
+    Images that are there already are kept, so that a stopped export continues.
+
+    Raises
+    ------
+    DpedkitError
+        If `folder` is damaged, `output` holds something else, or the disk is full.
+    """
+    index = read_index(folder)
+    readers = {split: SplitReader(index, split) for split in SPLITS}
+    counts = {split: len(reader) for split, reader in readers.items()}
+    shards = [entry.sha256 for split in SPLITS for entry in index.shards[split]]
+    work = prepare(
+        output,
+        kind="exported",
+        description_name="export.json",
+        format_version=EXPORT_FORMAT,
+        config=config,
+        inputs={"shards": " ".join(sha[:8] for sha in shards)},
+        overwrite=overwrite,
+    )
+    if work.complete:
+        say(f"{output} is complete already; nothing to do.")
+        return ExportSummary(str(output), counts)
+    with progress("export", sum(counts.values()), "patch pairs") as bar:
+        for split, reader in readers.items():
+            home = output / config.phone / _SPLIT_FOLDERS[split]
+            sides = [make_folder(home / name) for name in (config.phone, _DSLR)]
+            for number in range(len(reader)):
+                pair = reader.gather([number])
+                for side, patches in zip(sides, pair, strict=True):
+                    path = side / f"{number}.{config.image}"
+                    if not path.exists():
+                        write_photo(path, patches[0])
+                bar.advance()
+    work.finish(patches=counts)
+    return ExportSummary(str(output), counts)
