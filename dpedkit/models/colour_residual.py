@@ -15,6 +15,8 @@ from dpedkit.colourmap import EXPONENTS, ColourMap
 from dpedkit.models.generator import Generator
 from dpedkit.models.layers import ConvLayer, ResidualBlock
 
+_PIXELS_AT_ONCE = 1 << 20  # bounds the memory of the monomials to 80 MB
+
 
 class ColourResidual(Generator):
     """Colour polynomial plus residual blocks at half the resolution.
@@ -49,31 +51,55 @@ class ColourResidual(Generator):
         """Take over a fitted polynomial."""
         self.colour_map.copy_(torch.from_numpy(colour_map.coefficients))
 
+    def forward(self, photo: Tensor) -> Tensor:
+        """(N, 3, H, W) float32 in [0, 1] -> the same shape, in about [0, 1]."""
+        mapped = self.map_colours(photo)
+        return self._add(self.layers(_fold(photo, mapped)), mapped)
+
     def prepare(self, photo: Tensor) -> Tensor:
         """(N, 3, H, W) -> (N, 24, ceil(H / 2), ceil(W / 2)), centred on zero."""
-        both = torch.cat([photo, self.map_colours(photo)], dim=1) - 0.5
-        height, width = photo.shape[-2:]
-        if height % 2 or width % 2:
-            both = functional.pad(both, (0, width % 2, 0, height % 2), mode="replicate")
-        return functional.pixel_unshuffle(both, 2)
+        return _fold(photo, self.map_colours(photo))
 
     def finish(self, maps: Tensor, photo: Tensor) -> Tensor:
         """(N, 12, ceil(H / 2), ceil(W / 2)) -> (N, 3, H, W), in about [0, 1]."""
-        residual = functional.pixel_shuffle(maps, 2)
-        return self.map_colours(photo) + residual[:, :, : photo.shape[2], : photo.shape[3]]
+        return self._add(maps, self.map_colours(photo))
 
     def map_colours(self, photo: Tensor) -> Tensor:
         """Apply the polynomial: (N, 3, H, W) -> (N, 3, H, W)."""
-        powers = [[None, x, x * x, x * x * x] for x in photo.unbind(dim=1)]
-        mapped = torch.zeros_like(photo)
-        for exponents, row in zip(EXPONENTS, self.colour_map, strict=True):
-            term = torch.ones_like(photo[:, 0])
-            for channel, exponent in enumerate(exponents):
-                factor = powers[channel][exponent]
-                if factor is not None:
-                    term = term * factor
-            mapped = mapped + term[:, None] * row[:, None, None]
-        return mapped
+        pixels = photo.transpose(0, 1).reshape(3, -1)  # (3, M)
+        mapped = torch.cat(
+            [
+                self.colour_map.T @ _monomials(block)
+                for block in pixels.split(_PIXELS_AT_ONCE, dim=1)
+            ],
+            dim=1,
+        )
+        return mapped.view(3, len(photo), *photo.shape[2:]).transpose(0, 1)
+
+    def _add(self, maps: Tensor, mapped: Tensor) -> Tensor:
+        residual = functional.pixel_shuffle(maps, 2)
+        return mapped + residual[:, :, : mapped.shape[2], : mapped.shape[3]]
+
+
+def _fold(photo: Tensor, mapped: Tensor) -> Tensor:
+    """Both versions of a photo at half the resolution: twice (N, 3, H, W) -> (N, 24, H/2, W/2)."""
+    both = torch.cat([photo, mapped], dim=1) - 0.5
+    height, width = photo.shape[-2:]
+    if height % 2 or width % 2:
+        both = functional.pad(both, (0, width % 2, 0, height % 2), mode="replicate")
+    return functional.pixel_unshuffle(both, 2)
+
+
+def _monomials(pixels: Tensor) -> Tensor:
+    """The products of powers of R, G and B: (3, M) -> (20, M)."""
+    terms = []
+    for exponents in EXPONENTS:
+        term = torch.ones_like(pixels[0])
+        for channel, exponent in zip(pixels, exponents, strict=True):
+            for _ in range(exponent):
+                term = term * channel
+        terms.append(term)
+    return torch.stack(terms)
 
 
 def _start_at_colour_map(layers: list[ConvLayer | ResidualBlock]) -> None:
