@@ -6,6 +6,7 @@ EXIF orientation is applied here, once, for every format. A photo that cannot be
 
 from __future__ import annotations
 
+import struct
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +23,11 @@ MAX_PIXELS = 250_000_000  # twice the largest sensor sold in a phone or an inter
 
 _WRITERS = {".jpg": "JPEG", ".jpeg": "JPEG", ".png": "PNG", ".tif": "TIFF", ".tiff": "TIFF"}
 JPEG_QUALITY = 95
+# Tags that say how a TIFF's pixels are stored and turned (TIFF 6.0), and its embedded profile.
+_LAYOUT_TAGS = frozenset((
+    *range(254, 260), *range(262, 267), 273, 274, *range(277, 282), 284, *range(290, 294), 301,
+    317, 320, *range(322, 326), 330, 338, 339, 347, *range(512, 522), *range(529, 533), 34675,
+))  # fmt: skip
 _PNG_LEVEL = 1  # 3 times as fast as the default level for files 5% larger
 
 
@@ -92,10 +98,12 @@ def read_photo_and_metadata(path: Path) -> tuple[NDArray[np.uint8], Metadata]:
             warnings.simplefilter("ignore")
             with Image.open(path) as image:
                 _check_size(path, image.width * image.height)
-                upright = ImageOps.exif_transpose(image)
-                return _to_rgb8(upright), _metadata(upright)
+                metadata = _metadata(image)
+                return _to_rgb8(ImageOps.exif_transpose(image)), metadata
     except FileNotFoundError:
         raise PhotoError(f"{path}: there is no such file.") from None
+    except IsADirectoryError:
+        raise PhotoError(f"{path} is a folder, not a photo.") from None
     except PermissionError:
         raise PhotoError(f"{path} may not be read.") from None
     except Image.DecompressionBombError:
@@ -108,12 +116,29 @@ def read_photo_and_metadata(path: Path) -> tuple[NDArray[np.uint8], Metadata]:
 
 
 def photo_size(path: Path) -> tuple[int, int]:
-    """Width and height of a photo as `read_photo` returns it, from its header alone."""
+    """Width and height of a photo as `read_photo` returns it, from its header alone.
+
+    Raises
+    ------
+    PhotoError
+        If the file is missing or has no readable header.
+    """
     try:
-        with Image.open(path) as image:
-            turned = image.getexif().get(ExifTags.Base.Orientation, 1) in (5, 6, 7, 8)
-            return (image.height, image.width) if turned else (image.width, image.height)
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            with Image.open(path) as image:
+                turned = image.getexif().get(ExifTags.Base.Orientation, 1) in (5, 6, 7, 8)
+                size = image.size
+                if image.format == "TIFF":
+                    # Depending on its version, Pillow has turned this size already, or not.
+                    header = image.tag_v2  # type: ignore[attr-defined]
+                    size = header[ExifTags.Base.ImageWidth], header[ExifTags.Base.ImageLength]
+                return (size[1], size[0]) if turned else size
+    except FileNotFoundError:
+        raise PhotoError(f"{path}: there is no such file.") from None
+    except IsADirectoryError:
+        raise PhotoError(f"{path} is a folder, not a photo.") from None
+    except (OSError, SyntaxError, ValueError, KeyError, Image.DecompressionBombError) as error:
         raise PhotoError(f"{path} is damaged or not a photo ({error}).") from None
 
 
@@ -145,7 +170,8 @@ def write_photo(
     elif writer == "PNG":
         options = {"compress_level": _PNG_LEVEL}
     elif writer == "TIFF":
-        options = {"compression": "tiff_adobe_deflate"}
+        # Pillow cannot write the nested parts of an EXIF block into a compressed TIFF.
+        options = {} if metadata.exif else {"compression": "tiff_adobe_deflate"}
     if metadata.exif:
         options["exif"] = metadata.exif
     if metadata.icc:
@@ -173,10 +199,28 @@ def _to_rgb8(image: Image.Image) -> NDArray[np.uint8]:
 
 def _metadata(image: Image.Image) -> Metadata:
     icc = image.info.get("icc_profile") or b""
-    if image.mode in ("CMYK", "L", "LA", "I;16"):
+    if image.mode in ("CMYK", "L", "LA", "1") or image.mode.startswith("I"):
         icc = b""  # the profile describes other channels than the RGB ones handed on
-    exif = image.getexif()
-    return Metadata(exif=exif.tobytes() if exif else b"", icc=icc)
+    return Metadata(exif=_descriptive_exif(image.getexif()), icc=icc)
+
+
+def _descriptive_exif(found: Image.Exif) -> bytes:
+    """The EXIF block without what describes the old file: orientation, layout, thumbnail."""
+    kept = Image.Exif()
+    try:
+        for tag, value in found.items():
+            if tag not in _LAYOUT_TAGS and tag not in tuple(ExifTags.IFD):
+                kept[tag] = value
+        for part in (ExifTags.IFD.Exif, ExifTags.IFD.GPSInfo):
+            kept.get_ifd(part).update(found.get_ifd(part))
+        return kept.tobytes() if _holds_something(kept) else b""
+    except (struct.error, ValueError, TypeError, KeyError, OverflowError, SyntaxError, OSError):
+        return b""  # a damaged block of notes must not cost the photo
+
+
+def _holds_something(exif: Image.Exif) -> bool:
+    parts = (exif.get_ifd(part) for part in (ExifTags.IFD.Exif, ExifTags.IFD.GPSInfo))
+    return len(exif) > 0 or any(parts)
 
 
 def _read_with_opencv(path: Path) -> NDArray[np.uint8]:

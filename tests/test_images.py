@@ -1,0 +1,340 @@
+"""Photos of every kind and every kind of damage, made here byte by byte."""
+
+import io
+import struct
+import zlib
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import tifffile
+from PIL import ExifTags, Image, ImageCms
+
+from dpedkit import images
+from dpedkit.errors import DpedkitError, PhotoError
+
+RNG = np.random.default_rng(7)
+SRGB_ICC = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+
+
+def gradient(height: int = 24, width: int = 36) -> np.ndarray:
+    """A smooth picture in which no two corners are alike; survives JPEG well."""
+    y, x = np.mgrid[0:height, 0:width]
+    return np.stack([6 * x, 9 * y, 120 + 2 * x - 3 * y], axis=-1).clip(0, 255).astype(np.uint8)
+
+
+@pytest.fixture
+def jpeg(tmp_path: Path) -> Path:
+    path = tmp_path / "photo.jpg"
+    Image.fromarray(gradient(200, 300)).save(path, quality=95)
+    return path
+
+
+class TestDamage:
+    def test_truncated_jpeg(self, jpeg):
+        whole = jpeg.read_bytes()
+        for part in (0.3, 0.6, 0.95):
+            jpeg.write_bytes(whole[: int(len(whole) * part)])
+            with pytest.raises(PhotoError, match="cut short"):
+                images.read_photo(jpeg)
+
+    @pytest.mark.parametrize("suffix", [".png", ".tif", ".webp"])
+    def test_truncated_others(self, tmp_path, suffix):
+        path = tmp_path / f"photo{suffix}"
+        noise = RNG.integers(0, 256, (60, 60, 3), dtype=np.uint8)
+        Image.fromarray(noise).save(path)
+        path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+        with pytest.raises(PhotoError, match=r"photo\."):
+            images.read_photo(path)
+
+    @pytest.mark.parametrize("name", ["a.jpg", "a.png", "a.tif", "a.webp"])
+    def test_text_with_a_photo_name(self, tmp_path, name):
+        path = tmp_path / name
+        path.write_text("this is no photo\n" * 50)
+        with pytest.raises(PhotoError, match="not a photo"):
+            images.read_photo(path)
+        with pytest.raises(PhotoError):
+            images.photo_size(path)
+
+    def test_empty_file(self, tmp_path):
+        path = tmp_path / "a.jpg"
+        path.touch()
+        with pytest.raises(PhotoError, match="empty"):
+            images.read_photo(path)
+
+    def test_missing_file_and_folder(self, tmp_path):
+        for read in (images.read_photo, images.photo_size):
+            with pytest.raises(PhotoError, match="no such file"):
+                read(tmp_path / "gone.jpg")
+            with pytest.raises(PhotoError, match="folder"):
+                read(tmp_path)
+
+    def test_every_flipped_byte_is_read_or_refused(self, tmp_path):
+        """Damage may go unnoticed in the pixels, but it must not end in another exception."""
+        buffer = io.BytesIO()
+        exif = Image.Exif()
+        exif[ExifTags.Base.Orientation] = 6
+        Image.fromarray(gradient()).save(buffer, "JPEG", exif=exif, icc_profile=SRGB_ICC[:200])
+        content = buffer.getvalue()
+        path = tmp_path / "a.jpg"
+        for position in range(0, len(content), 3):
+            damaged = bytearray(content)
+            damaged[position] ^= 0xFF
+            path.write_bytes(damaged)
+            try:
+                photo = images.read_photo(path)
+            except PhotoError:
+                continue
+            assert photo.dtype == np.uint8 and photo.ndim == 3 and photo.shape[2] == 3
+
+    @pytest.mark.parametrize("side", [20_000, 60_000])
+    def test_decompression_bomb(self, tmp_path, side):
+        """A tiny file whose header claims hundreds of megapixels is refused before decoding."""
+        path = tmp_path / "bomb.png"
+
+        def chunk(kind: bytes, data: bytes) -> bytes:
+            body = kind + data
+            return struct.pack(">I", len(data)) + body + struct.pack(">I", zlib.crc32(body))
+
+        header = struct.pack(">IIBBBBB", side, side, 8, 2, 0, 0, 0)
+        data = zlib.compress(b"\0" * 1000)
+        path.write_bytes(
+            b"\x89PNG\r\n\x1a\n"
+            + chunk(b"IHDR", header)
+            + chunk(b"IDAT", data)
+            + chunk(b"IEND", b"")
+        )
+        with pytest.raises(PhotoError, match="MP"):
+            images.read_photo(path)
+
+    def test_large_tiff_for_opencv_is_refused_by_its_header(self, tmp_path):
+        path = tmp_path / "large.tif"
+        with path.open("wb") as file:
+            tifffile.imwrite(file, shape=(20_000, 20_000, 3), dtype=np.uint16, photometric="rgb")
+            file.truncate(4000)
+        with pytest.raises(PhotoError):
+            images.read_photo(path)
+
+
+class TestKinds:
+    def test_one_pixel(self, tmp_path):
+        for suffix in (".jpg", ".png", ".tif"):
+            path = tmp_path / f"one{suffix}"
+            images.write_photo(path, np.full((1, 1, 3), 90, np.uint8))
+            assert images.read_photo(path).shape == (1, 1, 3)
+            assert images.photo_size(path) == (1, 1)
+
+    @pytest.mark.parametrize("suffix", [".jpg", ".png", ".tif"])
+    def test_greyscale(self, tmp_path, suffix):
+        path = tmp_path / f"grey{suffix}"
+        grey = gradient()[:, :, 0]
+        Image.fromarray(grey).save(path)
+        photo = images.read_photo(path)
+        assert (photo[..., 0] == photo[..., 1]).all() and (photo[..., 1] == photo[..., 2]).all()
+        assert np.abs(photo[..., 0].astype(int) - grey).max() <= 6
+
+    @pytest.mark.parametrize("suffix", [".png", ".tif", ".webp"])
+    def test_alpha_is_dropped_and_colours_stay(self, tmp_path, suffix):
+        path = tmp_path / f"rgba{suffix}"
+        rgba = np.dstack([gradient(), RNG.integers(1, 256, (24, 36), dtype=np.uint8)])
+        options = {"lossless": True, "exact": True} if suffix == ".webp" else {}
+        Image.fromarray(rgba).save(path, **options)
+        np.testing.assert_array_equal(images.read_photo(path), gradient())
+
+    def test_grey_with_alpha(self, tmp_path):
+        path = tmp_path / "la.png"
+        grey = gradient()[:, :, 1]
+        Image.merge("LA", [Image.fromarray(grey), Image.new("L", (36, 24), 9)]).save(path)
+        np.testing.assert_array_equal(images.read_photo(path)[..., 2], grey)
+
+    def test_palette_with_and_without_transparency(self, tmp_path):
+        path = tmp_path / "palette.png"
+        picture = Image.fromarray(gradient()).quantize(64)
+        picture.save(path)
+        expected = np.asarray(picture.convert("RGB"))
+        np.testing.assert_array_equal(images.read_photo(path), expected)
+        picture.save(path, transparency=3)
+        np.testing.assert_array_equal(images.read_photo(path), expected)
+
+    def test_one_bit(self, tmp_path):
+        path = tmp_path / "bits.png"
+        Image.fromarray(gradient()[:, :, 0] > 100).save(path)
+        assert set(np.unique(images.read_photo(path))) == {0, 255}
+
+    def test_cmyk_jpeg(self, tmp_path):
+        path = tmp_path / "cmyk.jpg"
+        Image.fromarray(gradient()).convert("CMYK").save(path, quality=95)
+        difference = images.read_photo(path).astype(int) - gradient()
+        assert np.abs(difference).mean() < 4
+
+    @pytest.mark.parametrize("suffix", [".png", ".tif"])
+    def test_16_bit_grey(self, tmp_path, suffix):
+        path = tmp_path / f"deep{suffix}"
+        deep = np.linspace(0, 65535, 24 * 36).reshape(24, 36).astype(np.uint16)
+        cv2.imwrite(str(path), deep)
+        photo = images.read_photo(path)
+        np.testing.assert_array_equal(photo[..., 0], np.round(deep / 257).astype(np.uint8))
+
+    @pytest.mark.parametrize("suffix", [".png", ".tif"])
+    @pytest.mark.parametrize("channels", [3, 4])
+    def test_16_bit_colour(self, tmp_path, suffix, channels):
+        path = tmp_path / f"deep{suffix}"
+        deep = RNG.integers(0, 65536, (24, 36, channels), dtype=np.uint16)
+        cv2.imwrite(str(path), deep)  # BGR
+        photo = images.read_photo(path)
+        expected = np.round(deep[:, :, 2::-1] / 257)
+        assert np.abs(photo - expected).max() <= 1  # Pillow keeps the upper byte
+
+    def test_16_bit_tiff_size_is_known_from_its_header(self, tmp_path):
+        path = tmp_path / "deep.tif"
+        cv2.imwrite(str(path), np.zeros((24, 36, 3), np.uint16))
+        assert images.photo_size(path) == (36, 24)
+
+    def test_floating_point_tiff(self, tmp_path):
+        path = tmp_path / "float.tif"
+        Image.fromarray(np.linspace(0, 1, 24 * 36, dtype=np.float32).reshape(24, 36)).save(path)
+        photo = images.read_photo(path)
+        assert photo[0, 0, 0] == 0 and photo[-1, -1, 0] == 255
+
+    def test_pixels_are_writable_and_contiguous(self, jpeg):
+        photo = images.read_photo(jpeg)
+        assert photo.flags.writeable and photo.flags.c_contiguous
+
+
+# What a camera held in each way writes: the stored pixels of a picture that is upright as shown.
+STORED = {
+    1: lambda a: a,
+    2: np.fliplr,
+    3: lambda a: np.rot90(a, 2),
+    4: np.flipud,
+    5: lambda a: a.transpose(1, 0, 2),
+    6: lambda a: np.rot90(a, 1),
+    7: lambda a: np.rot90(a, 2).transpose(1, 0, 2),
+    8: lambda a: np.rot90(a, -1),
+}
+
+
+class TestMetadata:
+    @pytest.mark.parametrize("orientation", range(1, 9))
+    @pytest.mark.parametrize("suffix", [".jpg", ".png", ".tif", ".webp"])
+    def test_orientation_is_applied_once(self, tmp_path, orientation, suffix):
+        path = tmp_path / f"turned{suffix}"
+        exif = Image.Exif()
+        exif[ExifTags.Base.Orientation] = orientation
+        stored = np.ascontiguousarray(STORED[orientation](gradient()))
+        options = {"quality": 98, "subsampling": 0} if suffix == ".jpg" else {}
+        options |= {"lossless": True} if suffix == ".webp" else {}
+        Image.fromarray(stored).save(path, exif=exif, **options)
+
+        assert images.photo_size(path) == (36, 24)
+        photo, metadata = images.read_photo_and_metadata(path)
+        assert photo.shape == (24, 36, 3)
+        assert np.abs(photo.astype(int) - gradient()).max() <= 6
+
+        again = tmp_path / "again.jpg"
+        images.write_photo(again, photo, metadata)
+        assert np.abs(images.read_photo(again).astype(int) - gradient()).max() <= 10
+        with Image.open(again) as image:
+            assert image.getexif().get(ExifTags.Base.Orientation, 1) == 1
+
+    @pytest.mark.parametrize("source", [".jpg", ".png", ".tif"])
+    @pytest.mark.parametrize("target", [".jpg", ".png", ".tif"])
+    def test_exif_and_icc_are_kept(self, tmp_path, source, target):
+        exif = Image.Exif()
+        exif[ExifTags.Base.Make] = "Nikon"
+        exif[ExifTags.Base.Model] = "D5500"
+        exif[ExifTags.Base.DateTime] = "2024:05:01 12:00:00"
+        details = exif.get_ifd(ExifTags.IFD.Exif)
+        details[ExifTags.Base.ISOSpeedRatings] = 200
+        details[ExifTags.Base.ExposureTime] = 0.008
+        place = exif.get_ifd(ExifTags.IFD.GPSInfo)
+        place[ExifTags.GPS.GPSLatitudeRef] = "N"
+        place[ExifTags.GPS.GPSLatitude] = (46.0, 12.0, 30.0)
+        path = tmp_path / f"photo{source}"
+        Image.fromarray(gradient()).save(path, exif=exif.tobytes(), icc_profile=SRGB_ICC)
+
+        photo, metadata = images.read_photo_and_metadata(path)
+        written = tmp_path / f"written{target}"
+        images.write_photo(written, photo, metadata)
+        with Image.open(written) as image:
+            assert image.info["icc_profile"] == SRGB_ICC
+            kept = image.getexif()
+            assert kept[ExifTags.Base.Make] == "Nikon"
+            assert kept[ExifTags.Base.DateTime] == "2024:05:01 12:00:00"
+            assert kept.get_ifd(ExifTags.IFD.Exif)[ExifTags.Base.ISOSpeedRatings] == 200
+            latitude = kept.get_ifd(ExifTags.IFD.GPSInfo)[ExifTags.GPS.GPSLatitude]
+            assert [float(part) for part in latitude] == [46.0, 12.0, 30.0]
+
+    def test_the_layout_of_the_old_file_is_not_carried_over(self, tmp_path):
+        """A TIFF's EXIF block also says where its strips are; another file has them elsewhere."""
+        path = tmp_path / "photo.tif"
+        Image.fromarray(RNG.integers(0, 256, (50, 70, 3), dtype=np.uint8)).save(path)
+        _, metadata = images.read_photo_and_metadata(path)
+        other = RNG.integers(0, 256, (31, 20, 3), dtype=np.uint8)
+        written = tmp_path / "written.tif"
+        images.write_photo(written, other, metadata)
+        np.testing.assert_array_equal(images.read_photo(written), other)
+        np.testing.assert_array_equal(tifffile.imread(written), other)
+
+    def test_profile_of_other_channels_is_dropped(self, tmp_path):
+        for mode in ("CMYK", "L"):
+            path = tmp_path / "photo.jpg"
+            Image.fromarray(gradient()).convert(mode).save(path, icc_profile=SRGB_ICC)
+            assert images.read_photo_and_metadata(path)[1].icc == b""
+
+    def test_damaged_exif_does_not_cost_the_photo(self, tmp_path):
+        path = tmp_path / "photo.jpg"
+        Image.fromarray(gradient()).save(path, exif=b"Exif\0\0II*\0\xff\xff\xff\xff garbage")
+        photo, metadata = images.read_photo_and_metadata(path)
+        images.write_photo(tmp_path / "again.jpg", photo, metadata)
+        assert photo.shape == (24, 36, 3)
+
+
+class TestWriting:
+    @pytest.mark.parametrize("suffix", [".png", ".tif", ".tiff", ".PNG", ".TIF"])
+    def test_lossless(self, tmp_path, suffix):
+        path = tmp_path / f"photo{suffix}"
+        photo = RNG.integers(0, 256, (33, 21, 3), dtype=np.uint8)
+        images.write_photo(path, photo)
+        np.testing.assert_array_equal(images.read_photo(path), photo)
+
+    def test_jpeg_quality(self, tmp_path):
+        path = tmp_path / "photo.JPG"
+        sizes = []
+        for quality in (60, 85, 95):
+            images.write_photo(path, gradient(200, 300), jpeg_quality=quality)
+            sizes.append(path.stat().st_size)
+        assert sizes == sorted(sizes)
+
+    def test_same_pixels_same_bytes(self, tmp_path):
+        for suffix in (".jpg", ".png", ".tif"):
+            files = [tmp_path / f"{name}{suffix}" for name in "ab"]
+            for file in files:
+                images.write_photo(file, gradient())
+            assert files[0].read_bytes() == files[1].read_bytes()
+
+    def test_unknown_format(self, tmp_path):
+        with pytest.raises(DpedkitError, match="written as"):
+            images.write_photo(tmp_path / "photo.webp", gradient())
+        assert list(tmp_path.iterdir()) == []
+
+    def test_views_with_strides(self, tmp_path):
+        path = tmp_path / "photo.png"
+        images.write_photo(path, gradient()[::-1, ::2])
+        np.testing.assert_array_equal(images.read_photo(path), gradient()[::-1, ::2])
+
+
+class TestFolders:
+    def test_photos_are_listed_by_name(self, tmp_path):
+        for name in ("b.JPG", "a.png", ".hidden.jpg", "notes.txt"):
+            (tmp_path / name).touch()
+        (tmp_path / "folder.jpg").mkdir()
+        assert [path.name for path in images.list_photos(tmp_path)] == ["a.png", "b.JPG"]
+
+    def test_nothing_to_list(self, tmp_path):
+        (tmp_path / "notes.txt").touch()
+        for folder, said in ((tmp_path / "gone", "no such"), (tmp_path / "notes.txt", "is a file"),
+                             (tmp_path, r"no photos \(notes.txt\)")):  # fmt: skip
+            with pytest.raises(DpedkitError, match=said):
+                images.list_photos(folder)
