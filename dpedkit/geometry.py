@@ -47,8 +47,9 @@ class PairMap:
 
     def __call__(self, points: Points) -> Points:
         """DSLR points, `(N, 2)`, of the phone points `(N, 2)`."""
-        points = np.asarray(points, np.float64)
-        return apply_homography(self.phone_to_dslr, points + self.displacement(points))
+        straight: Points = np.asarray(points, np.float64)
+        straight = straight + self.displacement(straight)
+        return apply_homography(self.phone_to_dslr, straight)
 
     def inverse(self, points: Points) -> Points:
         """Phone points, `(N, 2)`, of the DSLR points `(N, 2)`."""
@@ -120,7 +121,7 @@ def half_diagonal(size: tuple[int, int]) -> float:
     return float(np.hypot(size[0], size[1]) / 2)
 
 
-def apply_homography(homography: NDArray[np.float64], points: Points) -> Points:
+def apply_homography(homography: NDArray[Any], points: NDArray[Any]) -> Points:
     """Map points `(N, 2)` by a homography `(3, 3)`."""
     mapped = points @ homography[:, :2].T + homography[:, 2]
     return mapped[:, :2] / mapped[:, 2:]
@@ -138,7 +139,7 @@ def resize_matrix(from_size: tuple[int, int], to_size: tuple[int, int]) -> NDArr
     return np.array([[sx, 0, (sx - 1) / 2], [0, sy, (sy - 1) / 2], [0, 0, 1]], np.float64)
 
 
-def grid_points(xs: NDArray[np.float64], ys: NDArray[np.float64]) -> Points:
+def grid_points(xs: NDArray[Any], ys: NDArray[Any]) -> Points:
     """The points `(len(ys) * len(xs), 2)` of a grid, row by row."""
     x, y = np.meshgrid(xs, ys)
     return np.stack([x.ravel(), y.ravel()], axis=1).astype(np.float64)

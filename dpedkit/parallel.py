@@ -54,8 +54,11 @@ def ordered_map(
 
 
 def _one_thread(function: Callable[[Any], Result], item: Any) -> Result:
+    """Call `function` with OpenCV and BLAS kept to one thread: sums keep their order."""
     import cv2
+    from threadpoolctl import threadpool_limits
 
     if cv2.getNumThreads() != 1:
         cv2.setNumThreads(1)
-    return function(item)
+    with threadpool_limits(1, user_api="blas"):
+        return function(item)

@@ -33,12 +33,16 @@ class Blocks:
         Inverse covariance of the shift for independent noise, in px^-2.
     ncc : (N,) array
         Normalised cross-correlation of the two locally normalised blocks, as they lie.
+    contrast : (N,) array
+        From 0 for a block that is flat in one of the images to 1 for one with strong detail in
+        both.
     """
 
     points: NDArray[np.float64]
     shift: NDArray[np.float64]
     information: NDArray[np.float64]
     ncc: NDArray[np.float64]
+    contrast: NDArray[np.float64]
 
     def __len__(self) -> int:
         return len(self.points)
@@ -90,8 +94,8 @@ def measure(phone: NDArray[np.float32], warped: NDArray[np.float32], block: int)
     xx, xy, yy = mean(dx * dx), mean(dx * dy), mean(dy * dy)
     x, y = mean(dx * difference), mean(dy * difference)
     noise = mean(difference * difference)
-    power = np.sqrt(mean(phone * phone) * mean(warped * warped))
-    ncc = mean(phone * warped) / np.maximum(power, 1e-9)
+    phone_power, warped_power = mean(phone * phone), mean(warped * warped)
+    ncc = mean(phone * warped) / np.maximum(np.sqrt(phone_power * warped_power), 1e-9)
 
     tensor = np.stack([xx, xy, xy, yy], axis=1).reshape(-1, 2, 2)
     ridge = 1e-3 * (xx + yy) + 1e-9
@@ -103,11 +107,15 @@ def measure(phone: NDArray[np.float32], warped: NDArray[np.float32], block: int)
     information = tensor * (block**2 / np.maximum(noise, 1e-6))[:, None, None]
     column, row = np.meshgrid(np.arange(columns), np.arange(rows))
     points = np.stack([column.ravel(), row.ravel()], axis=1) * float(block) + (block - 1) / 2
-    return Blocks(points, shift, information, ncc)
+    return Blocks(points, shift, information, ncc, np.minimum(phone_power, warped_power))
 
 
 def select(blocks: Blocks, kept: NDArray[np.bool_]) -> Blocks:
     """The blocks where `kept`."""
     return Blocks(
-        blocks.points[kept], blocks.shift[kept], blocks.information[kept], blocks.ncc[kept]
+        blocks.points[kept],
+        blocks.shift[kept],
+        blocks.information[kept],
+        blocks.ncc[kept],
+        blocks.contrast[kept],
     )

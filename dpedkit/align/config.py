@@ -58,6 +58,12 @@ class AlignConfig(Config):
         minimum=32,
         metavar="PX",
     )
+    max_blur: float = option(
+        4.5,
+        "Reject photos whose sharpest edges are blurred by more than this (standard deviation).",
+        minimum=0.5,
+        metavar="PX",
+    )
     image_format: str = option(
         "png",
         "Format of the aligned images. PNG and TIFF keep every pixel as it is; JPEG is smaller and "

@@ -9,7 +9,7 @@ from dpedkit.geometry import PairMap, Points, grid_points
 
 Rectangle = tuple[int, int, int, int]  # x, y, width, height in px
 
-_NODES = 192  # along the longer side; the edges found there are then moved pixel by pixel
+_NODES = 96  # along the longer side; the edges found there are then moved pixel by pixel
 _EDGE = 2  # px of the DSLR photo kept free, so that resampling never reaches beyond its edge
 
 
@@ -84,4 +84,4 @@ def _nodes(size: tuple[int, int]) -> tuple[NDArray[np.float64], NDArray[np.float
 def _covered(pair_map: PairMap, points: Points) -> NDArray[np.bool_]:
     mapped = pair_map(points)
     last = np.array(pair_map.dslr_size) - 1 - _EDGE
-    return ((mapped >= _EDGE) & (mapped <= last)).all(axis=1)
+    return np.all((mapped >= _EDGE) & (mapped <= last), axis=1)

@@ -6,7 +6,7 @@ from collections import Counter
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from dpedkit import console
 from dpedkit.align.config import AlignConfig
@@ -18,6 +18,10 @@ from dpedkit.manifest import Journal, read_jsonl, write_jsonl
 from dpedkit.parallel import ordered_map
 from dpedkit.records import ACCEPTED, ALIGNED_FORMAT, REJECTED, PairRecord, SourcePhoto
 from dpedkit.workfolder import WorkFolder, prepare
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 PAIRS = "pairs.jsonl"
 _JOURNAL = "journal.jsonl"
@@ -178,21 +182,18 @@ def _align(
 
 def _align_one(config: AlignConfig, task: _Task) -> PairRecord:
     """Read, align and write one pair; a photo that cannot be read is a rejected pair."""
-    from dpedkit.align.pair import Clock, align_pair
+    from dpedkit.align.pair import Alignment, Clock, align_pair
 
     clock = Clock()
-    sources = [SourcePhoto.of(task.phone), SourcePhoto.of(task.dslr)]
-    photos = []
+    phone, dslr = _Photo(task.phone), _Photo(task.dslr)
     try:
         with clock.measuring("read"):
-            for side, path in enumerate((task.phone, task.dslr)):
-                photo = read_photo(path)
-                height, width = photo.shape[:2]
-                sources[side] = replace(sources[side], width=width, height=height)
-                photos.append(photo)
+            phone.read()
+            dslr.read()
     except PhotoError as error:
-        return PairRecord(task.index, task.name, REJECTED, str(error), *sources)
-    alignment = align_pair(photos[0], photos[1], config)
+        alignment = Alignment(str(error).rstrip("."))
+    else:
+        alignment = align_pair(phone.pixels, dslr.pixels, config)
     with clock.measuring("write"):
         for side, image in zip(_SIDES, (alignment.phone, alignment.dslr), strict=True):
             if image is None:
@@ -204,13 +205,28 @@ def _align_one(config: AlignConfig, task: _Task) -> PairRecord:
         task.name,
         ACCEPTED if alignment.accepted else REJECTED,
         alignment.reason,
-        *sources,
-        crop=alignment.crop,
-        map=alignment.map.to_dict() if alignment.map else {},
-        evidence=alignment.evidence,
-        seconds={**clock.seconds, **alignment.seconds},
-        warnings=alignment.warnings,
+        phone.source,
+        dslr.source,
+        alignment.crop,
+        alignment.map.to_dict() if alignment.map else {},
+        alignment.evidence,
+        {**clock.seconds, **alignment.seconds},
+        alignment.warnings,
     )
+
+
+class _Photo:
+    """An original and, once read, its pixels."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.source = SourcePhoto.of(path)
+        self.pixels: NDArray[np.uint8]
+
+    def read(self) -> None:
+        self.pixels = read_photo(self.path)
+        height, width = self.pixels.shape[:2]
+        self.source = replace(self.source, width=width, height=height)
 
 
 def _finished(folder: WorkFolder, tasks: list[_Task], config: AlignConfig) -> dict[str, PairRecord]:

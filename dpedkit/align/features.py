@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import cv2
 import numpy as np
@@ -50,11 +51,8 @@ def match_sift(phone: Grey, dslr: Grey) -> Matches:
     detector = cv2.SIFT_create(contrastThreshold=_SIFT_CONTRAST, enable_precise_upscale=True)
     found = []
     for image in (phone, dslr):
-        keypoints = spread(detector.detect(image, None), image.shape)
-        keypoints, descriptors = detector.compute(image, keypoints)
-        if descriptors is None:
-            descriptors = np.zeros((0, 128), np.float32)
-        found.append((_positions(keypoints), _root_sift(descriptors)))
+        points, descriptors = _detect(detector, image)
+        found.append((points, _root_sift(descriptors)))
     (phone_points, phone_descriptors), (dslr_points, dslr_descriptors) = found
     similarity = phone_descriptors @ dslr_descriptors.T
     # For unit vectors |a - b|^2 = 2 - 2 a.b
@@ -66,12 +64,9 @@ def match_akaze(phone: Grey, dslr: Grey) -> Matches:
     detector = cv2.AKAZE_create(threshold=3e-4)
     found = []
     for image in (phone, dslr):
-        keypoints = spread(detector.detect(image, None), image.shape)
-        keypoints, descriptors = detector.compute(image, keypoints)
-        if descriptors is None:
-            descriptors = np.zeros((0, 61), np.uint8)
+        points, descriptors = _detect(detector, image)
         signs = np.unpackbits(descriptors, axis=1).astype(np.float32) * 2 - 1
-        found.append((_positions(keypoints), signs))
+        found.append((points, signs))
     (phone_points, phone_bits), (dslr_points, dslr_bits) = found
     # The dot product of two sign vectors of n bits is n - 2 (Hamming distance); the ratio test
     # is made for squared Euclidean distances, which the Hamming distance of bits is.
@@ -82,38 +77,47 @@ def match_akaze(phone: Grey, dslr: Grey) -> Matches:
 MATCHERS: dict[str, Matcher] = {"sift": match_sift, "akaze": match_akaze}
 
 
-def spread(
-    keypoints: tuple[cv2.KeyPoint, ...], shape: tuple[int, ...], limit: int = MAX_KEYPOINTS
-) -> list[cv2.KeyPoint]:
-    """Keep at most `limit` keypoints, the strongest of each cell of a grid over the image.
+def strongest_spread(
+    points: NDArray[np.float64],
+    strength: NDArray[np.float64],
+    shape: tuple[int, ...],
+    limit: int = MAX_KEYPOINTS,
+) -> NDArray[np.int64]:
+    """Indices of at most `limit` keypoints, the strongest of each cell of a grid over the image.
 
     Parameters
     ----------
+    points : (N, 2) array
+    strength : (N,) array
     shape : tuple of int
         Of the image, rows first.
     """
-    if len(keypoints) <= limit:
-        return list(keypoints)
-    columns, rows = _GRID
-    points = _positions(keypoints)
-    column = np.clip(points[:, 0] * columns / shape[1], 0, columns - 1).astype(int)
-    row = np.clip(points[:, 1] * rows / shape[0], 0, rows - 1).astype(int)
-    cell = row * columns + column
-    strength = np.array([keypoint.response for keypoint in keypoints])
+    if len(points) <= limit:
+        return np.arange(len(points))
+    grid = np.array(_GRID)
+    place = np.floor(points * grid / np.array(shape[1::-1])).astype(np.int64)
+    column, row = np.clip(place, 0, grid - 1).T
+    cell = row * _GRID[0] + column
     order = np.lexsort((-strength, cell))
-    starts = np.searchsorted(cell[order], np.arange(columns * rows))
-    rank = np.empty(len(order), int)
+    starts = np.searchsorted(cell[order], np.arange(grid.prod()))
+    rank = np.empty(len(order), np.int64)
     rank[order] = np.arange(len(order)) - starts[cell[order]]
     # Rank by rank through all cells: cells with few keypoints leave room for the others.
-    kept = np.lexsort((-strength, rank))[:limit]
-    return [keypoints[index] for index in np.sort(kept)]
+    return np.sort(np.lexsort((-strength, rank))[:limit])
 
 
-def _positions(keypoints: tuple[cv2.KeyPoint, ...] | list[cv2.KeyPoint]) -> NDArray[np.float64]:
-    return np.array([keypoint.pt for keypoint in keypoints], np.float64).reshape(-1, 2)
+def _detect(detector: cv2.Feature2D, image: Grey) -> tuple[NDArray[np.float64], NDArray[Any]]:
+    """Positions `(N, 2)` and descriptors `(N, D)` of the keypoints to match."""
+    keypoints, descriptors = detector.detectAndCompute(image, None)
+    if not keypoints:
+        return np.zeros((0, 2)), np.zeros((0, detector.descriptorSize()), np.uint8)
+    points = np.array([keypoint.pt for keypoint in keypoints], np.float64)
+    strength = np.array([keypoint.response for keypoint in keypoints])
+    kept = strongest_spread(points, strength, image.shape)
+    return points[kept], descriptors[kept]
 
 
-def _root_sift(descriptors: NDArray[np.float32]) -> NDArray[np.float32]:
+def _root_sift(descriptors: NDArray[Any]) -> NDArray[np.float32]:
     total = np.abs(descriptors).sum(axis=1, keepdims=True)
     return np.sqrt(descriptors / np.maximum(total, 1e-12))
 

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dpedkit.align.blocks import Blocks
-from dpedkit.geometry import PairMap, centre_of, half_diagonal, spline_basis
+from dpedkit.geometry import PairMap, Points, centre_of, half_diagonal, spline_basis
 
 HOMOGRAPHY, RADIAL, FIELD = "homography", "radial", "field"
 
@@ -22,7 +22,9 @@ HOMOGRAPHY, RADIAL, FIELD = "homography", "radial", "field"
 _RADIAL_SIGMA = np.array([0.03, 0.01, 0.003])
 _H, _K = 8, 3  # parameters of the homography and of the lens distortion
 _MEDIAN_CHI2 = 1.386  # of two degrees of freedom
-_ROBUST_STEPS = 6
+_ROBUST_STEPS = 4
+_MISFIT_SAMPLE = 600  # blocks are enough for a median
+_MAX_MISFIT = 64.0  # px
 _CAUCHY = 3.0  # squared residuals of this many variances get half the weight
 _FIELD_SPACING = 10  # control points along the longer side of the phone photo
 _FOLDS = 4
@@ -40,15 +42,26 @@ class Fit:
         Robust weight of each block, 1 for one that fits.
     misfit : float
         Standard deviation, in phone px, of what the model cannot follow and noise cannot explain.
+    covariance : (P, P) array
+        Of the parameters of `model`.
     """
 
     map: PairMap
+    model: str
     weights: NDArray[np.float64]
     misfit: float
+    covariance: NDArray[np.float64]
+
+    def standard_error(self, points: Points) -> NDArray[np.float64]:
+        """Expected distance `(N,)` between fitted and true place of phone points `(N, 2)`, px."""
+        jacobian = _jacobian(self.map, points, self.model)
+        return np.sqrt(
+            np.einsum("nip,pq,niq->n", jacobian, self.covariance, jacobian, optimize=True)
+        )
 
 
 def fit_map(
-    current: PairMap, blocks: Blocks, noise_factor: float, model: str, bend: float = 0.0
+    current: PairMap, blocks: Blocks, noise_factor: float, model: str, bend: float = 1.0
 ) -> Fit:
     """Fit the map to the shifts that blocks show under the current map.
 
@@ -65,72 +78,72 @@ def fit_map(
         neighbours, in phone px; unused for the other models.
     """
     problem = Problem(current, blocks, noise_factor, model)
-    solution, weights, misfit = problem.solve_robustly(problem.prior(bend))
-    return Fit(problem.updated(solution), weights, misfit)
+    prior = problem.prior(bend)
+    solution, weights, misfit = problem.solve_robustly(prior)
+    matrix, _ = problem.normal_equations(weights, problem.information(misfit))
+    covariance = np.asarray(np.linalg.inv(matrix + prior), np.float64)
+    return Fit(problem.map_of(solution), model, weights, misfit, covariance)
 
 
 class Problem:
-    """The normal equations of one fit; rows are blocks, columns the parameters of the model."""
+    """The equations of one fit: rows are blocks, columns the parameters of the model.
+
+    The eight parameters of the homography count from the current one; the others are absolute,
+    so that leaving out columns leaves out that part of the model.
+    """
 
     def __init__(self, current: PairMap, blocks: Blocks, noise_factor: float, model: str) -> None:
-        self.current, self.blocks, self.model = current, blocks, model
+        self.current, self.model = current, model
         self.jacobian = _jacobian(current, blocks.points, model)  # (N, 2, P)
         self.covariance = noise_factor * _inverse_2x2(_with_floor(blocks.information))
-        self.parameters = _parameters(current, model)
+        self.target = blocks.shift + self.jacobian @ _parameters(current, model)  # (N, 2)
 
     def solve_robustly(
         self, prior: NDArray[np.float64]
     ) -> tuple[NDArray[np.float64], NDArray[np.float64], float]:
-        """Iteratively reweighted least squares: parameter increment, block weights, misfit."""
-        weights, misfit = np.ones(len(self.blocks)), 0.0
-        solution = np.zeros(self.jacobian.shape[2])
+        """Iteratively reweighted least squares: parameters, block weights, misfit."""
+        weights, misfit = np.ones(len(self.target)), 0.0
+        solution: NDArray[np.float64] = np.zeros(len(prior))
         for _ in range(_ROBUST_STEPS):
-            information = self.information(misfit)
-            solution = self.solve(weights, information, prior)
-            misfit = self.misfit(solution)
-            weights = self.weights(solution, self.information(misfit))
+            matrix, vector = self.normal_equations(weights, self.information(misfit))
+            solution = np.asarray(np.linalg.solve(matrix + prior, vector), np.float64)
+            residuals = self.residuals(solution)
+            misfit = self.misfit(residuals)
+            # Cauchy weights
+            weights = 1 / (1 + _chi2(residuals, self.information(misfit)) / (2 * _CAUCHY))
         return solution, weights, misfit
 
     def information(self, misfit: float) -> NDArray[np.float64]:
         """(N, 2, 2) inverse covariance of the shifts, with a model error of `misfit` px."""
         return _inverse_2x2(self.covariance + misfit**2 * np.eye(2))
 
-    def solve(
+    def normal_equations(
         self,
         weights: NDArray[np.float64],
         information: NDArray[np.float64],
-        prior: NDArray[np.float64],
-    ) -> NDArray[np.float64]:
-        """The parameter increment for given weights."""
-        matrix, vector = self.normal_equations(weights, information)
-        return np.linalg.solve(matrix + prior, vector - prior @ self.parameters)
-
-    def normal_equations(
-        self, weights: NDArray[np.float64], information: NDArray[np.float64]
+        rows: NDArray[np.bool_] | slice = slice(None),
     ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Matrix `(P, P)` and right-hand side `(P,)` without the prior."""
-        weighted = weights[:, None, None] * (information @ self.jacobian)
-        flat = self.jacobian.reshape(-1, self.jacobian.shape[2])
+        """Matrix `(P, P)` and right-hand side `(P,)` of the blocks in `rows`, without the prior."""
+        jacobian = self.jacobian[rows]
+        weighted = (weights[:, None, None] * information)[rows] @ jacobian
+        flat = jacobian.reshape(-1, jacobian.shape[2])
         flat_weighted = weighted.reshape(flat.shape)
-        return flat.T @ flat_weighted, flat_weighted.T @ self.blocks.shift.ravel()
+        return flat.T @ flat_weighted, flat_weighted.T @ self.target[rows].ravel()
 
     def residuals(self, solution: NDArray[np.float64]) -> NDArray[np.float64]:
-        """(N, 2) shifts that remain after the increment, in px."""
-        return self.blocks.shift - self.jacobian @ solution
+        """(N, 2) shifts that the parameters, or the first few of them, leave over, in px."""
+        return self.target - self.jacobian[:, :, : len(solution)] @ solution
 
-    def weights(
-        self, solution: NDArray[np.float64], information: NDArray[np.float64]
-    ) -> NDArray[np.float64]:
-        """Cauchy weights of the blocks."""
-        return 1 / (1 + _chi2(self.residuals(solution), information) / (2 * _CAUCHY))
-
-    def misfit(self, solution: NDArray[np.float64]) -> float:
+    def misfit(self, residuals: NDArray[np.float64]) -> float:
         """The model error in px that makes the median residual as large as it is."""
-        residuals = self.residuals(solution)
-        low, high = 0.0, 30.0
-        for _ in range(14):
+        some = slice(None, None, max(1, len(residuals) // _MISFIT_SAMPLE))
+        residuals, covariance = residuals[some], self.covariance[some]
+        low, high = 0.0, 1.0
+        while high < _MAX_MISFIT and _median_chi2(residuals, covariance, high) > _MEDIAN_CHI2:
+            low, high = high, 2 * high
+        for _ in range(10):
             middle = (low + high) / 2
-            if np.median(_chi2(residuals, self.information(middle))) > _MEDIAN_CHI2:
+            if _median_chi2(residuals, covariance, middle) > _MEDIAN_CHI2:
                 low = middle
             else:
                 high = middle
@@ -142,19 +155,16 @@ class Problem:
         if self.model != HOMOGRAPHY:
             prior[range(_H, _H + _K), range(_H, _H + _K)] = _RADIAL_SIGMA**-2.0
         if self.model == FIELD:
-            rows, columns = field_shape(self.current.phone_size)
-            bending = _bending(rows, columns) / bend**2
-            n = rows * columns
+            bending = _bending(*field_shape(self.current.phone_size)) / bend**2
             for axis in (0, 1):
-                start = _H + _K + axis * n
-                prior[start : start + n, start : start + n] = bending
+                part = slice(_H + _K + axis * len(bending), _H + _K + (axis + 1) * len(bending))
+                prior[part, part] = bending
         return prior
 
-    def updated(self, solution: NDArray[np.float64]) -> PairMap:
-        """The current map with the increment applied."""
-        parameters = self.parameters + solution
+    def map_of(self, solution: NDArray[np.float64]) -> PairMap:
+        """The map with these parameters."""
         size = self.current.phone_size
-        increment = np.append(parameters[:_H], 0).reshape(3, 3) + np.eye(3)
+        increment = np.append(solution[:_H], 0).reshape(3, 3) + np.eye(3)
         scale, centre = half_diagonal(size), centre_of(size)
         to_unit = np.array(
             [[1 / scale, 0, -centre[0] / scale], [0, 1 / scale, -centre[1] / scale], [0, 0, 1]]
@@ -162,56 +172,70 @@ class Problem:
         homography = self.current.phone_to_dslr @ np.linalg.inv(to_unit) @ increment @ to_unit
         changed = replace(self.current, phone_to_dslr=homography / homography[2, 2])
         if self.model != HOMOGRAPHY:
-            k1, k2, k3 = parameters[_H : _H + _K].tolist()
+            k1, k2, k3 = solution[_H : _H + _K].tolist()
             changed = replace(changed, radial=(k1, k2, k3))
         if self.model == FIELD:
-            rows, columns = field_shape(size)
-            coefficients = parameters[_H + _K :].reshape(2, rows, columns)
+            coefficients = solution[_H + _K :].reshape(2, *field_shape(size))
             changed = replace(changed, field=np.moveaxis(coefficients, 0, -1).copy())
         return changed
 
 
+@dataclass(frozen=True)
+class CrossValidation:
+    """Residuals of blocks in places that the fit did not use, `(N, 2)` in phone px.
+
+    Attributes
+    ----------
+    homography, radial : array
+    fields : list of array
+        One for each stiffness asked for.
+    """
+
+    homography: NDArray[np.float64]
+    radial: NDArray[np.float64]
+    fields: list[NDArray[np.float64]]
+
+
 def cross_validate(
-    current: PairMap, blocks: Blocks, noise_factor: float, model: str, bends: Sequence[float]
-) -> list[NDArray[np.float64]]:
-    """Residuals of blocks in places that the fit did not use.
+    current: PairMap, blocks: Blocks, noise_factor: float, bends: Sequence[float]
+) -> CrossValidation:
+    """Predict the shifts of blocks from those of blocks elsewhere, by every model.
 
     The photo is cut into tiles; each fold holds out every fourth of them.
 
     Parameters
     ----------
     bends : sequence of float
-        See `fit_map`; the residuals are given for each.
-
-    Returns
-    -------
-    list of (N, 2) array
-        In px.
+        Of the fields to try; see `fit_map`.
     """
-    problem = Problem(current, blocks, noise_factor, model)
-    # One set of weights for all, so that all are judged by the same equations.
+    problem = Problem(current, blocks, noise_factor, FIELD)
+    # One set of weights for all models, so that all are judged by the same equations.
     _, weights, misfit = problem.solve_robustly(problem.prior(bends[len(bends) // 2]))
     information = problem.information(misfit)
     tile = tile_of(blocks.points, current.phone_size)
     fold = (tile[:, 0] + 2 * tile[:, 1]) % _FOLDS  # neighbouring tiles differ
     folds = [
-        problem.normal_equations(np.where(fold == held_out, weights, 0), information)
-        for held_out in range(_FOLDS)
+        (inside, problem.normal_equations(weights, information, inside))
+        for inside in (fold == held_out for held_out in range(_FOLDS))
     ]
-    matrix = np.sum([part[0] for part in folds], axis=0)
-    vector = np.sum([part[1] for part in folds], axis=0)
-    result = []
-    for bend in bends:
-        prior = problem.prior(bend)
+    matrix = np.sum([own[0] for _, own in folds], axis=0)
+    vector = np.sum([own[1] for _, own in folds], axis=0)
+
+    def held_out(prior: NDArray[np.float64]) -> NDArray[np.float64]:
+        n = len(prior)
         residuals = np.zeros_like(blocks.shift)
-        for held_out, (own_matrix, own_vector) in enumerate(folds):
-            solution = np.linalg.solve(
-                matrix - own_matrix + prior, vector - own_vector - prior @ problem.parameters
-            )
-            inside = fold == held_out
+        for inside, (own_matrix, own_vector) in folds:
+            others = (matrix - own_matrix)[:n, :n] + prior
+            solution = np.linalg.solve(others, (vector - own_vector)[:n])
             residuals[inside] = problem.residuals(solution)[inside]
-        result.append(residuals)
-    return result
+        return residuals
+
+    rigid = problem.prior(1.0)
+    return CrossValidation(
+        held_out(rigid[:_H, :_H]),
+        held_out(rigid[: _H + _K, : _H + _K]),
+        [held_out(problem.prior(bend)) for bend in bends],
+    )
 
 
 def tile_of(points: NDArray[np.float64], size: tuple[int, int]) -> NDArray[np.int64]:
@@ -276,7 +300,16 @@ def _bending(rows: int, columns: int) -> NDArray[np.float64]:
 
 
 def _chi2(residuals: NDArray[np.float64], information: NDArray[np.float64]) -> NDArray[np.float64]:
-    return np.einsum("ni,nij,nj->n", residuals, information, residuals)
+    x, y = residuals.T
+    a, b, c = information[:, 0, 0], information[:, 0, 1], information[:, 1, 1]
+    return a * x * x + 2 * b * x * y + c * y * y
+
+
+def _median_chi2(
+    residuals: NDArray[np.float64], covariance: NDArray[np.float64], misfit: float
+) -> float:
+    information = _inverse_2x2(covariance + misfit**2 * np.eye(2))
+    return float(np.median(_chi2(residuals, information)))
 
 
 def _with_floor(information: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -287,5 +320,8 @@ def _with_floor(information: NDArray[np.float64]) -> NDArray[np.float64]:
 
 def _inverse_2x2(matrix: NDArray[np.float64]) -> NDArray[np.float64]:
     a, b, c = matrix[:, 0, 0], matrix[:, 0, 1], matrix[:, 1, 1]
+    inverse = np.empty_like(matrix)
     determinant = a * c - b * b
-    return np.stack([c, -b, -b, a], axis=1).reshape(-1, 2, 2) / determinant[:, None, None]
+    inverse[:, 0, 0], inverse[:, 1, 1] = c / determinant, a / determinant
+    inverse[:, 0, 1] = inverse[:, 1, 0] = -b / determinant
+    return inverse

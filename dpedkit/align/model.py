@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dpedkit.align.blocks import Blocks
-from dpedkit.align.fit import FIELD, HOMOGRAPHY, RADIAL, cross_validate, fit_map, tile_of
+from dpedkit.align.fit import FIELD, HOMOGRAPHY, RADIAL, Fit, cross_validate, fit_map, tile_of
 from dpedkit.align.refine import NOISE_FACTOR, Level, bounded, measure_blocks
 from dpedkit.geometry import PairMap
 
@@ -27,49 +27,45 @@ _FIELD_STEPS = 3
 
 @dataclass(frozen=True)
 class Chosen:
-    """The map in the end.
+    """The fit in the end.
 
     Attributes
     ----------
-    map : PairMap
-    model : str
-        "radial" or "field".
+    fit : Fit
     cross_validated : dict
         For each model, the median error in phone px at blocks that the fit did not use.
     """
 
-    map: PairMap
-    model: str
+    fit: Fit
     cross_validated: dict[str, float]
 
 
-def choose_model(pyramid: list[Level], rigid: PairMap, allow_field: bool) -> Chosen:
+def choose_model(pyramid: list[Level], rigid: Fit, allow_field: bool) -> Chosen:
     """Add a smooth field to a refined map where cross-validation says that it helps.
 
     Parameters
     ----------
     pyramid : list of Level
         Smallest first.
-    rigid : PairMap
+    rigid : Fit
         The refined map, without a field.
     allow_field : bool
     """
-    comparisons = [_compare(level, rigid) for level in pyramid[-2:]]
+    comparisons = [_compare(level, rigid.map) for level in pyramid[-2:]]
     errors = comparisons[-1].errors
     if not (allow_field and any(comparison.field_helps for comparison in comparisons)):
-        return Chosen(rigid, RADIAL, errors)
-    current = rigid
+        return Chosen(rigid, errors)
+    fit = rigid
     # Parallax of several pixels is out of reach of a linear step at full working size, so the
     # field begins one size below.
     for level in pyramid[-2:]:
-        found = _compare(level, current)
+        found = _compare(level, fit.map)
         for _ in range(_FIELD_STEPS):
-            blocks = bounded(measure_blocks(level, current, level.large_block), level, current)
-            current = fit_map(current, blocks, NOISE_FACTOR, FIELD, found.bend).map
-    errors = errors | {FIELD: found.errors[FIELD]}
-    if errors[FIELD] >= errors[RADIAL]:
-        return Chosen(rigid, RADIAL, errors)
-    return Chosen(current, FIELD, errors)
+            blocks = bounded(measure_blocks(level, fit.map, level.large_block), level, fit.map)
+            fit = fit_map(fit.map, blocks, NOISE_FACTOR, FIELD, found.bend)
+    if found.errors[FIELD] >= found.errors[RADIAL]:
+        return Chosen(rigid, errors)
+    return Chosen(fit, found.errors)
 
 
 @dataclass(frozen=True)
@@ -80,26 +76,18 @@ class _Comparison:
 
 
 def _compare(level: Level, current: PairMap) -> _Comparison:
-    """Cross-validate increments of each model to the current map."""
+    """Cross-validate all models on the shifts that blocks show under the current map."""
     blocks = bounded(measure_blocks(level, current, level.large_block), level, current)
     bends = [bend * level.working_px(current) for bend in _BENDS]
-
-    def validate(model: str) -> list[NDArray[np.float64]]:
-        return cross_validate(current, blocks, NOISE_FACTOR, model, bends)
-
-    fields = validate(FIELD)
-    losses = [_loss(blocks, residuals) for residuals in fields]
+    found = cross_validate(current, blocks, NOISE_FACTOR, bends)
+    losses = [_loss(blocks, residuals) for residuals in found.fields]
     best = int(np.argmin([loss.mean() for loss in losses]))
-    residuals = {
-        HOMOGRAPHY: validate(HOMOGRAPHY)[0],
-        RADIAL: validate(RADIAL)[0],
-        FIELD: fields[best],
-    }
-    gain = _loss(blocks, residuals[RADIAL]) - losses[best]
+    gain = _loss(blocks, found.radial) - losses[best]
     helps = gain.mean() > _MIN_GAIN * losses[best].mean() and _stands_out(
         gain, tile_of(blocks.points, current.phone_size)
     )
     precise = blocks.sigma() <= np.median(blocks.sigma())
+    residuals = {HOMOGRAPHY: found.homography, RADIAL: found.radial, FIELD: found.fields[best]}
     errors = {
         name: round(float(np.median(np.linalg.norm(values[precise], axis=1))), 4)
         for name, values in residuals.items()

@@ -6,25 +6,39 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, Self
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from dpedkit.align import verdict
+from dpedkit.align.ambiguity import second_fit
 from dpedkit.align.coarse import CoarseFit, coarse_fits
 from dpedkit.align.config import AlignConfig
 from dpedkit.align.crop import Rectangle, largest_crop, overlap_share
-from dpedkit.align.features import MATCHERS
+from dpedkit.align.features import MATCHERS, Matcher
+from dpedkit.align.fit import Fit
 from dpedkit.align.model import choose_model
-from dpedkit.align.refine import NOISE_FACTOR, Level, levels, measure_blocks, refine
+from dpedkit.align.refine import (
+    NOISE_FACTOR,
+    Level,
+    covered,
+    levels,
+    measure_blocks,
+    refine,
+    warped,
+)
 from dpedkit.align.resample import resample_dslr
-from dpedkit.geometry import PairMap
+from dpedkit.align.sharpness import edge_blur
+from dpedkit.geometry import PairMap, grid_points
 
 _SHOWN_MATCHES = 150  # kept in the record for a report to draw
 _SHOWN_RESIDUALS = 300
 _FEW_KEYPOINTS = 30
+_CERTAIN = 0.98  # agreement of the strong detail above which nothing has to be explained
+_SECOND_FIT = 0.8
+_UNIQUE = 3  # blocks that fit here and contradict there tell two fits apart
 
 
 @dataclass(frozen=True)
@@ -100,16 +114,14 @@ def find_alignment(
     phone: NDArray[np.uint8], dslr: NDArray[np.uint8], config: AlignConfig
 ) -> Alignment:
     """The verdict, the map and the crop of `align_pair`, without the images."""
-    for name, photo in (("phone", phone), ("DSLR", dslr)):
-        if min(photo.shape[:2]) < config.min_size:
-            height, width = photo.shape[:2]
-            return Alignment(f"the {name} photo is only {width} x {height} px")
     clock = Clock()
-    grey_phone = cv2.cvtColor(phone, cv2.COLOR_RGB2GRAY)
-    grey_dslr = cv2.cvtColor(dslr, cv2.COLOR_RGB2GRAY)
-    sizes = (phone.shape[1], phone.shape[0]), (dslr.shape[1], dslr.shape[0])
+    with clock.measuring("inspect"):
+        photos = Photos.of(phone, dslr)
+        reason, evidence = _inspect(photos, config)
+    if reason:
+        return Alignment(reason, evidence=evidence, seconds=clock.seconds)
     best: Alignment | None = None
-    fits = coarse_fits(grey_phone, grey_dslr, MATCHERS[config.matcher])
+    fits = coarse_fits(photos.phone, photos.dslr, MATCHERS[config.matcher])
     while True:
         with clock.measuring("coarse"):
             fit = next(fits, None)
@@ -118,14 +130,31 @@ def find_alignment(
         if fit.phone_to_dslr is None:
             trial = Alignment(_why_no_homography(fit), evidence=_coarse_evidence(fit))
         else:
-            start = PairMap(fit.phone_to_dslr, *sizes)
-            trial = _refined(grey_phone, grey_dslr, fit, start, config, clock)
+            trial = _refined(photos, fit, config, clock)
         if best is None or _verified(trial) >= _verified(best):
             best = trial
         if trial.accepted:
             break
     assert best is not None
-    return replace(best, seconds=clock.seconds)
+    return replace(best, evidence=evidence | best.evidence, seconds=clock.seconds)
+
+
+@dataclass(frozen=True)
+class Photos:
+    """Luma of the two photos, `(H, W) uint8`."""
+
+    phone: NDArray[np.uint8]
+    dslr: NDArray[np.uint8]
+
+    @classmethod
+    def of(cls, phone: NDArray[np.uint8], dslr: NDArray[np.uint8]) -> Self:
+        """From `(H, W, 3) uint8` RGB."""
+        return cls(*(cv2.cvtColor(photo, cv2.COLOR_RGB2GRAY) for photo in (phone, dslr)))
+
+    def map_by(self, phone_to_dslr: NDArray[np.float64]) -> PairMap:
+        """The map with this homography alone."""
+        (h, w), (dslr_h, dslr_w) = self.phone.shape, self.dslr.shape
+        return PairMap(phone_to_dslr, (w, h), (dslr_w, dslr_h))
 
 
 class Clock:
@@ -143,56 +172,115 @@ class Clock:
         self.seconds[step] = round(spent, 4)
 
 
-def _refined(
-    phone: NDArray[np.uint8],
-    dslr: NDArray[np.uint8],
-    fit: CoarseFit,
-    start: PairMap,
-    config: AlignConfig,
-    clock: Clock,
-) -> Alignment:
-    """Refine a coarse homography and judge what comes out."""
-    evidence = _coarse_evidence(fit)
-    with clock.measuring("refine"):
-        pyramid = levels(phone, dslr, start, config.working_mp)
-        rigid = refine(pyramid, start)
-        if rigid is None:
-            reason = (
-                "the photos do not match in detail: the first fit does not hold on a closer look"
+def _inspect(photos: Photos, config: AlignConfig) -> tuple[str, dict[str, Any]]:
+    """Why one photo by itself cannot be used, if so, and how sharp both are."""
+    evidence: dict[str, Any] = {}
+    for name, photo in (("phone", photos.phone), ("dslr", photos.dslr)):
+        title = "DSLR" if name == "dslr" else name
+        if min(photo.shape) < config.min_size:
+            height, width = photo.shape
+            return f"the {title} photo is only {width} x {height} px", evidence
+        blur = edge_blur(photo)
+        if not np.isfinite(blur):
+            return f"the {title} photo is blank", evidence
+        evidence[f"{name}_blur"] = round(blur, 2)
+        if blur > config.max_blur:
+            return (
+                f"the {title} photo is out of focus or shaken: its sharpest edges are blurred by "
+                f"{blur:.1f} px (limit {config.max_blur:g})",
+                evidence,
             )
-            return Alignment(reason, evidence=evidence)
+    return "", evidence
+
+
+def _refined(photos: Photos, coarse: CoarseFit, config: AlignConfig, clock: Clock) -> Alignment:
+    """Refine a coarse homography and judge what comes out."""
+    assert coarse.phone_to_dslr is not None
+    start = photos.map_by(coarse.phone_to_dslr)
+    evidence = _coarse_evidence(coarse)
+    with clock.measuring("refine"):
+        pyramid = levels(photos.phone, photos.dslr, start, config.working_mp)
+        rigid = refine(pyramid, start)
+    if rigid is None:
+        reason = "the photos do not match in detail: the first fit does not hold on a closer look"
+        return Alignment(reason, evidence=evidence)
     with clock.measuring("model"):
         chosen = choose_model(pyramid, rigid, allow_field=config.field == "auto")
+    evidence |= {"model": chosen.fit.model, "cross_validated": chosen.cross_validated}
     with clock.measuring("verdict"):
-        evidence |= {"model": chosen.model, "cross_validated": chosen.cross_validated}
-        return _judged(pyramid[-1], chosen.map, evidence, config)
+        judged = _judged(pyramid, chosen.fit, evidence, config)
+        if judged.accepted:
+            doubt = _doubt(photos, pyramid[0], chosen.fit.map, judged, MATCHERS[config.matcher])
+            judged = replace(judged, reason=doubt)
+    return judged
 
 
 def _judged(
-    level: Level, pair_map: PairMap, evidence: dict[str, Any], config: AlignConfig
+    pyramid: list[Level], fit: Fit, evidence: dict[str, Any], config: AlignConfig
 ) -> Alignment:
+    level, pair_map = pyramid[-1], fit.map
     crop, overlap = largest_crop(pair_map), overlap_share(pair_map)
     working_px = level.working_px(pair_map)
-    found = verdict.verify(
-        measure_blocks(level, pair_map, level.large_block), working_px, crop, NOISE_FACTOR
-    )
+    blocks = measure_blocks(level, pair_map, level.large_block)
+    found = verdict.verify(blocks, working_px, crop, NOISE_FACTOR)
+    strong = verdict.agreement(measure_blocks(pyramid[0], pair_map))
     evidence |= {
         "textured": found.textured,
         "verified": found.verified,
+        "strong": strong.strong,
+        "agreement": round(strong.share, 4),
         "coverage": round(found.coverage, 4),
         "overlap": round(overlap, 4),
         "residual_median": _finite(found.residual_median),
         "residual_p95": _finite(found.residual_p95),
+        "error": _finite(verdict.expected_error(fit, blocks.points, working_px)),
         "ncc": round(found.ncc, 4),
         "residuals": _rounded(np.hstack([found.points, found.shifts]), _SHOWN_RESIDUALS, 3),
     }
     return Alignment(
-        verdict.objection(found, crop, overlap, working_px, config),
+        verdict.objection(found, strong, crop, overlap, working_px, config),
         pair_map,
         crop,
         evidence=evidence,
-        warnings=verdict.warnings(crop, pair_map.phone_size),
+        warnings=verdict.warnings(found, crop, pair_map.phone_size),
     )
+
+
+def _doubt(
+    photos: Photos, level: Level, pair_map: PairMap, judged: Alignment, matcher: Matcher
+) -> str:
+    """Why an alignment that looks right may be wrong all the same, in words, or nothing."""
+    here = verdict.agreement(measure_blocks(level, pair_map))
+    if here.share < _CERTAIN and _fits_mirrored(photos, judged, matcher):
+        return "one of the photos is mirrored: turned over, they match far better"
+    height, width = level.phone.shape
+    points = grid_points(np.arange(width, dtype=float), np.arange(height, dtype=float))
+    valid = covered(level, pair_map, points, 0).reshape(height, width)
+    other = second_fit(level.phone, warped(level, pair_map), valid)
+    judged.evidence["second_fit"] = round(other.ratio, 4)
+    if other.ratio < _SECOND_FIT:
+        return ""
+    moved = refine([level], _shifted(pair_map, other.shift, level.working_px(pair_map)))
+    if moved is None:
+        return ""
+    there = verdict.agreement(measure_blocks(level, moved.map))
+    if there.share < _CERTAIN * here.share or there.contradicted >= here.contradicted + _UNIQUE:
+        return ""
+    x, y = (round(shift * level.working_px(pair_map)) for shift in other.shift)
+    return f"repeated texture: the photos fit as well when one is moved by ({x}, {y}) px"
+
+
+def _fits_mirrored(photos: Photos, judged: Alignment, matcher: Matcher) -> bool:
+    mirrored = np.ascontiguousarray(photos.phone[:, ::-1])
+    fit = next(coarse_fits(mirrored, photos.dslr, matcher))
+    return len(fit.phone_points) > 2 * judged.evidence["inliers"]
+
+
+def _shifted(pair_map: PairMap, shift: tuple[float, float], working_px: float) -> PairMap:
+    """The map after which the DSLR photo lies moved by `shift` px of the working image."""
+    move = np.eye(3)
+    move[:2, 2] = -np.array(shift) * working_px
+    return replace(pair_map, phone_to_dslr=pair_map.phone_to_dslr @ move, field=None)
 
 
 def _coarse_evidence(fit: CoarseFit) -> dict[str, Any]:

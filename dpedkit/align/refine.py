@@ -8,6 +8,7 @@ are locally normalised, the shifts that remain are measured block by block, and 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import partial
 
 import cv2
 import numpy as np
@@ -15,7 +16,7 @@ from numpy.typing import NDArray
 
 from dpedkit.align.blocks import MARGIN, Blocks, measure, normalise, select
 from dpedkit.align.coarse import shrink
-from dpedkit.align.fit import HOMOGRAPHY, RADIAL, fit_map
+from dpedkit.align.fit import HOMOGRAPHY, RADIAL, Fit, fit_map
 from dpedkit.align.warp import pixel_map
 from dpedkit.geometry import PairMap, Points, centre_of, resize_points
 
@@ -48,8 +49,8 @@ class Level:
     @property
     def large_block(self) -> int:
         """Side of a block in px where each must be judged by itself, or where many parameters
-        are fitted: about 2000 of them at 2 MP, and not too few on a small photo."""
-        return 32 if self.phone.size > 300_000 else 16
+        are fitted: about 1000 of them, and not too few on a small photo."""
+        return max(16, 8 * round(np.sqrt(self.phone.size / 1000) / 8))
 
     def working_px(self, current: PairMap) -> float:
         """Phone px per px of this size."""
@@ -73,53 +74,59 @@ def levels(
     return result[::-1]
 
 
+def warped(level: Level, current: PairMap) -> NDArray[np.float32]:
+    """The DSLR photo on the phone photo's grid at this size, locally normalised, `(H, W)`."""
+    size = (level.phone.shape[1], level.phone.shape[0])
+    maps = pixel_map(partial(_to_level_dslr, level, current), (0, 0), size)
+    image = cv2.remap(level.dslr, maps, None, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
+    return normalise(image)
+
+
 def measure_blocks(level: Level, current: PairMap, block: int | None = None) -> Blocks:
     """The shifts that blocks show under a map, in px of the full-size phone photo.
 
     Blocks that touch the edge of either photo are left out.
     """
     block = block or level.block
-    height, width = level.phone.shape
-    dslr_size = (level.dslr.shape[1], level.dslr.shape[0])
-
-    def to_dslr(points: Points) -> Points:
-        full = resize_points(points, (width, height), current.phone_size)
-        return resize_points(current(full), current.dslr_size, dslr_size)
-
-    maps = pixel_map(to_dslr, (0, 0), (width, height))
-    warped = cv2.remap(level.dslr, maps, None, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
-    found = measure(level.phone, normalise(warped), block)
-    inside = _inside(found.points, block / 2 + MARGIN, (width, height))
-    reach = block / 2 + MARGIN
-    for corner in ((-reach, -reach), (reach, -reach), (reach, reach), (-reach, reach)):
-        inside &= _inside(to_dslr(found.points + np.array(corner)), 0, dslr_size)
-    found = select(found, inside)
-    scale = np.array(current.phone_size) / np.array([width, height])
-    return Blocks(
-        resize_points(found.points, (width, height), current.phone_size),
-        found.shift * scale,
-        found.information / np.outer(scale, scale),
-        found.ncc,
+    size = (level.phone.shape[1], level.phone.shape[0])
+    found = measure(level.phone, warped(level, current), block)
+    found = select(found, covered(level, current, found.points, block / 2 + MARGIN))
+    scale = np.array(current.phone_size) / np.array(size)
+    return replace(
+        found,
+        points=resize_points(found.points, size, current.phone_size),
+        shift=found.shift * scale,
+        information=found.information / np.outer(scale, scale),
     )
 
 
-def refine(pyramid: list[Level], start: PairMap) -> PairMap | None:
+def covered(level: Level, current: PairMap, points: Points, reach: float) -> NDArray[np.bool_]:
+    """Whether squares of half-width `reach` round points of this size lie inside both photos."""
+    inside = _inside(points, reach, (level.phone.shape[1], level.phone.shape[0]))
+    dslr_size = (level.dslr.shape[1], level.dslr.shape[0])
+    for corner in ((-reach, -reach), (reach, -reach), (reach, reach), (-reach, reach)):
+        mapped = _to_level_dslr(level, current, points + np.array(corner))
+        inside &= _inside(mapped, 0, dslr_size)
+    return inside
+
+
+def refine(pyramid: list[Level], start: PairMap) -> Fit | None:
     """Refine homography and lens distortion from the smallest size to the largest.
 
     Returns None when the photos stop matching on the way: too few blocks, or a fit that runs off.
     """
-    current = start
+    current, fit = start, None
     for number, level in enumerate(pyramid):
-        steps = 4 if number == 0 else 3
-        for step in range(steps):
+        for step in range(4 if number == 0 else 3):
             blocks = measure_blocks(level, current)
             if len(blocks) < _MIN_BLOCKS:
                 return None
             model = HOMOGRAPHY if number == 0 and step < 2 else RADIAL
-            current = fit_map(current, bounded(blocks, level, current), NOISE_FACTOR, model).map
+            fit = fit_map(current, bounded(blocks, level, current), NOISE_FACTOR, model)
+            current = fit.map
             if not np.isfinite(current.phone_to_dslr).all():
                 return None
-    return current
+    return fit
 
 
 def bounded(blocks: Blocks, level: Level, current: PairMap) -> Blocks:
@@ -130,6 +137,12 @@ def bounded(blocks: Blocks, level: Level, current: PairMap) -> Blocks:
     return replace(blocks, shift=blocks.shift * factor[:, None])
 
 
+def _to_level_dslr(level: Level, current: PairMap, points: Points) -> Points:
+    phone_size = (level.phone.shape[1], level.phone.shape[0])
+    dslr_size = (level.dslr.shape[1], level.dslr.shape[0])
+    full = resize_points(points, phone_size, current.phone_size)
+    return resize_points(current(full), current.dslr_size, dslr_size)
+
+
 def _inside(points: Points, margin: float, size: tuple[int, int]) -> NDArray[np.bool_]:
-    low = (points >= margin).all(axis=1)
-    return low & (points <= np.array(size) - 1 - margin).all(axis=1)
+    return np.all((points >= margin) & (points <= np.array(size) - 1 - margin), axis=1)

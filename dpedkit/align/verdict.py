@@ -15,12 +15,20 @@ from numpy.typing import NDArray
 from dpedkit.align.blocks import Blocks
 from dpedkit.align.config import AlignConfig
 from dpedkit.align.crop import Rectangle
+from dpedkit.align.fit import Fit
+from dpedkit.geometry import Points
 
 _VERIFIED_NCC = 0.6  # between locally normalised blocks; unrelated ones stay below 0.4
 _VERIFIED_SHIFT = 1.0  # px of the working image
 _TEXTURE_SIGMA = 0.5  # px of the working image: a block that knows its shift no better is flat
+_STRONG_CONTRAST = 0.8
+_CONTRADICTED_NCC = 0.3
+_MIN_AGREEMENT = 0.7
 _COVERAGE_GRID = (8, 6)
-_SMALL_CROP = 0.25  # of the phone photo, the issue of a warning
+_SMALL_CROP = 0.25  # of the phone photo: below it, a warning
+_LOW_COVERAGE = 0.25
+_NOISE_TO_ERROR = 1.0
+_ERROR_FLOOR = 0.0
 
 
 @dataclass(frozen=True)
@@ -65,8 +73,7 @@ def verify(blocks: Blocks, working_px: float, crop: Rectangle, noise_factor: flo
     noise_factor : float
         See `fit.fit_map`.
     """
-    sigma = np.sqrt(noise_factor) * blocks.sigma()
-    textured = sigma < _TEXTURE_SIGMA * working_px
+    textured = np.sqrt(noise_factor) * blocks.sigma() < _TEXTURE_SIGMA * working_px
     length = np.linalg.norm(blocks.shift, axis=1)
     verified = textured & (blocks.ncc > _VERIFIED_NCC) & (length < _VERIFIED_SHIFT * working_px)
     residuals = length[verified] if verified.any() else np.array([np.inf])
@@ -82,8 +89,36 @@ def verify(blocks: Blocks, working_px: float, crop: Rectangle, noise_factor: flo
     )
 
 
+@dataclass(frozen=True)
+class Agreement:
+    """How blocks with strong detail in both photos agree at the smallest working size.
+
+    Noise is averaged out there, so that whatever is strong and differs shows another thing.
+
+    Attributes
+    ----------
+    strong, contradicted : int
+        Blocks with strong detail; those of them that do not correlate.
+    """
+
+    strong: int
+    contradicted: int
+
+    @property
+    def share(self) -> float:
+        """Share of the strong blocks that do not contradict; 1 where there are none."""
+        return 1 - self.contradicted / self.strong if self.strong else 1.0
+
+
+def agreement(blocks: Blocks) -> Agreement:
+    """Count the strong blocks that agree."""
+    ncc = blocks.ncc[blocks.contrast > _STRONG_CONTRAST]
+    return Agreement(len(ncc), int((ncc < _CONTRADICTED_NCC).sum()))
+
+
 def objection(
     verification: Verification,
+    strong: Agreement,
     crop: Rectangle,
     overlap: float,
     working_px: float,
@@ -95,6 +130,11 @@ def objection(
             f"only {verification.verified} of {verification.textured} blocks with detail lie in "
             f"place after alignment ({config.min_verified} are needed): the photos show different "
             "scenes, or too little detail in common"
+        )
+    if strong.share < _MIN_AGREEMENT:
+        return (
+            f"{1 - strong.share:.0%} of the strong detail shows something else in the other photo: "
+            "the scene has changed, or the scenes differ"
         )
     if verification.residual_median > config.max_residual * working_px:
         return (
@@ -109,12 +149,32 @@ def objection(
     return ""
 
 
-def warnings(crop: Rectangle, phone_size: tuple[int, int]) -> tuple[str, ...]:
+def expected_error(fit: Fit, points: Points, working_px: float) -> float:
+    """How far the map is from the truth, on the average over the overlap, in phone px.
+
+    What noise does to the fit, and a floor for what it does not explain (tone curves that move
+    the two sides of an edge, interpolation).
+
+    Parameters
+    ----------
+    points : (N, 2) array
+        Phone points that sample the overlap.
+    """
+    noise = float(fit.standard_error(points).mean())
+    return float(np.hypot(_NOISE_TO_ERROR * noise, _ERROR_FLOOR * working_px))
+
+
+def warnings(
+    verification: Verification, crop: Rectangle, phone_size: tuple[int, int]
+) -> tuple[str, ...]:
     """What a person should look at although the pair is accepted."""
+    found = []
     share = crop[2] * crop[3] / (phone_size[0] * phone_size[1])
     if share < _SMALL_CROP:
-        return (f"the crop is only {share:.0%} of the phone photo",)
-    return ()
+        found.append(f"the crop is only {share:.0%} of the phone photo")
+    if verification.coverage < _LOW_COVERAGE:
+        found.append(f"detail lies in place in only {verification.coverage:.0%} of the crop")
+    return tuple(found)
 
 
 def _coverage(points: NDArray[np.float64], crop: Rectangle) -> float:
