@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dpedkit.errors import DpedkitError
-from dpedkit.shards.format import FIELDS, SPLITS, ShardLayout, inspect_shard
+from dpedkit.shards.format import FIELDS, IMAGE_FIELDS, SPLITS, ShardLayout, inspect_shard
 from dpedkit.shards.index import ShardEntry, ShardIndex, read_index
 
 
@@ -89,14 +89,16 @@ class SplitReader:
             raise IndexError(f"patch {wanted.min()}..{wanted.max()} of {len(self)}")
         shards = np.searchsorted(self._starts, wanted, side="right") - 1
         rows = wanted - self._starts[shards]
-        shape = (len(wanted), self.patch_size, self.patch_size, 3)
-        phone, dslr = np.empty(shape, np.uint8), np.empty(shape, np.uint8)
-        maps = self._maps
-        for place, (shard, row) in enumerate(zip(shards.tolist(), rows.tolist(), strict=True)):
-            phone_map, dslr_map = maps[shard]
-            phone[place] = phone_map[row]
-            dslr[place] = dslr_map[row]
+        places = list(zip(shards.tolist(), rows.tolist(), strict=True))
+        phone, dslr = (self._copy(name, places) for name in IMAGE_FIELDS)
         return phone, dslr
+
+    def _copy(self, name: str, places: list[tuple[int, int]]) -> NDArray[np.uint8]:
+        shape = (len(places), self.patch_size, self.patch_size, 3)
+        if not places:
+            return np.empty(shape, np.uint8)
+        maps = self._maps[name]
+        return np.concatenate([maps[shard][row] for shard, row in places]).reshape(shape)
 
     @cached_property
     def ncc(self) -> NDArray[np.float32]:
@@ -115,12 +117,14 @@ class SplitReader:
         return np.concatenate([*parts, *(layout.map(name) for layout in self._layouts)])
 
     @cached_property
-    def _maps(self) -> list[tuple[NDArray[np.uint8], NDArray[np.uint8]]]:
-        # Plain array views: indexing np.memmap itself costs five times as much a patch.
-        return [
-            (np.asarray(layout.map("phone")), np.asarray(layout.map("dslr")))
-            for layout in self._layouts
-        ]
+    def _maps(self) -> dict[str, list[NDArray[np.uint8]]]:
+        # Plain (N, S*S*3) views: copying rows of np.memmap costs five times as much a patch.
+        return {
+            name: [
+                np.asarray(layout.map(name)).reshape(layout.count, -1) for layout in self._layouts
+            ]
+            for name in IMAGE_FIELDS
+        }
 
     def __getstate__(self) -> dict[str, Any]:
         # Pickling mapped arrays would copy all their pixels.
