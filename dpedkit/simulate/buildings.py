@@ -126,8 +126,8 @@ def paint_sign(
         left, top, right, bottom = draw.textbbox((0, 0), text, font=font)
     at = ((width - right - left) / 2, (height - bottom - top) / 2)
     draw.text(at, text, fill=fill, font=font)
-    if border:
-        line = max(1, height // 24)
+    line = max(1, height // 24)
+    if border and min(width, height) > 4 * line:
         draw.rectangle((line, line, width - 1 - line, height - 1 - line), outline=fill, width=line)
     return np.array(board)
 
@@ -144,7 +144,7 @@ def paint_awning(rng: np.random.Generator, height: int, width: int, stripe: int)
     shade(cloth, 1 + 0.03 * fractal(rng, height, width, coarsest=0.3))
     hem = max(2, height // 5)
     for start in range(0, width, stripe):
-        tint = cloth[height - hem - 1, min(start + stripe // 2, width - 1)].tolist()
+        tint = cloth[max(0, height - hem - 1), min(start + stripe // 2, width - 1)].tolist()
         centre = (start + stripe // 2, height - hem)
         cv2.ellipse(
             cloth,

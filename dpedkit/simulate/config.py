@@ -17,10 +17,10 @@ class SimulateConfig(Config):
         0, "Seed of scenes, camera positions and noise. Same seed, same photos.", minimum=0
     )
     phone_megapixels: float = option(
-        2.0, "Size of the phone photos (4:3).", minimum=0.05, maximum=50, metavar="MP"
+        2.0, "Size of the phone photos (4:3).", minimum=0.01, maximum=50, metavar="MP"
     )
     dslr_megapixels: float = option(
-        6.0, "Size of the DSLR photos (3:2).", minimum=0.05, maximum=50, metavar="MP"
+        6.0, "Size of the DSLR photos (3:2).", minimum=0.01, maximum=50, metavar="MP"
     )
     min_overlap: float = option(
         0.7, "Smallest part of the phone photo that the DSLR sees too.", minimum=0.2, maximum=1

@@ -65,12 +65,12 @@ def paint_sky(rng: np.random.Generator, region: Pixels, weather: Weather) -> Non
     half = (height // 2 + 1, width // 2 + 1)
     tile = fractal(rng, 1024, 1024, coarsest=0.3, falloff=0.55)
     # Looking up at a flat layer: distance grows as 1 / elevation, so clouds crowd at the horizon.
-    elevation = np.linspace(1.0, 0.09, half[0], dtype=np.float32)[:, None]
+    elevation = np.linspace(1.0, 0.16, half[0], dtype=np.float32)[:, None]
     across = np.linspace(-0.5, 0.5, half[1], dtype=np.float32)[None, :] * (width / height)
     u = (across / elevation) * 420 + 512
-    v = np.repeat(230 / elevation, half[1], axis=1)
-    density = _wrapped(tile, u, v)
-    lit = _wrapped(tile, u + 14, v - 18)
+    v = np.repeat(620 / elevation, half[1], axis=1)
+    density = _tiled(tile, u, v)
+    lit = _tiled(tile, u + 14, v - 18)
     cover = cv2.resize(smoothstep(density, 0.35 - weather.cover, 1.5), (width, height))
     light = smoothstep(density - lit, -0.9, 0.8) * 0.75 + 0.25 * smoothstep(density, 2.2, 0.2)
     clouds = palette_map(light, [weather.cloud_dark, weather.cloud_light], 0.15, 0.75)
@@ -83,7 +83,7 @@ def paint_mountains(
     """Three ranges one behind the other, paler with distance, standing on `horizon`."""
     rows, width = scene.shape[:2]
     for depth, (rise, rough, haze) in enumerate(
-        ((1.0, 0.52, 0.62), (0.6, 0.5, 0.36), (0.3, 0.46, 0.12))
+        ((1.0, 0.47, 0.58), (0.6, 0.45, 0.34), (0.3, 0.42, 0.12))
     ):
         profile = ridge_line(rng, width, rough, (0.45, 0.35, 0.5)[depth])
         crest = horizon - height * rise * (0.62 + 0.22 * profile)
@@ -130,7 +130,7 @@ def paint_meadow(
     u = across / depth * 500 + 512
     v = np.repeat(260 / depth, width, axis=1)
     fine = fractal(rng, height, width, coarsest=0.02, falloff=0.75)
-    tone = 0.75 * _wrapped(tile, u, v) + 0.55 * fine
+    tone = 0.75 * _tiled(tile, u, v) + 0.55 * fine
     region[:] = palette_map(tone, colours, -2.0, 2.0)
     paint_blades(rng, scene, horizon + height // 12, colours, sun)
 
@@ -218,12 +218,12 @@ def paint_tree(
     x, y = foot
     bark = np.array((92, 72, 54), np.float64)
     crown = np.array([x, y - 0.62 * height])
-    clumps = int(rng.integers(11, 16))
-    spread = rng.normal(0, 1, (clumps, 2)) * [0.17, 0.13] * height
-    centres = crown + spread
-    radii = height * rng.uniform(0.10, 0.17, clumps)
+    clumps = int(rng.integers(20, 28))
+    spread = rng.normal(0, 1, (clumps, 2)) * [0.13, 0.105] * height
+    centres = crown + np.clip(spread, -0.24 * height, 0.24 * height)
+    radii = height * rng.uniform(0.08, 0.13, clumps)
     for centre in centres[: clumps // 2]:
-        _bough(scene, np.array([x, y - 0.25 * height]), centre, height * 0.022, bark * 0.8)
+        _bough(scene, np.array([x, y - 0.25 * height]), centre, height * 0.011, bark * 0.8)
     for strip in range(5):
         offset = (strip - 2) * 0.011 * height
         _bough(
@@ -231,7 +231,7 @@ def paint_tree(
             height * 0.008, bark * (1.15 - 0.14 * strip),
         )  # fmt: skip
     order = np.argsort(centres[:, 1] + rng.normal(0, 0.05 * height, clumps))[::-1]
-    leaf = float(np.clip(height * 0.011, 1.6 * scene.shape[0] / 2400, 11 * scene.shape[0] / 2400))
+    leaf = float(np.clip(height * 0.0085, 1.6 * scene.shape[0] / 2400, 11 * scene.shape[0] / 2400))
     palette = np.array(greens, np.float64) * (np.array(sun) / 255)
     for clump in order:
         _clump(rng, scene, centres[clump], radii[clump], leaf, palette, density)
@@ -267,7 +267,7 @@ def paint_water(
     tile = fractal(rng, 1024, 1024, coarsest=0.06, falloff=0.6)
     across = np.linspace(-0.5, 0.5, width, dtype=np.float32)[None, :]
     u, v = across / near * 420 + 512, np.repeat(900 / near, width, axis=1) * 0.5
-    wave = _wrapped(tile, u, v) * np.minimum(1, near * 3)
+    wave = _tiled(tile, u, v) * np.minimum(1, near * 3)
     strength = rows * 0.012 / calm
     xs = np.arange(width, dtype=np.float32)[None, :] + wave * strength * 0.3
     ys = (
@@ -332,13 +332,12 @@ def paint_leaves(
             polygons(scene, ribs[i : i + 1], colours[i : i + 1] * 1.25 + 14)
 
 
-def _wrapped(tile: Field, u: Field, v: Field) -> Field:
-    """Sample a tile of a power-of-two size at any position; it repeats."""
-    size = tile.shape[0]
-    us, vs = np.broadcast_arrays(u % size, v % size)
+def _tiled(tile: Field, u: Field, v: Field) -> Field:
+    """Sample a square tile at any position; beyond its edges it is mirrored, over and over."""
+    last = tile.shape[0] - 1
+    us, vs = np.broadcast_arrays(*(last - np.abs(c % (2 * last) - last) for c in (u, v)))
     return cv2.remap(
-        tile, us.astype(np.float32), vs.astype(np.float32), cv2.INTER_LINEAR,
-        borderMode=cv2.BORDER_WRAP,
+        tile, us.astype(np.float32), vs.astype(np.float32), cv2.INTER_LINEAR
     )  # fmt: skip
 
 

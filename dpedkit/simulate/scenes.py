@@ -201,7 +201,7 @@ def _row_of_houses(
         corners = np.array([[x + lean, top - roof_high], [x + wide - lean, top - roof_high],
                             [x + wide, top], [x, top]])  # fmt: skip
         for _ in range(int(rng.integers(0, 3))):
-            cx = x + rng.uniform(0.2, 0.8) * wide
+            cx = x + lean + rng.uniform(0, 1) * max(0.0, wide - 2 * lean - 0.7 * unit)
             stack = paint_wall(
                 rng, int(1.6 * unit), int(0.7 * unit), (150, 84, 66), unit, brick=True
             )
