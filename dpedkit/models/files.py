@@ -18,6 +18,7 @@ from typing import Any
 from dpedkit._version import __version__
 from dpedkit.atomic import complete_or_absent
 from dpedkit.errors import DpedkitError
+from dpedkit.models.authors import is_checkpoint, load_checkpoint
 from dpedkit.models.build import build_generator
 from dpedkit.models.generator import Generator
 
@@ -61,7 +62,8 @@ def load_model(path: Path) -> Generator:
     Parameters
     ----------
     path : Path
-        The file, or the folder of a run, for its best network.
+        The file; or the folder of a run, for its best network; or the prefix of a TensorFlow
+        checkpoint of the authors.
 
     Returns
     -------
@@ -77,6 +79,8 @@ def load_model(path: Path) -> Generator:
     from safetensors.torch import load_file
 
     path = find_model(path)
+    if is_checkpoint(path):
+        return load_checkpoint(path)
     card = read_card(path)
     try:
         model = build_generator(card["architecture"], **card["options"])
@@ -91,7 +95,9 @@ def load_model(path: Path) -> Generator:
 
 
 def find_model(path: Path) -> Path:
-    """The model file that is meant: the file itself, or that of the best network of a run's folder.
+    """The model that is meant: the file itself, or that of the best network of a run's folder.
+
+    The prefix of a TensorFlow checkpoint is returned as it is.
 
     Raises
     ------
@@ -104,7 +110,7 @@ def find_model(path: Path) -> Path:
                 f"{path} holds no {BEST_NAME}; give a model file, or the folder of a run."
             )
         return path / BEST_NAME
-    if not path.exists():
+    if not path.exists() and not is_checkpoint(path):
         raise DpedkitError(f"{path}: there is no such model file.")
     return path
 
