@@ -15,7 +15,7 @@ _HOME = {
     "PatchConfig": "config",
     "Patches": "matching",
     "match_windows": "matching",
-    "PatchSummary": "driver",
+    "PatchSummary": "summary",
     "cut_patches": "driver",
 }
 __all__ = sorted(_HOME)
