@@ -140,6 +140,6 @@ def _photo_formats() -> dict[str, bool]:
 
 
 def _vgg_weights() -> dict[str, bool]:
-    from dpedkit.train.vgg import weight_files
+    from dpedkit.train.vgg import cache_file
 
-    return {str(path): path.is_file() for path in weight_files()}
+    return {str(cache_file()): cache_file().is_file()}

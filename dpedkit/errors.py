@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 EXIT_DONE = 0
 EXIT_FAILED = 1
 EXIT_USAGE = 2
@@ -26,13 +28,20 @@ class UsageError(DpedkitError):
 
 
 class TooManyRejectedError(DpedkitError):
-    """The work is finished and kept, but more of the input was rejected than allowed."""
+    """The work is finished and kept, but more of the input was rejected than allowed.
+
+    `summary` is what the driver would have returned.
+    """
 
     exit_code = EXIT_TOO_MANY_REJECTED
 
+    def __init__(self, message: str, summary: Any) -> None:
+        super().__init__(message)
+        self.summary = summary
+
 
 class OutputExistsError(DpedkitError):
-    """The output of an earlier run with other settings is in the way; ``--overwrite`` replaces it."""
+    """Output of an earlier run with other settings is in the way; ``--overwrite`` replaces it."""
 
 
 class PhotoError(DpedkitError):

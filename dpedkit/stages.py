@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dpedkit import console
+from dpedkit.errors import TooManyRejectedError
 
 if TYPE_CHECKING:
     from dpedkit.align.config import AlignConfig
@@ -47,7 +48,12 @@ def align(
     from dpedkit.align.driver import align_folders
     from dpedkit.report import write_report
 
-    summary = align_folders(phone, dslr, output, config, jobs=jobs, overwrite=overwrite)
+    try:
+        summary = align_folders(phone, dslr, output, config, jobs=jobs, overwrite=overwrite)
+    except TooManyRejectedError:
+        # All pairs are done; the report is where a person sees what is wrong with them.
+        console.say(write_report(output).as_text())
+        raise
     console.say(write_report(output).as_text())
     return summary
 

@@ -23,7 +23,7 @@ def all_commands():
             yield from ((f"{name} {sub}", command.commands[sub]) for sub in command.commands)
 
 
-@pytest.mark.parametrize(("name", "command"), all_commands(), ids=lambda value: str(value))
+@pytest.mark.parametrize(("name", "command"), list(all_commands()), ids=lambda value: str(value))
 def test_every_command_and_option_is_explained(name, command):
     assert command.help
     for parameter in command.params:

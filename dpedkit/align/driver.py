@@ -308,7 +308,8 @@ def _refuse_too_many(summary: AlignSummary, config: AlignConfig) -> None:
     raise TooManyRejectedError(
         f"{summary.rejected} of {summary.pairs} pairs were rejected (limit: "
         f"{config.max_rejected:.0%}, --max-rejected); {summary.accepted} are in {summary.output}. "
-        f"First reason: {next(iter(summary.reasons))}."
+        f"First reason: {next(iter(summary.reasons))}.",
+        summary,
     )
 
 

@@ -12,8 +12,15 @@ from typing import NoReturn
 import click
 
 from dpedkit._version import __version__
-from dpedkit.cli.options import Printer, command_class
-from dpedkit.errors import EXIT_DONE, EXIT_FAILED, EXIT_INTERRUPTED, EXIT_USAGE, DpedkitError
+from dpedkit.cli.options import Printer, Summary, command_class
+from dpedkit.errors import (
+    EXIT_DONE,
+    EXIT_FAILED,
+    EXIT_INTERRUPTED,
+    EXIT_USAGE,
+    DpedkitError,
+    TooManyRejectedError,
+)
 
 # In the order in which a newcomer needs them; each name is a module of this package.
 COMMANDS = (
@@ -86,6 +93,8 @@ def run(arguments: list[str]) -> int:
     try:
         result = cli.main(arguments, prog_name="dpedkit", standalone_mode=False, obj=printer)
         return result if isinstance(result, int) else EXIT_DONE
+    except TooManyRejectedError as error:
+        return _fail(printer, str(error), error.exit_code, error.summary)
     except DpedkitError as error:
         return _fail(printer, str(error), error.exit_code)
     except click.UsageError as error:
@@ -113,10 +122,14 @@ def run(arguments: list[str]) -> int:
         return _fail(printer, cure, EXIT_FAILED)
 
 
-def _fail(printer: Printer, sentence: str, code: int) -> int:
+def _fail(printer: Printer, sentence: str, code: int, finished: Summary | None = None) -> int:
+    """Print why a command failed, after what it finished all the same, if anything."""
     if printer.as_json:
-        print(json.dumps({"error": sentence, "exit_code": code}))
-    print(f"error: {sentence}", file=sys.stderr)
+        result = finished.to_dict() if finished else {}
+        click.echo(json.dumps({**result, "error": sentence, "exit_code": code}))
+    elif finished:
+        printer.show(finished)
+    click.echo(f"error: {sentence}", err=True)
     return code
 
 

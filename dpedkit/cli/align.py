@@ -29,7 +29,7 @@ def command(
     jobs: int,
     overwrite: bool,
 ) -> None:
-    """Align the two photos of each phone-DSLR pair, pixel for pixel.
+    """Align the two photos of each phone-DSLR pair.
 
     Photos are paired by file name: phone/0001.jpg with dslr/0001.jpg. For each pair the map from
     one photo to the other is found, both are cropped to what they share, and the DSLR photo is

@@ -7,7 +7,9 @@ from dpedkit.cli import options
 
 @options.command(examples=(("dpedkit doctor", "what is installed, and what is missing"),))
 def command(printer: options.Printer) -> None:
-    """Show versions, devices, photo formats and VGG weights, and what is missing.
+    """Show what is installed here, and what is missing.
+
+    Versions, devices, photo formats, and where VGG weights are looked for.
 
     Attach its output when you report a problem.
     """

@@ -18,7 +18,9 @@ from dpedkit.evaluate.config import EvaluateConfig
 @options.path_argument("shards", "SHARDS_FOLDER")
 @options.config_options(EvaluateConfig)
 def command(printer: options.Printer, model: Path, shards: Path, config: EvaluateConfig) -> None:
-    """Measure how close a network's output comes to the DSLR, beside two baselines.
+    """Measure a network beside two baselines.
+
+    How close does its output come to the DSLR?
 
     Per split: PSNR as the mean over images, over batches of 50 and over all pixels pooled, SSIM
     and MS-SSIM; for the network, for the untouched phone patches, and for one global cubic colour

@@ -101,13 +101,8 @@ def with_output_options(function: Function) -> Function:
 
 def path_argument(name: str, metavar: str, default: str | None = None) -> Callable[..., Any]:
     """A file or folder to read; whether it is there and fit is for the stage to say."""
-    return click.argument(
-        name,
-        type=click.Path(path_type=Path),
-        metavar=metavar,
-        required=default is None,
-        default=None if default is None else Path(default),
-    )
+    optional = {} if default is None else {"required": False, "default": Path(default)}
+    return click.argument(name, type=click.Path(path_type=Path), metavar=metavar, **optional)
 
 
 def output_folder(default: str, help: str) -> Callable[..., Any]:

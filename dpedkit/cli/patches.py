@@ -27,7 +27,7 @@ def command(
     jobs: int,
     overwrite: bool,
 ) -> None:
-    """Cut matching patch pairs from aligned photos and write them as HDF5 shards.
+    """Cut matching patch pairs from aligned photos into shards.
 
     A window moves over both aligned images without overlap; at each position the best small shift
     and rotation is found, and the patch pair is kept when its normalised cross-correlation (NCC)

@@ -15,7 +15,9 @@ from dpedkit.cli import options
 )
 @options.path_argument("folder", "FOLDER")
 def command(printer: options.Printer, folder: Path) -> None:
-    """Write the HTML report of a folder that align, patches or train made.
+    """Write the HTML report of what a stage made.
+
+    FOLDER is what align, patches or train wrote.
 
     The page needs no network and opens from the disk. `dpedkit align` writes its own.
     """

@@ -8,6 +8,7 @@ import click
 
 from dpedkit.cli import options
 from dpedkit.errors import EXIT_FAILED
+from dpedkit.shards.config import ExportConfig, FilterConfig, MergeConfig
 
 
 @click.group(
@@ -15,10 +16,12 @@ from dpedkit.errors import EXIT_FAILED
     examples=(
         ("dpedkit shards info shards/", "splits, sizes and settings"),
         ("dpedkit shards verify shards/", "read every byte"),
+        ("dpedkit shards filter shards/ --min-corr 0.95 -o s95/", "fewer, surer patch pairs"),
+        ("dpedkit shards export shards/ -o patches/", "as single images"),
     ),
 )
 def command() -> None:
-    """Look at and check the folders that `dpedkit patches` wrote."""
+    """Look at, check and convert folders of shards."""
 
 
 @command.command("info")
@@ -45,3 +48,56 @@ def verify(printer: options.Printer, shards: Path) -> int | None:
     result = verify_shards(shards)
     printer.show(result)
     return None if result.sound else EXIT_FAILED
+
+
+@command.command("filter")
+@options.path_argument("shards", "SHARDS_FOLDER")
+@options.output_folder("shards-filtered", "Folder for the patch pairs that are kept.")
+@options.config_options(FilterConfig)
+@options.overwrite_option
+@options.with_output_options
+def filter_(
+    printer: options.Printer, shards: Path, output: Path, config: FilterConfig, overwrite: bool
+) -> None:
+    """Copy the patch pairs above a higher NCC into a new folder.
+
+    Nothing is matched again, and the splits stay as they are.
+    """
+    from dpedkit.shards.conversion import filter_shards
+
+    printer.show(filter_shards(shards, output, config, overwrite=overwrite))
+
+
+@command.command("merge")
+@click.argument(
+    "shards", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="SHARDS_FOLDER..."
+)
+@options.output_folder("shards-merged", "Folder for the patch pairs of all.")
+@options.overwrite_option
+@options.with_output_options
+def merge(
+    printer: options.Printer, shards: tuple[Path, ...], output: Path, overwrite: bool
+) -> None:
+    """Put the patch pairs of several shards folders into one.
+
+    Each patch pair stays in its split. Folders that hold the same DSLR photo in different splits
+    are refused: a network would be tested on what it was trained on.
+    """
+    from dpedkit.shards.conversion import merge_shards
+
+    printer.show(merge_shards(shards, output, MergeConfig(), overwrite=overwrite))
+
+
+@command.command("export")
+@options.path_argument("shards", "SHARDS_FOLDER")
+@options.output_folder("exported", "Folder for the images.")
+@options.config_options(ExportConfig)
+@options.overwrite_option
+@options.with_output_options
+def export(
+    printer: options.Printer, shards: Path, output: Path, config: ExportConfig, overwrite: bool
+) -> None:
+    """Write patch pairs as single images, in the folder layout of DPED."""
+    from dpedkit.shards.export import export_patches
+
+    printer.show(export_patches(shards, output, config, overwrite=overwrite))

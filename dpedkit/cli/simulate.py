@@ -21,11 +21,11 @@ from dpedkit.simulate.config import SimulateConfig
 def command(
     printer: options.Printer, output: Path, config: SimulateConfig, jobs: int, overwrite: bool
 ) -> None:
-    """Make raw photos of invented scenes, as a phone and a DSLR would take them.
+    """Make raw photos as a phone and a DSLR would take them.
 
-    The two cameras differ in position, lens, sharpness, colours, noise and compression. How they
-    differ is known exactly and written to truth.jsonl beside the photos, so that every later
-    stage can be tried, and checked, without a camera.
+    The scenes are invented. The two cameras differ in position, lens, sharpness, colours, noise
+    and compression. How they differ is known exactly and written to truth.jsonl beside the photos,
+    so that every later stage can be tried, and checked, without a camera.
     """
     from dpedkit import stages
 

@@ -246,7 +246,8 @@ def _fail_beyond_the_limit(summary: EnhanceSummary, config: EnhanceConfig, photo
         raise PhotoError(reason)
     raise TooManyRejectedError(
         f"{len(summary.failed)} of {photos} photos could not be enhanced, more than the limit of "
-        f"{config.max_failed:.0%}; the others are in {summary.folder}."
+        f"{config.max_failed:.0%}; the others are in {summary.folder}.",
+        summary,
     )
 
 

@@ -48,7 +48,7 @@ def _why_dropped(windows: dict[str, Any]) -> str:
 
 
 def _charts(index: ShardIndex, windows: dict[str, Any]) -> str:
-    threshold = float(index.content["config"]["min_corr"])
+    threshold = float(index.content["patch_config"]["min_corr"])
     ncc, shift = windows["ncc"], windows["shift"]
     first = int(np.searchsorted(ncc["edges"], min(_LOWEST_NCC_SHOWN, threshold) - 1e-9))
     below = sum(ncc["counts"][:first])
