@@ -101,7 +101,9 @@ def with_output_options(function: Function) -> Function:
 
 def path_argument(name: str, metavar: str, default: str | None = None) -> Callable[..., Any]:
     """A file or folder to read; whether it is there and fit is for the stage to say."""
-    optional = {} if default is None else {"required": False, "default": Path(default)}
+    optional: dict[str, Any] = (
+        {} if default is None else {"required": False, "default": Path(default)}
+    )
     return click.argument(name, type=click.Path(path_type=Path), metavar=metavar, **optional)
 
 

@@ -29,9 +29,8 @@ def reference() -> str:
 def _commands(
     command: click.Command, path: str, parent: click.Context | None
 ) -> Iterator[tuple[str, click.Command, click.Context]]:
-    context = click.Context(
-        command, info_name=path.split()[-1], parent=parent, terminal_width=_WIDTH
-    )
+    settings = {**command.context_settings, "terminal_width": _WIDTH}
+    context = click.Context(command, info_name=path.split()[-1], parent=parent, **settings)
     yield path, command, context
     if isinstance(command, click.Group):
         for name in command.list_commands(context):
