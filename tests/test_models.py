@@ -1,5 +1,6 @@
 """Generators, the discriminator, and model files."""
 
+import errno
 import json
 from pathlib import Path
 
@@ -134,6 +135,25 @@ def test_reach_is_how_far_a_pixel_looks():
     assert (touched.min().item(), touched.max().item()) == (30 - reach, 30 + reach)
 
 
+def test_the_folder_of_a_run_stands_for_its_best_network(tmp_path):
+    save_model(tmp_path / "model.safetensors", build_generator("srcnn"), {"training": {"best": 1}})
+    assert load_model(tmp_path).card["training"] == {"best": 1}
+
+
+def test_a_full_disk_is_one_sentence_and_leaves_the_old_model(tmp_path, monkeypatch):
+    path = tmp_path / "model.safetensors"
+    save_model(path, build_generator("srcnn"), {"training": {"old": 1}})
+
+    def full(*args):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    with pytest.raises(DpedkitError, match="disk is full"):
+        save_model(path, build_generator("srcnn"), {"training": {"new": 1}})
+    assert read_card(path)["training"] == {"old": 1}
+    assert [entry.name for entry in tmp_path.iterdir()] == ["model.safetensors"]
+
+
 def write_not_a_model(path: Path, kind: str) -> None:
     if kind == "text":
         path.write_text("hello")
@@ -157,7 +177,7 @@ def write_not_a_model(path: Path, kind: str) -> None:
         ("missing", "no such model"),
         ("text", "not a model file"),
         ("empty", "not a model file"),
-        ("folder", "is a folder"),
+        ("folder", "holds no model.safetensors"),
         ("other weights", "does not say of which network"),
         ("cut short", "not a model file"),
         ("other network", "damaged"),
