@@ -76,14 +76,6 @@ def command(*, examples: Sequence[tuple[str, str]], **settings: Any) -> Callable
 def with_output_options(function: Function) -> Function:
     """``-q``, ``-v`` and ``--json``, handed to the command as a `Printer`, its first argument."""
 
-    @click.option("-q", "--quiet", is_flag=True, help="Show warnings and the result only.")
-    @click.option("-v", "--verbose", is_flag=True, help="Show what is done in detail.")
-    @click.option(
-        "--json",
-        "as_json",
-        is_flag=True,
-        help="Print the result as one JSON object on stdout; everything else goes to stderr.",
-    )
     @click.pass_context
     @functools.wraps(function)
     def wrapped(
@@ -96,7 +88,20 @@ def with_output_options(function: Function) -> Function:
         printer.as_json = as_json
         return function(printer, *args, **others)
 
+    # click lists options from the last to the first; these belong at the end of the help.
+    own = [_JSON, _VERBOSE, _QUIET]
+    described = getattr(wrapped, "__click_params__", [])
+    wrapped.__click_params__ = own + described  # type: ignore[attr-defined]
     return wrapped
+
+
+_QUIET = click.Option(["-q", "--quiet"], is_flag=True, help="Show warnings and the result only.")
+_VERBOSE = click.Option(["-v", "--verbose"], is_flag=True, help="Show what is done in detail.")
+_JSON = click.Option(
+    ["--json", "as_json"],
+    is_flag=True,
+    help="Print the result as one JSON object on stdout; everything else goes to stderr.",
+)
 
 
 def path_argument(name: str, metavar: str, default: str | None = None) -> Callable[..., Any]:
@@ -172,6 +177,9 @@ def config_options(config_class: type[Config]) -> Callable[[Function], Function]
     return decorate
 
 
+_METAVARS = {int: "N", float: "X", str: "TEXT"}
+
+
 def _option(field: dataclasses.Field[Any], config_class: type[Config]) -> Callable[..., Any]:
     plain, _ = value_type(field, config_class)
     limits = field.metadata
@@ -184,7 +192,7 @@ def _option(field: dataclasses.Field[Any], config_class: type[Config]) -> Callab
         type=_click_type(plain, limits),
         default=field.default,
         show_default=field.default is not None,
-        metavar=limits["metavar"],
+        metavar=limits["metavar"] or (None if limits["choices"] else _METAVARS.get(plain)),
         help=limits["help"],
     )
 
