@@ -80,7 +80,7 @@ def test_a_run_leaves_what_it_promises(shards, tmp_path, losses):
         "ms_ssim",
     }
     assert all(value is not None for row in rows[1:] for value in row.values())
-    best = max(rows, key=lambda row: (row["psnr"], row["step"]))
+    best = max(rows, key=lambda row: (row["ms_ssim"], row["step"]))
     card = read_card(run / "model.safetensors")
     assert card["training"]["step"] == best["step"] == summary.best_step
     assert read_card(run / "last.safetensors")["training"]["step"] == 6
