@@ -33,9 +33,8 @@ class Blocks:
         Inverse covariance of the shift for independent noise, in px^-2.
     ncc : (N,) array
         Normalised cross-correlation of the two locally normalised blocks, as they lie.
-    contrast : (N,) array
-        From 0 for a block that is flat in one of the images to 1 for one with strong detail in
-        both.
+    contrast : (N, 2) array
+        In the phone image and in the warped one: from 0 for a flat block to 1 for strong detail.
     """
 
     points: NDArray[np.float64]
@@ -107,7 +106,8 @@ def measure(phone: NDArray[np.float32], warped: NDArray[np.float32], block: int)
     information = tensor * (block**2 / np.maximum(noise, 1e-6))[:, None, None]
     column, row = np.meshgrid(np.arange(columns), np.arange(rows))
     points = np.stack([column.ravel(), row.ravel()], axis=1) * float(block) + (block - 1) / 2
-    return Blocks(points, shift, information, ncc, np.minimum(phone_power, warped_power))
+    contrast = np.stack([phone_power, warped_power], axis=1)
+    return Blocks(points, shift, information, ncc, contrast)
 
 
 def select(blocks: Blocks, kept: NDArray[np.bool_]) -> Blocks:

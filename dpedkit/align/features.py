@@ -59,22 +59,22 @@ def match_sift(phone: Grey, dslr: Grey) -> Matches:
     return _mutual_matches(np.maximum(2 - 2 * similarity, 0), phone_points, dslr_points)
 
 
-def match_akaze(phone: Grey, dslr: Grey) -> Matches:
-    """AKAZE keypoints with binary descriptors (Alcantarilla et al., BMVC 2013)."""
-    detector = cv2.AKAZE_create(threshold=3e-4)
+def match_orb(phone: Grey, dslr: Grey) -> Matches:
+    """ORB keypoints with binary descriptors (Rublee et al., ICCV 2011)."""
+    detector = cv2.ORB_create(nfeatures=2 * MAX_KEYPOINTS, fastThreshold=7)
     found = []
     for image in (phone, dslr):
         points, descriptors = _detect(detector, image)
         signs = np.unpackbits(descriptors, axis=1).astype(np.float32) * 2 - 1
         found.append((points, signs))
     (phone_points, phone_bits), (dslr_points, dslr_bits) = found
-    # The dot product of two sign vectors of n bits is n - 2 (Hamming distance); the ratio test
-    # is made for squared Euclidean distances, which the Hamming distance of bits is.
+    # The dot product of two sign vectors of n bits is n - 2 (Hamming distance), and the Hamming
+    # distance of bits is their squared Euclidean distance.
     distances = (phone_bits.shape[1] - phone_bits @ dslr_bits.T) / 2
     return _mutual_matches(distances, phone_points, dslr_points)
 
 
-MATCHERS: dict[str, Matcher] = {"sift": match_sift, "akaze": match_akaze}
+MATCHERS: dict[str, Matcher] = {"sift": match_sift, "orb": match_orb}
 
 
 def strongest_spread(

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dpedkit.align import verdict
-from dpedkit.align.ambiguity import second_fit
+from dpedkit.align.ambiguity import second_fit, tells_apart
 from dpedkit.align.coarse import CoarseFit, coarse_fits
 from dpedkit.align.config import AlignConfig
 from dpedkit.align.crop import Rectangle, largest_crop, overlap_share
@@ -36,9 +36,9 @@ from dpedkit.geometry import PairMap, grid_points
 _SHOWN_MATCHES = 150  # kept in the record for a report to draw
 _SHOWN_RESIDUALS = 300
 _FEW_KEYPOINTS = 30
-_CERTAIN = 0.98  # agreement of the strong detail above which nothing has to be explained
-_SECOND_FIT = 0.8
-_UNIQUE = 3  # blocks that fit here and contradict there tell two fits apart
+_SAME = 0.005  # share of blocks with strong detail that may differ without asking why
+_MORE = 1.1  # inliers of the mirrored photo, as a factor, that are more than chance
+_SECOND_FIT = 0.8  # correlation of another shift, relative, that has to be looked into
 
 
 @dataclass(frozen=True)
@@ -250,30 +250,30 @@ def _doubt(
     photos: Photos, level: Level, pair_map: PairMap, judged: Alignment, matcher: Matcher
 ) -> str:
     """Why an alignment that looks right may be wrong all the same, in words, or nothing."""
-    here = verdict.agreement(measure_blocks(level, pair_map))
-    if here.share < _CERTAIN and _fits_mirrored(photos, judged, matcher):
+    here = measure_blocks(level, pair_map)
+    if verdict.agreement(here).differing > _SAME * len(here) and _fits_mirrored(
+        photos, judged, matcher
+    ):
         return "one of the photos is mirrored: turned over, they match far better"
     height, width = level.phone.shape
-    points = grid_points(np.arange(width, dtype=float), np.arange(height, dtype=float))
+    points = grid_points(np.arange(width), np.arange(height))
     valid = covered(level, pair_map, points, 0).reshape(height, width)
     other = second_fit(level.phone, warped(level, pair_map), valid)
     judged.evidence["second_fit"] = round(other.ratio, 4)
     if other.ratio < _SECOND_FIT:
         return ""
-    moved = refine([level], _shifted(pair_map, other.shift, level.working_px(pair_map)))
-    if moved is None:
+    working_px = level.working_px(pair_map)
+    moved = refine([level], _shifted(pair_map, other.shift, working_px))
+    if moved is None or tells_apart(here, measure_blocks(level, moved.map)):
         return ""
-    there = verdict.agreement(measure_blocks(level, moved.map))
-    if there.share < _CERTAIN * here.share or there.contradicted >= here.contradicted + _UNIQUE:
-        return ""
-    x, y = (round(shift * level.working_px(pair_map)) for shift in other.shift)
+    x, y = (round(shift * working_px) for shift in other.shift)
     return f"repeated texture: the photos fit as well when one is moved by ({x}, {y}) px"
 
 
 def _fits_mirrored(photos: Photos, judged: Alignment, matcher: Matcher) -> bool:
     mirrored = np.ascontiguousarray(photos.phone[:, ::-1])
     fit = next(coarse_fits(mirrored, photos.dslr, matcher))
-    return len(fit.phone_points) > 2 * judged.evidence["inliers"]
+    return len(fit.phone_points) > _MORE * judged.evidence["inliers"]
 
 
 def _shifted(pair_map: PairMap, shift: tuple[float, float], working_px: float) -> PairMap:

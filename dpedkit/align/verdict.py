@@ -98,11 +98,14 @@ class Agreement:
     Attributes
     ----------
     strong, contradicted : int
-        Blocks with strong detail; those of them that do not correlate.
+        Blocks with strong detail in both photos; those of them that do not correlate.
+    differing : int
+        Blocks with strong detail in either photo that do not correlate.
     """
 
     strong: int
     contradicted: int
+    differing: int
 
     @property
     def share(self) -> float:
@@ -112,8 +115,12 @@ class Agreement:
 
 def agreement(blocks: Blocks) -> Agreement:
     """Count the strong blocks that agree."""
-    ncc = blocks.ncc[blocks.contrast > _STRONG_CONTRAST]
-    return Agreement(len(ncc), int((ncc < _CONTRADICTED_NCC).sum()))
+    unlike = blocks.ncc < _CONTRADICTED_NCC
+    in_both = blocks.contrast.min(axis=1) > _STRONG_CONTRAST
+    in_one = blocks.contrast.max(axis=1) > _STRONG_CONTRAST
+    return Agreement(
+        int(in_both.sum()), int((in_both & unlike).sum()), int((in_one & unlike).sum())
+    )
 
 
 def objection(

@@ -1,0 +1,258 @@
+"""`align_folders`: bad input, resuming, any number of workers, the records it leaves."""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from test_align_pair import SCENE, photograph, true_map
+
+from dpedkit.align.config import AlignConfig
+from dpedkit.align.driver import PAIRS, align_folders
+from dpedkit.align.pairing import pair_by_name
+from dpedkit.errors import DpedkitError, TooManyRejectedError
+from dpedkit.geometry import PairMap
+from dpedkit.images import read_photo
+from dpedkit.manifest import read_json, read_jsonl
+from dpedkit.records import PairRecord
+
+FAST = AlignConfig(field="off")
+
+
+def save(path, pixels, **options):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(pixels).save(path, **options)
+
+
+@pytest.fixture(scope="session")
+def scene_photos():
+    """Three good pairs: the same scene, seen from three places."""
+    pairs = []
+    for number in range(3):
+        corner = 60 * number
+        truth = true_map(0.005 * number)
+        dslr = np.ascontiguousarray(SCENE[:, corner : corner + 820])
+        pairs.append((photograph(SCENE, truth, seed=number), dslr))
+    return pairs
+
+
+@pytest.fixture
+def raw(tmp_path, scene_photos):
+    for number, (phone, dslr) in enumerate(scene_photos):
+        save(tmp_path / "phone" / f"{number}.png", phone)
+        save(tmp_path / "dslr" / f"{number}.jpg", dslr, quality=95)
+    return tmp_path
+
+
+def run(raw, config=FAST, output="aligned", **options):
+    options.setdefault("jobs", 1)
+    return align_folders(raw / "phone", raw / "dslr", raw / output, config, **options)
+
+
+def contents(folder):
+    """Every file's bytes; the records without the seconds that their making took."""
+    found = {
+        str(path.relative_to(folder)): path.read_bytes()
+        for path in folder.rglob("*")
+        if path.is_file() and path.name != PAIRS
+    }
+    records = read_jsonl(folder / PAIRS)
+    for record in records:
+        del record["seconds"]
+    return found, records
+
+
+def test_leaves_images_of_one_size_and_a_record_a_pair(raw):
+    summary = run(raw)
+    assert (summary.pairs, summary.accepted, summary.rejected) == (3, 3, 0)
+    records = [PairRecord.from_dict(r, raw) for r in read_jsonl(raw / "aligned" / PAIRS)]
+    assert [record.name for record in records] == ["0", "1", "2"]
+    for record in records:
+        phone = read_photo(raw / "aligned" / "phone" / f"{record.name}.png")
+        dslr = read_photo(raw / "aligned" / "dslr" / f"{record.name}.png")
+        x, y, width, height = record.crop
+        assert phone.shape == dslr.shape == (height, width, 3)
+        original = read_photo(raw / "phone" / f"{record.name}.png")
+        assert np.array_equal(phone, original[y : y + height, x : x + width])
+        assert PairMap.from_dict(record.map).phone_size == (640, 480)
+        assert (record.phone.width, record.dslr.width) == (640, 820)
+        for key in ("matches", "inliers", "verified", "coverage", "residual_median", "ncc"):
+            assert record.evidence[key] > 0
+    description = read_json(raw / "aligned" / "dataset.json")
+    assert description["complete"] and description["counts"]["accepted"] == 3
+    assert not (raw / "aligned" / "journal.jsonl").exists()
+
+
+def test_bad_photos_reject_their_pair_and_the_rest_goes_on(raw, scene_photos):
+    phone, dslr = scene_photos[0]
+    whole = (raw / "dslr" / "0.jpg").read_bytes()
+    bad = {
+        "cut": ("cut short", whole[: len(whole) // 2]),
+        "empty": ("empty", b""),
+        "text": ("not a photo", b"dear diary"),
+    }
+    for name, (_, content) in bad.items():
+        save(raw / "phone" / f"{name}.png", phone)
+        (raw / "dslr" / f"{name}.jpg").write_bytes(content)
+    save(raw / "phone" / "tiny.png", np.zeros((1, 1, 3), np.uint8))
+    save(raw / "dslr" / "tiny.jpg", dslr)
+    save(raw / "phone" / "other.png", np.ascontiguousarray(255 - phone))
+    save(raw / "dslr" / "other.jpg", dslr)
+    summary = run(raw, AlignConfig(field="off", max_rejected=0.9))
+    assert (summary.accepted, summary.rejected) == (3, 5)
+    reasons = {r["name"]: r["reason"] for r in read_jsonl(raw / "aligned" / PAIRS)}
+    for name, (words, _) in bad.items():
+        assert words in reasons[name] and f"{name}.jpg" in reasons[name]
+    assert "1 x 1 px" in reasons["tiny"] and "in common" in reasons["other"]
+    assert sorted(path.stem for path in (raw / "aligned" / "phone").iterdir()) == ["0", "1", "2"]
+    assert "5" not in summary.as_text().splitlines()[0]
+
+
+def test_too_many_rejected_is_said_when_all_is_written(raw, scene_photos):
+    (raw / "dslr" / "1.jpg").write_bytes(b"")
+    with pytest.raises(TooManyRejectedError, match="1 of 3 pairs"):
+        run(raw, AlignConfig(field="off", max_rejected=0.1))
+    assert read_json(raw / "aligned" / "dataset.json")["complete"]
+    assert len(read_jsonl(raw / "aligned" / PAIRS)) == 3
+
+
+def test_any_number_of_workers_gives_the_same_bytes(raw):
+    run(raw, AlignConfig(), output="one", jobs=1)
+    run(raw, AlignConfig(), output="two", jobs=2)
+    assert contents(raw / "one") == contents(raw / "two")
+
+
+def test_a_second_run_does_nothing_and_a_changed_photo_is_done_again(raw, scene_photos):
+    run(raw)
+    before = contents(raw / "aligned")
+    images = {path: path.stat().st_mtime_ns for path in (raw / "aligned").rglob("*.png")}
+    assert run(raw).reused == 3
+    assert contents(raw / "aligned") == before
+    assert images == {path: path.stat().st_mtime_ns for path in images}
+    save(raw / "phone" / "1.png", scene_photos[1][0][:400])
+    assert run(raw).reused == 2
+    assert read_photo(raw / "aligned" / "phone" / "1.png").shape[0] <= 400
+
+
+def test_added_and_removed_pairs(raw, scene_photos):
+    run(raw)
+    (raw / "phone" / "0.png").unlink()
+    save(raw / "phone" / "3.png", scene_photos[2][0])
+    shutil.copy(raw / "dslr" / "2.jpg", raw / "dslr" / "3.jpg")
+    summary = run(raw)
+    assert (summary.pairs, summary.reused, summary.unpaired_dslr) == (3, 2, 1)
+    records = read_jsonl(raw / "aligned" / PAIRS)
+    assert [(r["index"], r["name"]) for r in records] == [(0, "1"), (1, "2"), (2, "3")]
+    assert not (raw / "aligned" / "dslr" / "0.png").exists()
+
+
+def test_other_settings_are_refused_until_overwrite(raw):
+    run(raw)
+    with pytest.raises(DpedkitError, match=r"min_verified: was 40, now 41.*--overwrite"):
+        run(raw, AlignConfig(field="off", min_verified=41))
+    assert run(raw, AlignConfig(field="off", min_verified=41), overwrite=True).reused == 0
+
+
+def test_jpeg_and_tiff_output(raw):
+    run(raw, AlignConfig(field="off", image_format="tiff"), output="tiff")
+    run(raw, AlignConfig(field="off"), output="png")
+    run(raw, AlignConfig(field="off", image_format="jpg"), output="jpg")
+    png, tiff, jpg = (
+        read_photo(raw / kind / "dslr" / f"1.{kind}") for kind in ("png", "tiff", "jpg")
+    )
+    assert np.array_equal(png, tiff)
+    assert 0 < np.abs(png.astype(int) - jpg).mean() < 3
+
+
+RUN = """
+import sys
+from pathlib import Path
+from dpedkit.align.config import AlignConfig
+from dpedkit.align.driver import align_folders
+raw = Path(sys.argv[1])
+align_folders(raw / "phone", raw / "dslr", raw / "killed", AlignConfig(field="off"), jobs=1)
+"""
+
+
+@pytest.mark.slow
+def test_killed_at_any_moment_and_resumed_gives_the_same_bytes(raw):
+    run(raw, output="whole")
+    start = time.monotonic()
+    delay = 0.3
+    kills = 0
+    while True:
+        process = subprocess.Popen(
+            [sys.executable, "-c", RUN, str(raw)],
+            env={**os.environ, "PYTHONWARNINGS": "ignore"},
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+        try:
+            process.wait(delay)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+            kills += 1
+            delay *= 1.17
+            continue
+        break
+    assert process.returncode == 0 and kills >= 3, f"{kills} kills in {time.monotonic() - start}"
+    whole, killed = contents(raw / "whole"), contents(raw / "killed")
+    assert whole == killed
+
+
+def test_no_shared_name_lists_the_first_few_of_each(tmp_path):
+    for number in range(5):
+        save(tmp_path / "phone" / f"IMG_{number}.jpg", np.zeros((8, 8, 3), np.uint8))
+        save(tmp_path / "dslr" / f"DSC_{number}.jpg", np.zeros((8, 8, 3), np.uint8))
+    with pytest.raises(DpedkitError, match=r"IMG_0\.jpg, IMG_1\.jpg.*5 in all.*DSC_0\.jpg"):
+        align_folders(tmp_path / "phone", tmp_path / "dslr", tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_missing_and_empty_folders(tmp_path):
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(DpedkitError, match="there is no such folder"):
+        align_folders(tmp_path / "nowhere", tmp_path / "empty", tmp_path / "out")
+    save(tmp_path / "phone" / "a.jpg", np.zeros((8, 8, 3), np.uint8))
+    with pytest.raises(DpedkitError, match="holds no photos"):
+        align_folders(tmp_path / "phone", tmp_path / "empty", tmp_path / "out")
+
+
+def test_pairing_ignores_case_and_suffix_and_tells_what_is_left(tmp_path):
+    for name in ("phone/A1.JPG", "phone/b2.png", "phone/c3.jpg", "dslr/a1.jpg", "dslr/B2.TIF"):
+        path = tmp_path / name
+        path.parent.mkdir(exist_ok=True)
+        path.touch()
+    pairing = pair_by_name(tmp_path / "phone", tmp_path / "dslr")
+    assert [(name, p.name, d.name) for name, p, d in pairing.pairs] == [
+        ("A1", "A1.JPG", "a1.jpg"),
+        ("b2", "b2.png", "B2.TIF"),
+    ]
+    assert [path.name for path in pairing.unpaired_phone] == ["c3.jpg"]
+
+
+def test_two_photos_of_one_name_in_a_folder_are_an_error(tmp_path):
+    for name in ("phone/a.jpg", "phone/a.png", "dslr/a.jpg"):
+        path = tmp_path / name
+        path.parent.mkdir(exist_ok=True)
+        path.touch()
+    with pytest.raises(DpedkitError, match=r"a\.jpg and a\.png.*same name"):
+        pair_by_name(tmp_path / "phone", tmp_path / "dslr")
+
+
+CITY100 = Path(__file__).parents[2] / "shared" / "data" / "city100"
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not CITY100.is_dir(), reason=f"needs the City100 photos in {CITY100}")
+@pytest.mark.parametrize("phone", ["iphone", "iphone_far"])
+def test_all_of_city100_aligns(phone, tmp_path):
+    summary = align_folders(CITY100 / phone, CITY100 / "nikon", tmp_path / "aligned")
+    assert summary.accepted == 50
