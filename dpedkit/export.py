@@ -151,6 +151,7 @@ def _largest_difference(model: Any, file: Path, precision: str) -> float:
     import onnxruntime
     import torch
 
+    onnxruntime.set_default_logger_severity(4)
     session = onnxruntime.InferenceSession(str(file), providers=["CPUExecutionProvider"])
     rng = np.random.default_rng(0)
     largest = 0.0
@@ -159,6 +160,12 @@ def _largest_difference(model: Any, file: Path, precision: str) -> float:
         with torch.inference_mode():
             wanted = model(torch.from_numpy(photo)).numpy()
         given = photo.astype(np.float16) if precision == "fp16" else photo
-        (found,) = session.run([OUTPUT_NAME], {INPUT_NAME: given})
+        try:
+            (found,) = session.run([OUTPUT_NAME], {INPUT_NAME: given})
+        except Exception:  # onnxruntime's errors share no other base class
+            raise DpedkitError(
+                "This network cannot be exported for images of any size: onnxruntime fails on "
+                f"{width}x{height} px."
+            ) from None
         largest = max(largest, float(np.abs(found.astype(np.float32) - wanted).max()))
     return largest
