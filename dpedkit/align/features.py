@@ -48,7 +48,7 @@ def match_sift(phone: Grey, dslr: Grey) -> Matches:
     Sources: Lowe, IJCV 2004; Arandjelovic and Zisserman, CVPR 2012 (RootSIFT).
     """
     # Without precise upscaling, OpenCV's keypoints are a quarter of a pixel off.
-    detector = cv2.SIFT_create(contrastThreshold=_SIFT_CONTRAST, enable_precise_upscale=True)
+    detector = cv2.SIFT.create(contrastThreshold=_SIFT_CONTRAST, enable_precise_upscale=True)
     found = []
     for image in (phone, dslr):
         points, descriptors = _detect(detector, image)
@@ -61,7 +61,7 @@ def match_sift(phone: Grey, dslr: Grey) -> Matches:
 
 def match_orb(phone: Grey, dslr: Grey) -> Matches:
     """ORB keypoints with binary descriptors (Rublee et al., ICCV 2011)."""
-    detector = cv2.ORB_create(nfeatures=2 * MAX_KEYPOINTS, fastThreshold=7)
+    detector = cv2.ORB.create(nfeatures=2 * MAX_KEYPOINTS, fastThreshold=7)
     found = []
     for image in (phone, dslr):
         points, descriptors = _detect(detector, image)
