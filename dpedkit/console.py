@@ -126,14 +126,14 @@ class _Lines:
 
 class _Bar:
     def __init__(self, bar: RichProgress, task: TaskID) -> None:
-        self.bar, self.task = bar, task
+        self.bar, self.task, self.note = bar, task, ""
         self.started, self.steps = time.monotonic(), 0
 
     def advance(self, steps: int = 1, note: str = "") -> None:
         self.steps += steps
         rate = self.steps / max(time.monotonic() - self.started, 1e-9)
-        fields = {"note": note} if note else {}
-        self.bar.update(self.task, advance=steps, rate=_rate(rate), **fields)
+        self.note = note or self.note
+        self.bar.update(self.task, advance=steps, rate=_rate(rate), note=self.note)
 
 
 def _bar(label: str, total: int, unit: str, done: int) -> Iterator[Progress]:

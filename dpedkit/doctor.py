@@ -15,7 +15,8 @@ from dpedkit._version import __version__
 
 _NEEDED = ("click", "h5py", "joblib", "numpy", "pillow", "rich", "safetensors", "scipy", "torch")
 _OPENCV = ("opencv-contrib-python", "opencv-contrib-python-headless", "opencv-python")
-_EXTRAS = {"tensorboard": "tensorboard"}  # package: the extra of dpedkit that brings it
+# Each package with the extra of dpedkit that brings it.
+_EXTRAS = {"tensorboard": "tensorboard", "onnx": "onnx", "onnxruntime": "onnx"}
 _CODECS = {"JPEG": "jpg", "PNG": "zlib", "TIFF": "libtiff", "WebP": "webp", "AVIF": "avif"}
 
 

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from dpedkit.enhance.driver import EnhanceSummary
     from dpedkit.evaluate.config import EvaluateConfig
     from dpedkit.evaluate.driver import Evaluation
+    from dpedkit.export import ExportConfig, ExportSummary
+    from dpedkit.import_model import ImportSummary
     from dpedkit.patches.config import PatchConfig
     from dpedkit.patches.driver import PatchSummary
     from dpedkit.simulate.config import SimulateConfig
@@ -27,12 +29,17 @@ if TYPE_CHECKING:
 
 
 def simulate(
-    output: Path, config: SimulateConfig, *, jobs: int = 0, overwrite: bool = False
+    output: Path,
+    config: SimulateConfig,
+    *,
+    photos: Path | None = None,
+    jobs: int = 0,
+    overwrite: bool = False,
 ) -> SimulateSummary:
     """Make raw photos with known geometry: `output`/iphone and `output`/canon."""
     from dpedkit.simulate.driver import simulate_folders
 
-    return simulate_folders(output, config, jobs=jobs, overwrite=overwrite)
+    return simulate_folders(output, config, photos=photos, jobs=jobs, overwrite=overwrite)
 
 
 def align(
@@ -112,3 +119,19 @@ def enhance(
     from dpedkit.enhance.driver import enhance_photos
 
     return enhance_photos(model, photos, output, config, overwrite=overwrite)
+
+
+def export(
+    model: Path, output: Path, config: ExportConfig, *, overwrite: bool = False
+) -> ExportSummary:
+    """Write a network as ONNX."""
+    from dpedkit.export import export_onnx
+
+    return export_onnx(model, output, config, overwrite=overwrite)
+
+
+def import_model(checkpoint: Path, output: Path, *, overwrite: bool = False) -> ImportSummary:
+    """Turn a TensorFlow checkpoint of the authors into a model file."""
+    from dpedkit.import_model import import_model as run_import
+
+    return run_import(checkpoint, output, overwrite=overwrite)

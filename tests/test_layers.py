@@ -10,9 +10,9 @@ PACKAGE = Path(__file__).parents[1] / "dpedkit"
 # Modules of one layer may import lower layers and themselves, never each other or upwards.
 FOUNDATION = {
     "_version", "errors", "config", "atomic", "manifest", "console", "parallel", "images",
-    "records", "geometry", "workfolder",
+    "records", "geometry", "workfolder", "device",
 }  # fmt: skip
-SCIENCE = {"models", "metrics", "colourmap", "tiling", "shards"}
+SCIENCE = {"models", "metrics", "colourmap", "shards"}
 STAGES = {
     "simulate", "align", "patches", "train", "evaluate", "enhance", "export", "import_model",
     "import_patches", "report", "doctor",

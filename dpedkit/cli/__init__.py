@@ -30,6 +30,8 @@ COMMANDS = (
     "train",
     "evaluate",
     "enhance",
+    "export",
+    "import-model",
     "run",
     "report",
     "shards",

@@ -31,7 +31,7 @@ def command(
     folder: Path | None,
     jobs: int,
 ) -> None:
-    """Run the stages of a recipe, from raw photos to enhanced ones.
+    """Run the stages of a recipe, only what changed.
 
     RECIPE is a TOML file, or the name of a shipped one. Each table ([simulate], [align],
     [patches], [train], [evaluate], [enhance]) is a stage with the settings of the command of that

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import click
+
 from dpedkit.cli import options
 from dpedkit.simulate.config import SimulateConfig
 
@@ -15,11 +17,22 @@ from dpedkit.simulate.config import SimulateConfig
     )
 )
 @options.output_folder("raw", "Folder for the photos.")
+@click.option(
+    "--photos",
+    type=click.Path(path_type=Path),
+    metavar="FOLDER",
+    help="Take the photos of this folder as scenes instead of invented ones.",
+)
 @options.config_options(SimulateConfig)
 @options.jobs_option
 @options.overwrite_option
 def command(
-    printer: options.Printer, output: Path, config: SimulateConfig, jobs: int, overwrite: bool
+    printer: options.Printer,
+    output: Path,
+    photos: Path | None,
+    config: SimulateConfig,
+    jobs: int,
+    overwrite: bool,
 ) -> None:
     """Make raw photos as a phone and a DSLR would take them.
 
@@ -29,4 +42,4 @@ def command(
     """
     from dpedkit import stages
 
-    printer.show(stages.simulate(output, config, jobs=jobs, overwrite=overwrite))
+    printer.show(stages.simulate(output, config, photos=photos, jobs=jobs, overwrite=overwrite))

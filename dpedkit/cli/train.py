@@ -50,7 +50,9 @@ def command(
     resume: bool,
     config: TrainConfig,
 ) -> None:
-    """Train an enhancement network on the patches of SHARDS_FOLDER.
+    """Train an enhancement network on patches.
+
+    SHARDS_FOLDER is what `dpedkit patches` wrote.
 
     The defaults are the paper's run. The best and the last network so far are always there as
     model.safetensors and last.safetensors in the run's folder, also when the run is stopped early
