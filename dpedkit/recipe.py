@@ -77,17 +77,21 @@ class RecipeSummary:
     ran: list[str]
     results: dict[str, dict[str, Any]] = field(default_factory=dict)
     texts: dict[str, str] = field(default_factory=dict)
+    reports: list[Path] = field(default_factory=list)
 
     def to_dict(self) -> dict[str, Any]:
         return {
             "recipe": self.recipe,
             "folder": str(self.folder),
             "ran": self.ran,
+            "reports": [str(report) for report in self.reports],
             "results": self.results,
         }
 
     def as_text(self) -> str:
         blocks = [f"== {name}\n{text}" for name, text in self.texts.items()]
+        if self.reports:
+            blocks.append("\n".join(["== reports", *map(str, self.reports)]))
         if not self.ran:
             blocks.append("Nothing to do: every stage is finished, and nothing changed since.")
         return "\n\n".join(blocks)
@@ -319,6 +323,9 @@ def run_recipe(name: str, folder: Path | None = None, *, jobs: int = 0) -> Recip
             summary.ran.append(step.name)
         summary.results[step.name] = state[step.name]["result"]
         summary.texts[step.name] = state[step.name]["text"]
+        report = step.output / "report" / "index.html"
+        if report.is_file() and report not in summary.reports:
+            summary.reports.append(report)
     return summary
 
 
@@ -340,8 +347,7 @@ def _config_class(kind: _Kind) -> type[Config]:
 
 
 def _listing(path: Path) -> list[tuple[str, int, int]]:
-    """Names, sizes and times of the files in a folder: enough to notice that they changed."""
-    if not path.is_dir():
-        return []
-    files = [(entry, entry.stat()) for entry in sorted(path.iterdir()) if entry.is_file()]
+    """Names, sizes and times of a file or of a folder's: enough to notice that they changed."""
+    entries = sorted(path.iterdir()) if path.is_dir() else [path]
+    files = [(entry, entry.stat()) for entry in entries if entry.is_file()]
     return [(entry.name, state.st_size, state.st_mtime_ns) for entry, state in files]

@@ -104,7 +104,7 @@ def run(arguments: list[str]) -> int:
     except (click.Abort, KeyboardInterrupt):
         return _fail(
             printer,
-            "Interrupted. What was finished is kept; the same command continues it.",
+            "Interrupted. What was finished is kept.",
             EXIT_INTERRUPTED,
         )
     except BrokenPipeError:

@@ -14,7 +14,12 @@ from dpedkit.atomic import make_folder
 from dpedkit.enhance.comparison import before_after
 from dpedkit.enhance.config import EnhanceConfig
 from dpedkit.enhance.network import Enhancer, load_enhancer, model_file_of
-from dpedkit.errors import DpedkitError, PhotoError, TooManyRejectedError, UsageError
+from dpedkit.errors import (
+    OutputExistsError,
+    PhotoError,
+    TooManyRejectedError,
+    UsageError,
+)
 
 JOURNAL_FILE = "enhanced.jsonl"
 SIDE_BY_SIDE_SUFFIX = "-before-after"
@@ -195,7 +200,7 @@ def _refuse_what_is_in_the_way(tasks: list[_Task]) -> None:
     existing = [path for task in tasks for path in task.outputs if path.exists()]
     if existing:
         others = f" and {len(existing) - 1} more files" if len(existing) > 1 else ""
-        raise DpedkitError(
+        raise OutputExistsError(
             f"{existing[0]}{others} exist already and were not made with this model and these "
             "settings. Use --overwrite to replace them, or -o to write elsewhere."
         )

@@ -36,12 +36,6 @@ function row(pair) {
   };
   const number = (value, digits) => (value == null ? "" : value.toFixed(digits));
   cell(pair.name);
-  const picture = cell("");
-  if (pair.thumbnail) {
-    const image = new Image();
-    image.loading = "lazy"; image.alt = ""; image.src = pair.thumbnail;
-    picture.append(image);
-  }
   cell(number(pair.median, 2)); cell(number(pair.p95, 2)); cell(number(pair.ncc, 3));
   cell(pair.verified ?? ""); cell(pair.inliers ?? "");
   const words = pair.accepted ? pair.warnings.join("; ") || "accepted" : pair.reason;

@@ -21,7 +21,7 @@ def write(folder: Path) -> Path:
         for values in read_jsonl(folder / PAIRS_FILE)
     ]
     suffix = str(dataset["config"].get("image_format", "png"))
-    pairs = [_for_viewer(record, folder, suffix) for record in records]
+    pairs = [_for_viewer(record, suffix) for record in records]
     # What needs a person's eye comes first.
     pairs.sort(key=lambda pair: (pair["accepted"], not pair["warnings"]))
     accepted = sum(record.accepted for record in records)
@@ -36,10 +36,9 @@ def write(folder: Path) -> Path:
     return write_page(folder, "Aligned pairs", body, data={"pairs": pairs}, scripts=["aligned.js"])
 
 
-def _for_viewer(record: PairRecord, folder: Path, suffix: str) -> dict[str, Any]:
+def _for_viewer(record: PairRecord, suffix: str) -> dict[str, Any]:
     """What the viewer needs of a record; images as addresses relative to the page."""
     evidence = record.evidence
-    thumbnail = Path("thumbs") / f"{record.name}.jpg"
     return {
         "name": record.name,
         "accepted": record.accepted,
@@ -48,7 +47,6 @@ def _for_viewer(record: PairRecord, folder: Path, suffix: str) -> dict[str, Any]
         "images": [f"../{side}/{record.name}.{suffix}" for side in ("phone", "dslr")],
         "originals": [Path(photo.file).as_uri() for photo in (record.phone, record.dslr)],
         "sizes": [[photo.width, photo.height] for photo in (record.phone, record.dslr)],
-        "thumbnail": f"../{thumbnail}" if (folder / thumbnail).is_file() else "",
         "crop": list(record.crop),
         "median": evidence.get("residual_median"),
         "p95": evidence.get("residual_p95"),
@@ -84,7 +82,7 @@ _BENCH = f"""
 </div>
 <div class="bench">
   <div class="list" id="list"><table><thead><tr>
-    <th data-key="name">pair</th><th></th><th data-key="median">median px</th>
+    <th data-key="name">pair</th><th data-key="median">median px</th>
     <th data-key="p95">p95 px</th><th data-key="ncc">NCC</th><th data-key="verified">verified</th>
     <th data-key="inliers">inliers</th><th data-key="reason">verdict</th>
   </tr></thead><tbody id="rows"></tbody></table></div>

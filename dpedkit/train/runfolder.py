@@ -21,7 +21,7 @@ import tomli_w
 from dpedkit._version import __version__
 from dpedkit.atomic import make_folder, write_text
 from dpedkit.config import read_toml
-from dpedkit.errors import DpedkitError, UsageError
+from dpedkit.errors import DpedkitError, OutputExistsError, UsageError
 from dpedkit.manifest import read_jsonl, write_jsonl
 from dpedkit.models.files import BEST_NAME, LAST_NAME
 from dpedkit.shards.format import SPLITS
@@ -90,7 +90,7 @@ class RunFolder:
         if record.get("data", {}).get("fingerprint") != fingerprint(shards):
             changes.append(f"the patches: {shards} holds others than the run began with")
         if changes:
-            raise DpedkitError(
+            raise OutputExistsError(
                 f"{self.path} was begun with other settings ({'; '.join(changes)}). Give the same "
                 "ones (or the same --recipe) to --resume it, or begin another run."
             )
@@ -132,7 +132,7 @@ def new_run(runs: Path, name: str | None, overwrite: bool) -> RunFolder:
     if not run.config_file.is_file():
         raise DpedkitError(f"{run.path} holds something that is no training run; use another name.")
     if not overwrite:
-        raise DpedkitError(
+        raise OutputExistsError(
             f"{run.path} is a run already: --resume continues it; another --name begins a new one."
         )
     shutil.rmtree(run.path)
