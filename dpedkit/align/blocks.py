@@ -7,6 +7,7 @@ but how precisely it is known in each direction (an edge says nothing along itse
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import cv2
@@ -15,7 +16,9 @@ from numpy.typing import NDArray
 
 _WINDOW = 17  # px of the local normalisation
 _FLAT = 0.1  # of the rms local contrast: below it a place counts as flat and is not amplified
-MARGIN = _WINDOW // 2 + 2  # px at the frame that normalisation and gradients cannot see whole
+CELL = 8  # px
+_AROUND = 2  # cells at the frame that normalisation and gradients cannot see whole
+_STRIP = 8  # rows of cells at a time
 
 
 @dataclass(frozen=True)
@@ -53,6 +56,25 @@ class Blocks:
         return 1 / np.sqrt(np.maximum(weakest, 1e-12))
 
 
+@dataclass(frozen=True)
+class Cells:
+    """What the two images show together, summed over cells of 8 px.
+
+    Blocks of any size that is a multiple of a cell's are measured from one set of cells.
+
+    Attributes
+    ----------
+    means : (8, R, C) float32 array
+        Of the products of gradients (xx, xy, yy), of gradients and difference (x, y), and of the
+        images (phone phone, warped warped, phone warped).
+    covered : (R, C) bool array
+        Whether both photos show the cell and its surroundings, as far as filters look.
+    """
+
+    means: NDArray[np.float32]
+    covered: NDArray[np.bool_]
+
+
 def normalise(image: NDArray[np.float32]) -> NDArray[np.float32]:
     """Subtract the local mean and divide by the local deviation.
 
@@ -61,40 +83,89 @@ def normalise(image: NDArray[np.float32]) -> NDArray[np.float32]:
     image = image - np.float32(image.mean())  # keeps the variance below exact in float32
     window = (_WINDOW, _WINDOW)
     mean = cv2.blur(image, window)
-    variance = np.maximum(cv2.blur(image * image, window) - mean * mean, 0)
-    floor = _FLAT**2 * float(variance.mean()) + 1e-3
-    return (image - mean) / np.sqrt(variance + np.float32(floor))
+    variance = cv2.blur(image * image, window)
+    variance -= mean * mean
+    np.maximum(variance, 0, out=variance)
+    variance += np.float32(_FLAT**2 * float(variance.mean()) + 1e-3)
+    image -= mean
+    image /= np.sqrt(variance, out=variance)
+    return image
 
 
-def measure(phone: NDArray[np.float32], warped: NDArray[np.float32], block: int) -> Blocks:
-    """Measure all whole blocks of two locally normalised images of the same size.
+def observe(
+    phone: NDArray[np.float32],
+    warped_rows: Callable[[int, int], NDArray[np.float32]],
+    shown: NDArray[np.bool_],
+) -> Cells:
+    """Sum up two locally normalised images of the same size, cell by cell.
 
     Parameters
     ----------
-    phone, warped : (H, W) float32 array
-    block : int
-        Side of a block in px.
+    phone : (H, W) float32 array
+    warped_rows : callable
+        The rows of the warped image from a first up to a last; few at a time stay in the
+        processor's cache.
+    shown : (R, C) bool array
+        Which cells the warped image shows.
     """
-    rows, columns = phone.shape[0] // block, phone.shape[1] // block
-    phone = phone[: rows * block, : columns * block]
-    warped = warped[: rows * block, : columns * block]
+    height, width = phone.shape
+    rows, columns = height // CELL, width // CELL
+    means = np.empty((8, rows, columns), np.float32)
+    for first in range(0, rows, _STRIP):
+        last = min(rows, first + _STRIP)
+        # Gradients look one row further up and down, where there is one.
+        top, bottom = max(0, first * CELL - CELL), min(height, last * CELL + 1)
+        inner = slice(first * CELL - top, last * CELL - top)
+        ours, theirs = phone[top:bottom], warped_rows(top, bottom)
+        # The gradient of the mean of both images is unbiased to second order in the shift
+        # (Benhimane and Malis, IROS 2004).
+        both = ours + theirs
+        dx = cv2.Sobel(both, cv2.CV_32F, 1, 0, ksize=1, scale=0.25)[inner]
+        dy = cv2.Sobel(both, cv2.CV_32F, 0, 1, ksize=1, scale=0.25)[inner]
+        ours, theirs = ours[inner], theirs[inner]
+        difference = ours - theirs
+        factors = (
+            (dx, dx),
+            (dx, dy),
+            (dy, dy),
+            (dx, difference),
+            (dy, difference),
+            (ours, ours),
+            (theirs, theirs),
+            (ours, theirs),
+        )
+        for mean, (one, other) in zip(means, factors, strict=True):
+            product = (one * other)[:, : columns * CELL]
+            size = (columns, last - first)
+            mean[first:last] = cv2.resize(product, size, interpolation=cv2.INTER_AREA)
+    around = np.ones((2 * _AROUND + 1,) * 2, np.uint8)
+    covered = cv2.erode(
+        shown[:rows, :columns].astype(np.uint8),
+        around,
+        borderType=cv2.BORDER_CONSTANT,
+        borderValue=0,
+    )
+    return Cells(means, covered.astype(bool))
 
-    def mean(image: NDArray[np.float32]) -> NDArray[np.float64]:
-        """Block means, `(rows * columns,)`."""
-        means = cv2.resize(image, (columns, rows), interpolation=cv2.INTER_AREA)
-        return means.ravel().astype(np.float64)
 
-    # The gradient of the mean of both images is unbiased to second order in the shift
-    # (Benhimane and Malis, IROS 2004).
-    both = phone + warped
-    dx = cv2.Sobel(both, cv2.CV_32F, 1, 0, ksize=1, scale=0.25)
-    dy = cv2.Sobel(both, cv2.CV_32F, 0, 1, ksize=1, scale=0.25)
-    difference = phone - warped
-    xx, xy, yy = mean(dx * dx), mean(dx * dy), mean(dy * dy)
-    x, y = mean(dx * difference), mean(dy * difference)
-    noise = mean(difference * difference)
-    phone_power, warped_power = mean(phone * phone), mean(warped * warped)
-    ncc = mean(phone * warped) / np.maximum(np.sqrt(phone_power * warped_power), 1e-9)
+def measure(cells: Cells, block: int) -> Blocks:
+    """Measure all whole blocks that both photos show.
+
+    Parameters
+    ----------
+    cells : Cells
+    block : int
+        Side of a block in px, a multiple of a cell's.
+    """
+    side = block // CELL
+    rows, columns = (count // side for count in cells.covered.shape)
+    whole = np.s_[..., : rows * side, : columns * side]
+    split = (rows, side, columns, side)
+    covered = cells.covered[whole].reshape(split).all(axis=(1, 3))
+    means = cells.means[whole].reshape(8, *split).mean(axis=(2, 4), dtype=np.float64)
+    xx, xy, yy, x, y, phone_power, warped_power, product = means[:, covered]
+    ncc = product / np.maximum(np.sqrt(phone_power * warped_power), 1e-9)
+    noise = phone_power + warped_power - 2 * product
 
     tensor = np.stack([xx, xy, xy, yy], axis=1).reshape(-1, 2, 2)
     ridge = 1e-3 * (xx + yy) + 1e-9
@@ -104,18 +175,7 @@ def measure(phone: NDArray[np.float32], warped: NDArray[np.float32], block: int)
         axis=1,
     )
     information = tensor * (block**2 / np.maximum(noise, 1e-6))[:, None, None]
-    column, row = np.meshgrid(np.arange(columns), np.arange(rows))
-    points = np.stack([column.ravel(), row.ravel()], axis=1) * float(block) + (block - 1) / 2
+    row, column = np.nonzero(covered)
+    points = np.stack([column, row], axis=1).astype(np.float64) * block + (block - 1) / 2
     contrast = np.stack([phone_power, warped_power], axis=1)
     return Blocks(points, shift, information, ncc, contrast)
-
-
-def select(blocks: Blocks, kept: NDArray[np.bool_]) -> Blocks:
-    """The blocks where `kept`."""
-    return Blocks(
-        blocks.points[kept],
-        blocks.shift[kept],
-        blocks.information[kept],
-        blocks.ncc[kept],
-        blocks.contrast[kept],
-    )

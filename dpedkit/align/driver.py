@@ -130,8 +130,10 @@ def align_folders(
     )
     tasks = [_Task(index, *pair, output) for index, pair in enumerate(pairing.pairs)]
     finished = _finished(folder, tasks, config)
-    _remove_strays(output, {task.name for task in tasks})
     todo = [task for task in tasks if task.name not in finished]
+    if todo and folder.complete:
+        folder.reopen()
+    _remove_strays(output, {task.name for task in tasks})
     if not todo:
         console.say(f"align: all {len(tasks)} pairs are done already")
     records = finished | _align(todo, config, output, jobs, len(tasks), finished)

@@ -22,9 +22,9 @@ HOMOGRAPHY, RADIAL, FIELD = "homography", "radial", "field"
 _RADIAL_SIGMA = np.array([0.03, 0.01, 0.003])
 _H, _K = 8, 3  # parameters of the homography and of the lens distortion
 _MEDIAN_CHI2 = 1.386  # of two degrees of freedom
-_ROBUST_STEPS = 4
+_ROBUST_STEPS = 3
 _MISFIT_SAMPLE = 600  # blocks are enough for a median
-_MAX_MISFIT = 64.0  # px
+_MISFITS = np.geomspace(1e-3, 64.0, 17)  # px; tried, then refined between two of them
 _CAUCHY = 3.0  # squared residuals of this many variances get half the weight
 _FIELD_SPACING = 10  # control points along the longer side of the phone photo
 _FOLDS = 4
@@ -54,10 +54,15 @@ class Fit:
 
     def standard_error(self, points: Points) -> NDArray[np.float64]:
         """Expected distance `(N,)` between fitted and true place of phone points `(N, 2)`, px."""
-        jacobian = _jacobian(self.map, points, self.model)
-        return np.sqrt(
-            np.einsum("nip,pq,niq->n", jacobian, self.covariance, jacobian, optimize=True)
-        )
+        rigid = _rigid_jacobian(self.map, points, self.model)
+        basis = _field_basis(self.map, points, self.model)
+        variance = np.zeros(len(points))
+        for axis in (0, 1):
+            parts = [rigid[:, axis], np.zeros_like(basis), np.zeros_like(basis)]
+            parts[1 + axis] = basis
+            jacobian = np.concatenate(parts, axis=1)
+            variance += ((jacobian @ self.covariance) * jacobian).sum(axis=1)
+        return np.sqrt(variance)
 
 
 def fit_map(
@@ -89,33 +94,41 @@ class Problem:
     """The equations of one fit: rows are blocks, columns the parameters of the model.
 
     The eight parameters of the homography count from the current one; the others are absolute,
-    so that leaving out columns leaves out that part of the model.
+    so that leaving out columns leaves out that part of the model. A field moves x and y by one
+    and the same basis, so its part of the equations is put together from three products of it.
     """
 
     def __init__(self, current: PairMap, blocks: Blocks, noise_factor: float, model: str) -> None:
         self.current, self.model = current, model
-        self.jacobian = _jacobian(current, blocks.points, model)  # (N, 2, P)
+        self.rigid = _rigid_jacobian(current, blocks.points, model)  # (N, 2, 8 or 11)
+        self.basis = _field_basis(current, blocks.points, model)  # (N, control points or 0)
+        self.count = self.rigid.shape[2] + 2 * self.basis.shape[1]
         self.covariance = noise_factor * _inverse_2x2(_with_floor(blocks.information))
-        self.target = blocks.shift + self.jacobian @ _parameters(current, model)  # (N, 2)
+        self.shift = blocks.shift
+        start = _parameters(current, model)
+        self.target = blocks.shift + self.predicted(start)  # (N, 2)
 
     def solve_robustly(
         self, prior: NDArray[np.float64]
     ) -> tuple[NDArray[np.float64], NDArray[np.float64], float]:
         """Iteratively reweighted least squares: parameters, block weights, misfit."""
-        weights, misfit = np.ones(len(self.target)), 0.0
-        solution: NDArray[np.float64] = np.zeros(len(prior))
+        residuals, solution = self.shift, np.zeros(self.count)
         for _ in range(_ROBUST_STEPS):
+            misfit = self.misfit(residuals)
+            weights = self.weights(residuals, misfit)
             matrix, vector = self.normal_equations(weights, self.information(misfit))
             solution = np.asarray(np.linalg.solve(matrix + prior, vector), np.float64)
-            residuals = self.residuals(solution)
-            misfit = self.misfit(residuals)
-            # Cauchy weights
-            weights = 1 / (1 + _chi2(residuals, self.information(misfit)) / (2 * _CAUCHY))
-        return solution, weights, misfit
+            residuals = self.target - self.predicted(solution)
+        misfit = self.misfit(residuals)
+        return solution, self.weights(residuals, misfit), misfit
 
     def information(self, misfit: float) -> NDArray[np.float64]:
         """(N, 2, 2) inverse covariance of the shifts, with a model error of `misfit` px."""
         return _inverse_2x2(self.covariance + misfit**2 * np.eye(2))
+
+    def weights(self, residuals: NDArray[np.float64], misfit: float) -> NDArray[np.float64]:
+        """(N,) Cauchy weights of the blocks."""
+        return 1 / (1 + _chi2(residuals, self.information(misfit)) / (2 * _CAUCHY))
 
     def normal_equations(
         self,
@@ -124,34 +137,52 @@ class Problem:
         rows: NDArray[np.bool_] | slice = slice(None),
     ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Matrix `(P, P)` and right-hand side `(P,)` of the blocks in `rows`, without the prior."""
-        jacobian = self.jacobian[rows]
-        weighted = (weights[:, None, None] * information)[rows] @ jacobian
-        flat = jacobian.reshape(-1, jacobian.shape[2])
-        flat_weighted = weighted.reshape(flat.shape)
-        return flat.T @ flat_weighted, flat_weighted.T @ self.target[rows].ravel()
+        rigid, basis = self.rigid[rows], self.basis[rows]
+        weighted = weights[rows, None, None] * information[rows]  # (N, 2, 2)
+        pull = np.einsum("nij,nj->ni", weighted, self.target[rows])  # (N, 2)
+        rigid_weighted = weighted @ rigid
+        n = rigid.shape[2]
+        x, y = slice(n, n + basis.shape[1]), slice(n + basis.shape[1], None)
+        matrix, vector = np.empty((self.count, self.count)), np.empty(self.count)
+        matrix[:n, :n] = rigid.reshape(-1, n).T @ rigid_weighted.reshape(-1, n)
+        vector[:n] = rigid.reshape(-1, n).T @ pull.ravel()
+        if basis.shape[1]:
+            for axis, part in enumerate((x, y)):
+                matrix[part, :n] = basis.T @ rigid_weighted[:, axis]
+                matrix[:n, part] = matrix[part, :n].T
+                matrix[part, part] = basis.T @ (weighted[:, axis, axis, None] * basis)
+                vector[part] = basis.T @ pull[:, axis]
+            matrix[x, y] = basis.T @ (weighted[:, 0, 1, None] * basis)
+            matrix[y, x] = matrix[x, y]
+        return matrix, vector
 
-    def residuals(self, solution: NDArray[np.float64]) -> NDArray[np.float64]:
-        """(N, 2) shifts that the parameters, or the first few of them, leave over, in px."""
-        return self.target - self.jacobian[:, :, : len(solution)] @ solution
+    def predicted(
+        self, solution: NDArray[np.float64], rows: NDArray[np.bool_] | slice = slice(None)
+    ) -> NDArray[np.float64]:
+        """(N, 2) shifts in px by the parameters, or by the first few of them, in `rows`."""
+        rigid = self.rigid[rows]
+        n = min(rigid.shape[2], len(solution))
+        moved: NDArray[np.float64] = rigid[:, :, :n] @ solution[:n]
+        if len(solution) > n:
+            moved += self.basis[rows] @ solution[n:].reshape(2, -1).T
+        return moved
 
     def misfit(self, residuals: NDArray[np.float64]) -> float:
         """The model error in px that makes the median residual as large as it is."""
         some = slice(None, None, max(1, len(residuals) // _MISFIT_SAMPLE))
         residuals, covariance = residuals[some], self.covariance[some]
-        low, high = 0.0, 1.0
-        while high < _MAX_MISFIT and _median_chi2(residuals, covariance, high) > _MEDIAN_CHI2:
-            low, high = high, 2 * high
-        for _ in range(10):
-            middle = (low + high) / 2
-            if _median_chi2(residuals, covariance, middle) > _MEDIAN_CHI2:
-                low = middle
-            else:
-                high = middle
-        return high if low > 0 else 0.0
+        if _median_chi2(residuals, covariance, np.zeros(1))[0] <= _MEDIAN_CHI2:
+            return 0.0
+        trials = _MISFITS
+        for _ in range(2):
+            chi2 = _median_chi2(residuals, covariance, trials)
+            above = int(np.clip(np.searchsorted(-chi2, -_MEDIAN_CHI2), 1, len(trials) - 1))
+            trials = np.geomspace(trials[above - 1], trials[above], len(_MISFITS))
+        return float(trials[len(trials) // 2])
 
     def prior(self, bend: float) -> NDArray[np.float64]:
         """(P, P) inverse covariance that the parameters have before anything is measured."""
-        prior = np.zeros((self.jacobian.shape[2],) * 2)
+        prior = np.zeros((self.count, self.count))
         if self.model != HOMOGRAPHY:
             prior[range(_H, _H + _K), range(_H, _H + _K)] = _RADIAL_SIGMA**-2.0
         if self.model == FIELD:
@@ -227,7 +258,7 @@ def cross_validate(
         for inside, (own_matrix, own_vector) in folds:
             others = (matrix - own_matrix)[:n, :n] + prior
             solution = np.linalg.solve(others, (vector - own_vector)[:n])
-            residuals[inside] = problem.residuals(solution)[inside]
+            residuals[inside] = problem.target[inside] - problem.predicted(solution, inside)
         return residuals
 
     rigid = problem.prior(1.0)
@@ -261,29 +292,34 @@ def _parameters(current: PairMap, model: str) -> NDArray[np.float64]:
     return np.concatenate(parts)
 
 
-def _jacobian(current: PairMap, points: NDArray[np.float64], model: str) -> NDArray[np.float64]:
-    """(N, 2, P) derivative of the straightened phone points by the parameters, in px."""
+def _rigid_jacobian(
+    current: PairMap, points: NDArray[np.float64], model: str
+) -> NDArray[np.float64]:
+    """(N, 2, 8 or 11) derivative of the straightened phone points, in px, by the parameters of
+    homography and lens distortion."""
     scale, centre = half_diagonal(current.phone_size), centre_of(current.phone_size)
     x, y = ((points + current.displacement(points) - centre) / scale).T
     one, zero = np.ones_like(x), np.zeros_like(x)
     across = np.stack([x, y, one, zero, zero, zero, -x * x, -x * y], axis=1)
     down = np.stack([zero, zero, zero, x, y, one, -x * y, -y * y], axis=1)
-    parts = [scale * np.stack([across, down], axis=1)]
-    if model != HOMOGRAPHY:
-        offset = points - centre
-        r2 = (offset**2).sum(axis=1) / scale**2
-        powers = np.stack([r2, r2**2, r2**3], axis=1)
-        parts.append(offset[:, :, None] * powers[:, None, :])
-    if model == FIELD:
-        shape = field_shape(current.phone_size)
-        taps, weights = spline_basis(points, current.phone_size, shape)
-        n = shape[0] * shape[1]
-        basis = np.zeros((len(points), 2, 2 * n))
-        rows = np.arange(len(points))[:, None]
-        basis[rows, 0, taps] = weights
-        basis[rows, 1, n + taps] = weights
-        parts.append(basis)
-    return np.concatenate(parts, axis=2)
+    homography = scale * np.stack([across, down], axis=1)
+    if model == HOMOGRAPHY:
+        return homography
+    offset = points - centre
+    r2 = (offset**2).sum(axis=1) / scale**2
+    powers = np.stack([r2, r2**2, r2**3], axis=1)
+    return np.concatenate([homography, offset[:, :, None] * powers[:, None, :]], axis=2)
+
+
+def _field_basis(current: PairMap, points: NDArray[np.float64], model: str) -> NDArray[np.float64]:
+    """(N, control points) weights of the field's coefficients; no columns for other models."""
+    if model != FIELD:
+        return np.zeros((len(points), 0))
+    shape = field_shape(current.phone_size)
+    taps, weights = spline_basis(points, current.phone_size, shape)
+    basis = np.zeros((len(points), shape[0] * shape[1]))
+    basis[np.arange(len(points))[:, None], taps] = weights
+    return basis
 
 
 def _bending(rows: int, columns: int) -> NDArray[np.float64]:
@@ -306,10 +342,13 @@ def _chi2(residuals: NDArray[np.float64], information: NDArray[np.float64]) -> N
 
 
 def _median_chi2(
-    residuals: NDArray[np.float64], covariance: NDArray[np.float64], misfit: float
-) -> float:
-    information = _inverse_2x2(covariance + misfit**2 * np.eye(2))
-    return float(np.median(_chi2(residuals, information)))
+    residuals: NDArray[np.float64], covariance: NDArray[np.float64], misfits: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """(M,) median squared residual, in variances, for each of M model errors in px."""
+    (x, y), variance = residuals.T, misfits[:, None] ** 2
+    a, b, c = covariance[:, 0, 0] + variance, covariance[:, 0, 1], covariance[:, 1, 1] + variance
+    chi2 = (c * x * x - 2 * b * x * y + a * y * y) / (a * c - b * b)
+    return np.asarray(np.median(chi2, axis=1))
 
 
 def _with_floor(information: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from dpedkit.align.blocks import Blocks
 from dpedkit.align.fit import FIELD, HOMOGRAPHY, RADIAL, Fit, cross_validate, fit_map, tile_of
-from dpedkit.align.refine import NOISE_FACTOR, Level, bounded, measure_blocks
+from dpedkit.align.refine import NOISE_FACTOR, Level, blocks_of, bounded, observe_level
 from dpedkit.geometry import PairMap
 
 # Candidate stiffnesses: how far a control point may lie from the line through its neighbours, in
@@ -61,7 +61,11 @@ def choose_model(pyramid: list[Level], rigid: Fit, allow_field: bool) -> Chosen:
     for level in pyramid[-2:]:
         found = _compare(level, fit.map)
         for _ in range(_FIELD_STEPS):
-            blocks = bounded(measure_blocks(level, fit.map, level.large_block), level, fit.map)
+            blocks = bounded(
+                blocks_of(observe_level(level, fit.map), level, fit.map, level.large_block),
+                level,
+                fit.map,
+            )
             fit = fit_map(fit.map, blocks, NOISE_FACTOR, FIELD, found.bend)
     if found.errors[FIELD] >= found.errors[RADIAL]:
         return Chosen(rigid, errors)
@@ -77,7 +81,9 @@ class _Comparison:
 
 def _compare(level: Level, current: PairMap) -> _Comparison:
     """Cross-validate all models on the shifts that blocks show under the current map."""
-    blocks = bounded(measure_blocks(level, current, level.large_block), level, current)
+    blocks = bounded(
+        blocks_of(observe_level(level, current), level, current, level.large_block), level, current
+    )
     bends = [bend * level.working_px(current) for bend in _BENDS]
     found = cross_validate(current, blocks, NOISE_FACTOR, bends)
     losses = [_loss(blocks, residuals) for residuals in found.fields]

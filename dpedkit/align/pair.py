@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from dpedkit.align import verdict
 from dpedkit.align.ambiguity import second_fit, tells_apart
+from dpedkit.align.blocks import Blocks
 from dpedkit.align.coarse import CoarseFit, coarse_fits
 from dpedkit.align.config import AlignConfig
 from dpedkit.align.crop import Rectangle, largest_crop, overlap_share
@@ -23,15 +24,15 @@ from dpedkit.align.model import choose_model
 from dpedkit.align.refine import (
     NOISE_FACTOR,
     Level,
-    covered,
+    blocks_of,
     levels,
-    measure_blocks,
+    observe_level,
     refine,
     warped,
 )
 from dpedkit.align.resample import resample_dslr
 from dpedkit.align.sharpness import edge_blur
-from dpedkit.geometry import PairMap, grid_points
+from dpedkit.geometry import PairMap
 
 _SHOWN_MATCHES = 150  # kept in the record for a report to draw
 _SHOWN_RESIDUALS = 300
@@ -208,22 +209,26 @@ def _refined(photos: Photos, coarse: CoarseFit, config: AlignConfig, clock: Cloc
         chosen = choose_model(pyramid, rigid, allow_field=config.field == "auto")
     evidence |= {"model": chosen.fit.model, "cross_validated": chosen.cross_validated}
     with clock.measuring("verdict"):
-        judged = _judged(pyramid, chosen.fit, evidence, config)
+        smallest, pair_map = pyramid[0], chosen.fit.map
+        here = blocks_of(observe_level(smallest, pair_map), smallest, pair_map)
+        judged = _judged(pyramid[-1], here, chosen.fit, evidence, config)
         if judged.accepted:
-            doubt = _doubt(photos, pyramid[0], chosen.fit.map, judged, MATCHERS[config.matcher])
+            doubt = _doubt(photos, smallest, here, judged, MATCHERS[config.matcher])
             judged = replace(judged, reason=doubt)
     return judged
 
 
 def _judged(
-    pyramid: list[Level], fit: Fit, evidence: dict[str, Any], config: AlignConfig
+    level: Level, smallest: Blocks, fit: Fit, evidence: dict[str, Any], config: AlignConfig
 ) -> Alignment:
-    level, pair_map = pyramid[-1], fit.map
+    """The verdict by the blocks of the largest level and those of the smallest."""
+    pair_map = fit.map
     crop, overlap = largest_crop(pair_map), overlap_share(pair_map)
     working_px = level.working_px(pair_map)
-    blocks = measure_blocks(level, pair_map, level.large_block)
+    cells = observe_level(level, pair_map)
+    blocks = blocks_of(cells, level, pair_map, level.large_block)
     found = verdict.verify(blocks, working_px, crop, NOISE_FACTOR)
-    strong = verdict.agreement(measure_blocks(pyramid[0], pair_map))
+    strong = verdict.agreement(smallest)
     evidence |= {
         "textured": found.textured,
         "verified": found.verified,
@@ -246,25 +251,23 @@ def _judged(
     )
 
 
-def _doubt(
-    photos: Photos, level: Level, pair_map: PairMap, judged: Alignment, matcher: Matcher
-) -> str:
+def _doubt(photos: Photos, level: Level, here: Blocks, judged: Alignment, matcher: Matcher) -> str:
     """Why an alignment that looks right may be wrong all the same, in words, or nothing."""
-    here = measure_blocks(level, pair_map)
+    assert judged.map is not None
     if verdict.agreement(here).differing > _SAME * len(here) and _fits_mirrored(
         photos, judged, matcher
     ):
         return "one of the photos is mirrored: turned over, they match far better"
-    height, width = level.phone.shape
-    points = grid_points(np.arange(width), np.arange(height))
-    valid = covered(level, pair_map, points, 0).reshape(height, width)
-    other = second_fit(level.phone, warped(level, pair_map), valid)
+    other = second_fit(level.phone, *warped(level, judged.map))
     judged.evidence["second_fit"] = round(other.ratio, 4)
     if other.ratio < _SECOND_FIT:
         return ""
-    working_px = level.working_px(pair_map)
-    moved = refine([level], _shifted(pair_map, other.shift, working_px))
-    if moved is None or tells_apart(here, measure_blocks(level, moved.map)):
+    working_px = level.working_px(judged.map)
+    moved = refine([level], _shifted(judged.map, other.shift, working_px))
+    if moved is None:
+        return ""
+    there = blocks_of(observe_level(level, moved.map), level, moved.map)
+    if tells_apart(here, there):
         return ""
     x, y = (round(shift * working_px) for shift in other.shift)
     return f"repeated texture: the photos fit as well when one is moved by ({x}, {y}) px"

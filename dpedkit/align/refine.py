@@ -1,27 +1,30 @@
 """From a coarse homography to hundredths of a pixel: measure block shifts, fit, repeat.
 
 The phone photo is reduced to a few sizes, each four times as many pixels as the one before, and
-the DSLR photo to the same scales. At each size the DSLR photo is warped by the current map, both
-are locally normalised, the shifts that remain are measured block by block, and the map is fitted.
+the DSLR photo to the same scales; both are locally normalised. At each size the DSLR photo is
+warped by the current map, the shifts that remain are measured block by block, and the map is
+fitted to them.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from functools import partial
+from typing import Any
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from dpedkit.align.blocks import MARGIN, Blocks, measure, normalise, select
+from dpedkit.align.blocks import Blocks, Cells, measure, normalise, observe
 from dpedkit.align.coarse import shrink
 from dpedkit.align.fit import HOMOGRAPHY, RADIAL, Fit, fit_map
-from dpedkit.align.warp import pixel_map
-from dpedkit.geometry import PairMap, Points, centre_of, resize_points
+from dpedkit.align.warp import PixelMap
+from dpedkit.geometry import PairMap, Points, centre_of, grid_points, resize_points
 
 _SMALLEST_MP = 0.1
 _REACH = 3.0  # px of the working image
+_STEPS = (5, 3)  # at most, at the smallest size and at each further one
+_SETTLED = 0.02  # px of the working image: a step shorter than this leaves nothing to correct
 _MIN_BLOCKS = 12  # for the eight parameters of a homography
 # Neighbouring pixels share noise (demosaicing, JPEG, resizing, the normalisation's window), so a
 # shift's variance is larger than for independent noise; measured on photos with a known map.
@@ -35,7 +38,7 @@ class Level:
     Attributes
     ----------
     phone, dslr : (H, W) float32 array
-        Grey; the phone photo locally normalised, the DSLR photo not yet.
+        Grey, locally normalised, of the same scale.
     """
 
     phone: NDArray[np.float32]
@@ -60,7 +63,13 @@ class Level:
 def levels(
     phone: NDArray[np.uint8], dslr: NDArray[np.uint8], start: PairMap, working_mp: float
 ) -> list[Level]:
-    """Both photos at the working sizes, smallest first."""
+    """Both photos at the working sizes, smallest first.
+
+    Parameters
+    ----------
+    phone, dslr : (H, W) uint8 array
+        Grey, at full size or any smaller one that is larger than the working size.
+    """
     dslr_per_phone = start.scale_at(centre_of(start.phone_size))
     sizes = [working_mp]
     while sizes[0] / 4 >= _SMALLEST_MP:
@@ -70,27 +79,35 @@ def levels(
         phone = shrink(phone, megapixels)
         scale = phone.shape[1] / start.phone_size[0] / dslr_per_phone
         dslr = shrink(dslr, min(1.0, scale**2) * start.dslr_size[0] * start.dslr_size[1] / 1e6)
-        result.append(Level(normalise(phone.astype(np.float32)), dslr.astype(np.float32)))
+        result.append(Level(*(normalise(image.astype(np.float32)) for image in (phone, dslr))))
     return result[::-1]
 
 
-def warped(level: Level, current: PairMap) -> NDArray[np.float32]:
-    """The DSLR photo on the phone photo's grid at this size, locally normalised, `(H, W)`."""
-    size = (level.phone.shape[1], level.phone.shape[0])
-    maps = pixel_map(partial(_to_level_dslr, level, current), (0, 0), size)
-    image = cv2.remap(level.dslr, maps, None, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
-    return normalise(image)
+def warped(level: Level, current: PairMap) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+    """The DSLR photo on the phone photo's grid at this size, and where it shows something."""
+    maps = _pixel_map(level, current).rows(0, level.phone.shape[0])
+    return _remap(level, maps), _inside(maps, level.dslr.shape)
 
 
-def measure_blocks(level: Level, current: PairMap, block: int | None = None) -> Blocks:
-    """The shifts that blocks show under a map, in px of the full-size phone photo.
+def observe_level(level: Level, current: PairMap) -> Cells:
+    """What both photos show together at this size under a map."""
+    source = _pixel_map(level, current)
+    shown = _inside(source.nodes[1:-1, 1:-1], level.dslr.shape)
+    return observe(level.phone, lambda top, bottom: _remap(level, source.rows(top, bottom)), shown)
 
-    Blocks that touch the edge of either photo are left out.
+
+def blocks_of(cells: Cells, level: Level, current: PairMap, block: int | None = None) -> Blocks:
+    """The shifts that blocks show, in px of the full-size phone photo.
+
+    Parameters
+    ----------
+    cells : Cells
+        Observed at this level under the current map.
+    block : int, optional
+        Side in px of this size, a multiple of a cell's.
     """
-    block = block or level.block
+    found = measure(cells, block or level.block)
     size = (level.phone.shape[1], level.phone.shape[0])
-    found = measure(level.phone, warped(level, current), block)
-    found = select(found, covered(level, current, found.points, block / 2 + MARGIN))
     scale = np.array(current.phone_size) / np.array(size)
     return replace(
         found,
@@ -100,16 +117,6 @@ def measure_blocks(level: Level, current: PairMap, block: int | None = None) -> 
     )
 
 
-def covered(level: Level, current: PairMap, points: Points, reach: float) -> NDArray[np.bool_]:
-    """Whether squares of half-width `reach` round points of this size lie inside both photos."""
-    inside = _inside(points, reach, (level.phone.shape[1], level.phone.shape[0]))
-    dslr_size = (level.dslr.shape[1], level.dslr.shape[0])
-    for corner in ((-reach, -reach), (reach, -reach), (reach, reach), (-reach, reach)):
-        mapped = _to_level_dslr(level, current, points + np.array(corner))
-        inside &= _inside(mapped, 0, dslr_size)
-    return inside
-
-
 def refine(pyramid: list[Level], start: PairMap) -> Fit | None:
     """Refine homography and lens distortion from the smallest size to the largest.
 
@@ -117,15 +124,18 @@ def refine(pyramid: list[Level], start: PairMap) -> Fit | None:
     """
     current, fit = start, None
     for number, level in enumerate(pyramid):
-        for step in range(4 if number == 0 else 3):
-            blocks = measure_blocks(level, current)
+        for step in range(_STEPS[0] if number == 0 else _STEPS[1]):
+            blocks = blocks_of(observe_level(level, current), level, current)
             if len(blocks) < _MIN_BLOCKS:
                 return None
             model = HOMOGRAPHY if number == 0 and step < 2 else RADIAL
+            before = current
             fit = fit_map(current, bounded(blocks, level, current), NOISE_FACTOR, model)
             current = fit.map
             if not np.isfinite(current.phone_to_dslr).all():
                 return None
+            if model == RADIAL and _moved(before, current) < _SETTLED * level.working_px(current):
+                break
     return fit
 
 
@@ -137,12 +147,30 @@ def bounded(blocks: Blocks, level: Level, current: PairMap) -> Blocks:
     return replace(blocks, shift=blocks.shift * factor[:, None])
 
 
-def _to_level_dslr(level: Level, current: PairMap, points: Points) -> Points:
+def _moved(before: PairMap, after: PairMap) -> float:
+    """By how much, in phone px, a map differs from the one before, over the phone photo."""
+    width, height = before.phone_size
+    points = grid_points(np.linspace(0, width - 1, 9), np.linspace(0, height - 1, 7))
+    shift = before(points) - after(points)
+    length = np.linalg.norm(shift, axis=1).mean() / before.scale_at(centre_of(before.phone_size))
+    return float(length)
+
+
+def _pixel_map(level: Level, current: PairMap) -> PixelMap:
     phone_size = (level.phone.shape[1], level.phone.shape[0])
     dslr_size = (level.dslr.shape[1], level.dslr.shape[0])
-    full = resize_points(points, phone_size, current.phone_size)
-    return resize_points(current(full), current.dslr_size, dslr_size)
+
+    def to_dslr(points: Points) -> Points:
+        full = resize_points(points, phone_size, current.phone_size)
+        return resize_points(current(full), current.dslr_size, dslr_size)
+
+    return PixelMap(to_dslr, (0, 0), phone_size)
 
 
-def _inside(points: Points, margin: float, size: tuple[int, int]) -> NDArray[np.bool_]:
-    return np.all((points >= margin) & (points <= np.array(size) - 1 - margin), axis=1)
+def _remap(level: Level, maps: NDArray[np.float32]) -> NDArray[np.float32]:
+    return cv2.remap(level.dslr, maps, None, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
+
+
+def _inside(points: NDArray[Any], shape: tuple[int, ...]) -> NDArray[np.bool_]:
+    """Whether points `(..., 2)` lie inside an image of this shape (rows first)."""
+    return np.all((points >= 0) & (points <= np.array(shape[1::-1]) - 1), axis=-1)

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dpedkit.align.crop import Rectangle
-from dpedkit.align.warp import pixel_map
+from dpedkit.align.warp import PixelMap
 from dpedkit.geometry import PairMap, centre_of
 
 _STRIP = 256  # rows at a time: bounds the memory, and the work stays in the processor's cache
@@ -34,9 +34,10 @@ def resample_dslr(dslr: NDArray[np.uint8], pair_map: PairMap, crop: Rectangle) -
     samples = samples_per_pixel(pair_map)
     interpolation = cv2.INTER_CUBIC if samples == 1 else cv2.INTER_LINEAR
     result = np.empty((height, width, 3), np.uint8)
+    source = PixelMap(pair_map, (x, y), (width, height), samples)
     for top in range(0, height, _STRIP):
         rows = min(_STRIP, height - top)
-        maps = pixel_map(pair_map, (x, y + top), (width, rows), samples)
+        maps = source.rows(top, top + rows)
         strip = cv2.remap(dslr, maps, None, interpolation, borderMode=cv2.BORDER_REPLICATE)
         if samples > 1:
             strip = cv2.resize(strip, (width, rows), interpolation=cv2.INTER_AREA)
