@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from dpedkit.evaluate.driver import Evaluation
     from dpedkit.export import ExportConfig, ExportSummary
     from dpedkit.import_model import ImportSummary
+    from dpedkit.import_patches.config import ImportPatchesConfig
+    from dpedkit.import_patches.summary import ImportPatchesSummary
     from dpedkit.patches.config import PatchConfig
     from dpedkit.patches.driver import PatchSummary
     from dpedkit.simulate.config import SimulateConfig
@@ -135,3 +137,18 @@ def import_model(checkpoint: Path, output: Path, *, overwrite: bool = False) -> 
     from dpedkit.import_model import import_model as run_import
 
     return run_import(checkpoint, output, overwrite=overwrite)
+
+
+def import_patches(
+    folder: Path,
+    dslr_folder: Path | None,
+    output: Path,
+    config: ImportPatchesConfig,
+    *,
+    jobs: int = 0,
+    overwrite: bool = False,
+) -> ImportPatchesSummary:
+    """Write published patch pairs as shards."""
+    from dpedkit.import_patches.driver import import_patches as run_import
+
+    return run_import(folder, dslr_folder, output, config, jobs=jobs, overwrite=overwrite)

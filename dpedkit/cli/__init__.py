@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import errno
 import importlib
 import json
 import os
 import sys
+from pathlib import Path
 from typing import NoReturn
 
 import click
 
 from dpedkit._version import __version__
+from dpedkit.atomic import explain_os_error
 from dpedkit.cli.options import Printer, Summary, command_class
 from dpedkit.errors import (
     EXIT_DONE,
@@ -32,6 +33,7 @@ COMMANDS = (
     "enhance",
     "export",
     "import-model",
+    "import-patches",
     "run",
     "report",
     "shards",
@@ -99,6 +101,9 @@ def run(arguments: list[str]) -> int:
         return _fail(printer, str(error), error.exit_code, error.summary)
     except DpedkitError as error:
         return _fail(printer, str(error), error.exit_code)
+    except click.exceptions.NoArgsIsHelpError as error:
+        click.echo(error.ctx.get_help() if error.ctx else error.format_message(), err=True)
+        return EXIT_USAGE
     except click.UsageError as error:
         return _fail(printer, _usage_sentence(error), EXIT_USAGE)
     except (click.Abort, KeyboardInterrupt):
@@ -112,11 +117,10 @@ def run(arguments: list[str]) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return EXIT_FAILED
     except OSError as error:
-        if error.errno != errno.ENOSPC:
+        explained = explain_os_error(error, Path(error.filename or "the output"))
+        if not isinstance(explained, DpedkitError):
             raise
-        return _fail(
-            printer, f"The disk is full ({error.filename or 'while writing'}).", EXIT_FAILED
-        )
+        return _fail(printer, str(explained), explained.exit_code)
     except ImportError as error:
         cure = _missing_library(error)
         if cure is None:

@@ -31,7 +31,7 @@ class Description:
     patch_size : int
         Side of a patch in px.
     tool_version : str
-        The dpedkit that cut the patches.
+        The dpedkit that wrote the folder.
     splits : dict of str to SplitDescription
     windows : dict
         Tried, kept, and dropped by reason, as `patches` recorded it.
@@ -60,7 +60,7 @@ class Description:
         settings = ", ".join(f"{name} {value}" for name, value in self.config.items())
         return "\n".join(
             [
-                f"{self.folder}: patches of {size} px, cut by dpedkit {self.tool_version}",
+                f"{self.folder}: patches of {size} px, written by dpedkit {self.tool_version}",
                 table(("split", "patch pairs", "photo pairs", "shards", "size"), rows),
                 f"settings: {settings}",
             ]

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from dpedkit.console import progress
 from dpedkit.errors import DpedkitError
+from dpedkit.shards.correlation import CHANNELS, LUMA, patch_ncc
 from dpedkit.shards.format import SPLITS, ShardLayout
 from dpedkit.shards.index import PAIRS_FILE, ShardEntry, ShardIndex, read_index, read_pairs
 from dpedkit.shards.reader import checked_layout
@@ -19,7 +19,6 @@ from dpedkit.shards.writer import file_sha256
 
 _NCC_SAMPLE = 64  # patches a shard whose NCC is computed again
 _NCC_TOLERANCE = 1e-3
-_LUMA = np.array([0.299, 0.587, 0.114])  # ITU-R BT.601, as the NCC of `patches` uses
 
 
 @dataclass(frozen=True)
@@ -129,16 +128,8 @@ def _faults(layout: ShardLayout, pair_count: int, by_channel: bool) -> Iterator[
         yield "it holds the same window twice."
     sample = np.linspace(0, layout.count - 1, min(_NCC_SAMPLE, layout.count)).astype(int)
     phone, dslr = layout.map("phone"), layout.map("dslr")
-    weights = np.eye(3) if by_channel else _LUMA[:, None]
-    found = [_ncc(phone[n], dslr[n], weights) for n in sample]
+    weights = CHANNELS if by_channel else LUMA
+    found = [patch_ncc(phone[n], dslr[n], weights) for n in sample]
     wrong = np.abs(np.array(found) - ncc[sample]) > _NCC_TOLERANCE
     if wrong.any():
         yield f"the NCC of {wrong.sum()} of {len(sample)} patches is not that of their pixels."
-
-
-def _ncc(phone: NDArray[np.uint8], dslr: NDArray[np.uint8], weights: NDArray[Any]) -> float:
-    """Smallest NCC of two patches over weighted sums of their channels, (3, K) weights."""
-    a, b = (patch.reshape(-1, 3) @ weights for patch in (phone, dslr))
-    a, b = a - a.mean(axis=0), b - b.mean(axis=0)
-    norm = np.sqrt((a * a).sum(axis=0) * (b * b).sum(axis=0))
-    return float(np.min((a * b).sum(axis=0) / np.maximum(norm, 1e-9)))

@@ -1,0 +1,1 @@
+"""`dpedkit import-patches`: published patch pairs, such as those of DPED, as shards."""

@@ -1,0 +1,333 @@
+"""Turn folders of patch images into shards: in parallel, resumable, in bounded memory.
+
+A shard is written when its patches are read, and noted in `work/shards.jsonl` when it is whole; a
+stopped run continues after the last one. A patch pair with an unreadable side is left out and
+named, and its shard is that much shorter.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dpedkit.atomic import make_folder
+from dpedkit.console import Progress, progress, say, warn
+from dpedkit.errors import DpedkitError, PhotoError, TooManyRejectedError
+from dpedkit.images import photo_size, read_photo
+from dpedkit.import_patches.config import ImportPatchesConfig
+from dpedkit.import_patches.layout import PatchFiles, find_patches, identity
+from dpedkit.import_patches.summary import ImportPatchesSummary
+from dpedkit.manifest import Journal, read_jsonl, write_jsonl
+from dpedkit.parallel import ordered_map
+from dpedkit.shards.correlation import patch_ncc
+from dpedkit.shards.format import (
+    PATCHES_PER_SHARD,
+    SHARD_FORMAT,
+    SPLITS,
+    Columns,
+    inspect_shard,
+)
+from dpedkit.shards.index import INDEX_FILE, KIND, PAIRS_FILE, ShardEntry, shard_name
+from dpedkit.shards.tally import NCC_EDGES, SHIFT_EDGES, histogram, window_totals
+from dpedkit.shards.writer import describe_splits, file_sha256, write_shard
+from dpedkit.workfolder import WorkFolder, prepare
+
+_WORK = "work"
+_JOURNAL = "shards.jsonl"
+_PAIRS_AT_ONCE = 128  # handed to a worker
+_LARGEST_PATCH = 1024  # px; beyond it, it is a photo
+_UNREADABLE = "unreadable"
+
+
+@dataclass(frozen=True)
+class _Shard:
+    """The patch pairs `first` to `last` of a split, and the number of the first in all splits."""
+
+    split: str
+    number: int
+    first: int
+    last: int
+    pair: int
+
+    @property
+    def file(self) -> str:
+        return shard_name(self.split, self.number)
+
+
+@dataclass(frozen=True)
+class _Block:
+    """What a worker made of some pairs: the readable ones, and why the others are not."""
+
+    columns: Columns
+    failed: dict[int, str]
+
+
+_Task = list[tuple[int, tuple[Path, Path]]]  # numbers of pairs, each with its two files
+
+
+def import_patches(
+    folder: Path,
+    dslr_folder: Path | None,
+    output: Path,
+    config: ImportPatchesConfig,
+    *,
+    jobs: int = 0,
+    overwrite: bool = False,
+) -> ImportPatchesSummary:
+    """Write the patch pairs of DPED's folders, or of two plain ones, as shards.
+
+    Parameters
+    ----------
+    folder, dslr_folder : Path and Path or None
+        As `layout.find_patches` takes them.
+    output : Path
+        The shards folder.
+    config : ImportPatchesConfig
+    jobs : int
+        Worker processes; 0 for every core. Does not change the result.
+    overwrite : bool
+        Replace shards that were made from other patches.
+
+    Raises
+    ------
+    DpedkitError
+        If the folders hold no patches, their names do not match, they are photos and not patches,
+        `output` is something else, or the disk is full.
+    TooManyRejectedError
+        If more patch pairs than `config.max_failed` were left out.
+    """
+    files = find_patches(folder, dslr_folder, config.split)
+    size = _patch_size(files)
+    work = prepare(
+        output,
+        kind=KIND,
+        description_name=INDEX_FILE,
+        format_version=SHARD_FORMAT,
+        config=config,
+        inputs={"patches": identity(files)},
+        overwrite=overwrite,
+    )
+    if work.complete:
+        say(f"{output} is complete already; nothing to do.")
+        return _checked(_summary(output, work.description), config)
+    written = _write_shards(files, work, size, jobs)
+    content = _finish(work, files, written, size)
+    return _checked(_summary(output, content), config)
+
+
+def _patch_size(files: Mapping[str, PatchFiles]) -> int:
+    """Side of the patches in px, by the first one whose header can be read."""
+    for patches in files.values():
+        for number in range(len(patches)):
+            path = patches.paths(number)[0]
+            try:
+                width, height = photo_size(path)
+            except PhotoError:
+                continue
+            if width != height or width > _LARGEST_PATCH:
+                raise DpedkitError(
+                    f"{path} is {width}x{height} px, but patches are square and at most "
+                    f"{_LARGEST_PATCH} px; photos go through `dpedkit align` and `dpedkit patches`."
+                )
+            return width
+    raise DpedkitError("None of the phone's patches can be read.")
+
+
+# ------------------------------------------------------------------------------------- shards
+
+
+def _write_shards(
+    files: Mapping[str, PatchFiles], work: WorkFolder, size: int, jobs: int
+) -> list[dict[str, Any]]:
+    """Write the shards that an earlier run has not; return the journal's records of all."""
+    shards = list(_plan(files))
+    journal_file = make_folder(work.path / _WORK) / _JOURNAL
+    with Journal(journal_file) as journal:
+        done = len(read_jsonl(journal_file))
+        todo = shards[done:]
+        tasks = (task for shard in todo for task in _tasks(files[shard.split], shard))
+        blocks = ordered_map(partial(_read_block, size), tasks, jobs)
+        finished = sum(shard.last - shard.first for shard in shards[:done])
+        total = sum(map(len, files.values()))
+        if finished:
+            say(f"continuing after {finished} of {total} patch pairs")
+        with progress("import", total, "patch pairs", done=finished) as bar:
+            for shard in todo:
+                journal.append(_write_one(work.path, shard, blocks, size, bar))
+    return read_jsonl(journal_file)
+
+
+def _plan(files: Mapping[str, PatchFiles]) -> Iterator[_Shard]:
+    pair = 0
+    for split in SPLITS:
+        count = len(files[split]) if split in files else 0
+        for number, first in enumerate(range(0, count, PATCHES_PER_SHARD)):
+            last = min(first + PATCHES_PER_SHARD, count)
+            yield _Shard(split, number, first, last, pair + first)
+        pair += count
+
+
+def _tasks(files: PatchFiles, shard: _Shard) -> Iterator[_Task]:
+    for start in range(shard.first, shard.last, _PAIRS_AT_ONCE):
+        numbers = range(start, min(start + _PAIRS_AT_ONCE, shard.last))
+        yield [(shard.pair + n - shard.first, files.paths(n)) for n in numbers]
+
+
+def _write_one(
+    folder: Path, shard: _Shard, blocks: Iterator[_Block], size: int, bar: Progress
+) -> dict[str, Any]:
+    """Write the shard whose blocks come next; returns its record."""
+    own, read = [], 0
+    failed: dict[int, str] = {}
+    while read < shard.last - shard.first:
+        block = next(blocks)
+        own.append(block.columns)
+        failed |= block.failed
+        pairs = len(block.columns["ncc"]) + len(block.failed)
+        read += pairs
+        for reason in block.failed.values():
+            warn(f"a patch pair is left out: {reason}")
+        bar.advance(pairs)
+    count = read - len(failed)
+    path = folder / shard.file
+    write_shard(path, own, count, size, _patch_config(size))
+    return {
+        "split": shard.split,
+        "file": shard.file,
+        "patches": count,
+        "sha256": file_sha256(path),
+        "failed": {str(pair): reason for pair, reason in failed.items()},
+    }
+
+
+def _read_block(size: int, task: _Task) -> _Block:
+    read, failed = [], {}
+    for pair, (phone, dslr) in task:
+        try:
+            read.append((pair, _read_patch(phone, size), _read_patch(dslr, size)))
+        except PhotoError as error:
+            failed[pair] = str(error)
+    count = len(read)
+    images = np.empty((2, count, size, size, 3), np.uint8)
+    for row, (_, phone_patch, dslr_patch) in enumerate(read):
+        images[:, row] = phone_patch, dslr_patch
+    columns = {
+        "phone": images[0],
+        "dslr": images[1],
+        "ncc": np.array([patch_ncc(a, b) for a, b in zip(*images, strict=True)], np.float32),
+        "xy": np.zeros((count, 2), np.int32),
+        "shift": np.zeros((count, 2), np.float32),
+        "angle": np.zeros(count, np.float32),
+        "shift_error": np.full(count, np.nan, np.float32),  # how they were matched is not known
+        "pair": np.array([pair for pair, _, _ in read], np.int32),
+    }
+    return _Block(columns, failed)
+
+
+def _read_patch(path: Path, size: int) -> NDArray[np.uint8]:
+    patch = read_photo(path)
+    if patch.shape != (size, size, 3):
+        height, width = patch.shape[:2]
+        raise PhotoError(f"{path} is {width}x{height} px, but the others are {size}x{size}.")
+    return patch
+
+
+# -------------------------------------------------------------------------------------- index
+
+
+def _finish(
+    work: WorkFolder, files: Mapping[str, PatchFiles], written: list[dict[str, Any]], size: int
+) -> dict[str, Any]:
+    """Write `pairs.jsonl` and the index; returns the index."""
+    failed = {int(pair): why for record in written for pair, why in record["failed"].items()}
+    write_jsonl(work.path / PAIRS_FILE, _pair_records(files, failed, size))
+    entries: dict[str, list[ShardEntry]] = {split: [] for split in SPLITS}
+    for record in written:
+        entry = ShardEntry(record["file"], record["patches"], record["sha256"])
+        entries[record["split"]].append(entry)
+    splits = describe_splits(entries)
+    for split in SPLITS:
+        # Each patch pair counts as a photo pair: which came from one photo is not known.
+        splits[split]["pairs"] = splits[split]["patches"]
+    names = {
+        record["name"]: record["error"]
+        for record in _pair_records(files, failed, size)
+        if "error" in record
+    }
+    results = {
+        "patch_size": size,
+        "splits": splits,
+        "pairs": sum(map(len, files.values())),
+        "failed": names,
+        "windows": _windows(work.path, written, len(failed)),
+        "patch_config": _patch_config(size),
+        "align_config": {},
+    }
+    work.finish(**results)
+    shutil.rmtree(work.path / _WORK, ignore_errors=True)
+    return {**work.description, **results}
+
+
+def _pair_records(
+    files: Mapping[str, PatchFiles], failed: Mapping[int, str], size: int
+) -> Iterator[dict[str, Any]]:
+    """The lines of `pairs.jsonl`, one for each patch pair, in the order of their numbers."""
+    pair = 0
+    for split in (split for split in SPLITS if split in files):
+        for number in range(len(files[split])):
+            phone, dslr = files[split].paths(number)
+            error = failed.get(pair)
+            record: dict[str, Any] = {
+                "name": f"{split}/{phone.stem}",
+                "split": None if error else split,
+                "phone": str(phone.absolute()),
+                "dslr": str(dslr.absolute()),
+                "crop": [0, 0, size, size],
+                "tried": 1,
+                "kept": 0 if error else 1,
+                "dropped": {_UNREADABLE: 1} if error else {},
+            }
+            yield {**record, "error": error} if error else record
+            pair += 1
+
+
+def _windows(folder: Path, written: list[dict[str, Any]], failed: int) -> dict[str, Any]:
+    layouts = [inspect_shard(folder / record["file"]) for record in written]
+    ncc = np.concatenate([layout.map("ncc") for layout in layouts])
+    totals = {
+        "tried": len(ncc) + failed,
+        "kept": len(ncc),
+        "dropped": {_UNREADABLE: failed} if failed else {},
+        "ncc_histogram": histogram(ncc, NCC_EDGES),
+        "shift_histogram": histogram(np.zeros(0), SHIFT_EDGES),
+    }
+    return window_totals([totals])
+
+
+def _patch_config(size: int) -> dict[str, Any]:
+    """What readers of shards want to know of how patches were chosen: nothing was dropped."""
+    return {"min_corr": -1.0, "correlate": "luma", "size": size}
+
+
+def _summary(output: Path, content: Mapping[str, Any]) -> ImportPatchesSummary:
+    patches = {split: content["splits"][split]["patches"] for split in SPLITS}
+    return ImportPatchesSummary(str(output), content["patch_size"], patches, content["failed"])
+
+
+def _checked(summary: ImportPatchesSummary, config: ImportPatchesConfig) -> ImportPatchesSummary:
+    """The summary, unless more was left out than allowed."""
+    total = sum(summary.patches.values()) + len(summary.failed)
+    if len(summary.failed) > config.max_failed * total:
+        raise TooManyRejectedError(
+            f"{len(summary.failed)} of {total} patch pairs could not be read, more than the limit "
+            f"of {config.max_failed:.0%}; the others are in {summary.output}.",
+            summary,
+        )
+    return summary
