@@ -11,33 +11,22 @@ Names are imported when first used, so that `import dpedkit` does not load OpenC
 
 from __future__ import annotations
 
-import importlib
-from typing import Any
-
 from dpedkit._version import __version__
 from dpedkit.errors import DpedkitError
+from dpedkit.lazy import lazy_exports
 
 _HOME = {
-    "AlignConfig": "dpedkit.align.config",
-    "align_folders": "dpedkit.align.driver",
-    "align_pair": "dpedkit.align.pair",
-    "PatchConfig": "dpedkit.patches.config",
-    "cut_patches": "dpedkit.patches.driver",
-    "match_windows": "dpedkit.patches.matching",
-    "TrainConfig": "dpedkit.train.config",
-    "train": "dpedkit.train.loop",
-    "evaluate": "dpedkit.evaluate",
-    "enhance_photos": "dpedkit.enhance",
-    "load_model": "dpedkit.models",
+    "AlignConfig": ".align.config",
+    "align_pair": ".align.pair",
+    "PatchConfig": ".patches.config",
+    "match_windows": ".patches.matching",
+    "open_split": ".shards.reader",
+    "TrainConfig": ".train.config",
+    "load_model": ".models.files",
 }
 
 __all__ = ["DpedkitError", "__version__", *sorted(_HOME)]
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOME:
-        raise AttributeError(f"module 'dpedkit' has no attribute '{name}'")
-    return getattr(importlib.import_module(_HOME[name]), name)
+__getattr__ = lazy_exports(__name__, _HOME)
 
 
 def __dir__() -> list[str]:

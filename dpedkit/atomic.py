@@ -1,11 +1,12 @@
-"""Files that are either complete or absent: written as `name.part`, then moved into place."""
+"""Files that are either complete or absent: written as `name.PID.part`, then moved into place."""
 
 from __future__ import annotations
 
 import errno
 import json
 import os
-from collections.abc import Iterator
+import re
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,8 @@ from typing import Any
 from dpedkit.errors import DpedkitError
 
 PART_SUFFIX = ".part"
+_PART_NAME = re.compile(r"(?P<target>.+)\.\d+\.part")
+_NO_SUCH_PLACE = (errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG)
 
 
 @contextmanager
@@ -20,15 +23,16 @@ def complete_or_absent(path: Path) -> Iterator[Path]:
     """Yield the path to write to; on leaving the block without an error, move it to `path`.
 
     The data is on the disk before the name is: a power cut leaves the old file or the new one.
-    After an error the unfinished file is removed. A process killed inside the block leaves
-    `path` with `.part` appended, which the next run overwrites.
+    After an error the unfinished file is removed. A process killed inside the block leaves its
+    unfinished file, which `remove_unfinished` recognises; no two processes share one, so that a
+    worker that outlives its killed run does not write into the file of the run that follows.
 
     Raises
     ------
     DpedkitError
         If the disk is full or the folder may not be written to.
     """
-    part = path.with_name(path.name + PART_SUFFIX)
+    part = path.with_name(f"{path.name}.{os.getpid()}{PART_SUFFIX}")
     try:
         yield part
         with part.open("rb+") as file:
@@ -42,10 +46,29 @@ def complete_or_absent(path: Path) -> Iterator[Path]:
         raise
 
 
+def remove_unfinished(paths: Iterable[Path]) -> None:
+    """Remove what killed runs left of the writing of these files."""
+    names: dict[Path, set[str]] = {}
+    for path in paths:
+        names.setdefault(path.parent, set()).add(path.name)
+    for folder, targets in names.items():
+        for part in folder.glob(f"*{PART_SUFFIX}"):
+            match = _PART_NAME.fullmatch(part.name)
+            if match and match["target"] in targets:
+                part.unlink(missing_ok=True)
+
+
+def remove_unfinished_below(folder: Path) -> None:
+    """Remove what killed runs left of any file in a folder of dpedkit's own and below it."""
+    for part in folder.rglob(f"*{PART_SUFFIX}"):
+        if _PART_NAME.fullmatch(part.name):
+            part.unlink(missing_ok=True)
+
+
 def write_json(path: Path, content: Any) -> None:
     """Write JSON atomically, with sorted layout left as given and a final newline."""
     with complete_or_absent(path) as part:
-        part.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+        part.write_text(json.dumps(content, indent=2, allow_nan=False) + "\n", encoding="utf-8")
 
 
 def write_text(path: Path, text: str) -> None:
@@ -79,4 +102,6 @@ def explain_os_error(error: OSError, path: Path) -> Exception:
         return DpedkitError(f"Your disk quota is used up: {path} could not be written.")
     if isinstance(error, PermissionError) or error.errno == errno.EROFS:
         return DpedkitError(f"{path} may not be written to; choose another output folder.")
+    if error.errno in _NO_SUCH_PLACE:
+        return DpedkitError(f"{path} cannot be written: {os.strerror(error.errno).lower()}.")
     return error

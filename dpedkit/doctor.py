@@ -13,7 +13,19 @@ from typing import Any
 
 from dpedkit._version import __version__
 
-_NEEDED = ("click", "h5py", "joblib", "numpy", "pillow", "rich", "safetensors", "scipy", "torch")
+_NEEDED = (
+    "click",
+    "h5py",
+    "joblib",
+    "numpy",
+    "pillow",
+    "rich",
+    "safetensors",
+    "scipy",
+    "threadpoolctl",
+    "tomli-w",
+    "torch",
+)
 _OPENCV = ("opencv-contrib-python", "opencv-contrib-python-headless", "opencv-python")
 # Each package with the extra of dpedkit that brings it.
 _EXTRAS = {"tensorboard": "tensorboard", "onnx": "onnx", "onnxruntime": "onnx"}
@@ -43,7 +55,7 @@ class Examination:
 
     def as_text(self) -> str:
         def lines(title: str, rows: dict[str, Any]) -> list[str]:
-            width = max(map(len, rows))
+            width = max(map(len, rows), default=0)
             return [title, *(f"  {name.ljust(width)}  {value}" for name, value in rows.items()), ""]
 
         def yes(rows: dict[str, bool], no: str) -> dict[str, str]:
@@ -70,8 +82,8 @@ def examine() -> Examination:
         package: _version(package) or f"not installed; pip install 'dpedkit[{extra}]'"
         for package, extra in _EXTRAS.items()
     }
-    vgg = _vgg_weights()
-    if not any(vgg.values()):
+    vgg = _vgg_weights() if _version("torch") else {}
+    if vgg and not any(vgg.values()):
         problems.append(
             "No VGG-19 weights: training tries to download them, and uses the MS-SSIM + L1 content "
             "loss where that fails. --vgg FILE of `dpedkit train` names a file elsewhere."

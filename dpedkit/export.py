@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from dpedkit.atomic import complete_or_absent
+from dpedkit.atomic import complete_or_absent, make_folder, remove_unfinished
 from dpedkit.config import Config, option
 from dpedkit.errors import DpedkitError
 
@@ -95,6 +95,8 @@ def export_onnx(
     from dpedkit.models.files import load_model
 
     model = load_model(model_path)
+    make_folder(output.parent)
+    remove_unfinished([output])
     with complete_or_absent(output) as part:
         _write(model, part, config)
         difference = _largest_difference(model, part, config.precision)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from dpedkit.atomic import make_folder
+from dpedkit.atomic import make_folder, remove_unfinished
 from dpedkit.errors import DpedkitError
 from dpedkit.models.authors import is_checkpoint, load_checkpoint
 from dpedkit.models.files import save_model
@@ -63,7 +63,10 @@ def import_model(checkpoint: Path, output: Path, *, overwrite: bool = False) -> 
     if output.exists() and not overwrite:
         raise DpedkitError(f"{output} exists; use --overwrite to replace it.")
     model = load_checkpoint(checkpoint)
+    if output.is_dir():
+        raise DpedkitError(f"{output} is a folder; give the model file to write with -o.")
     make_folder(output.parent)
+    remove_unfinished([output])
     save_model(output, model, {"imported": model.card["imported"]})
     parameters = sum(parameter.numel() for parameter in model.parameters())
     return ImportSummary(checkpoint, output, model.architecture, parameters)

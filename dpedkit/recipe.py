@@ -244,7 +244,7 @@ def read_recipe(name: str, folder: Path | None = None) -> Recipe:
     path = find_recipe(name)
     tables = read_toml(path)
     tables.pop("description", None)
-    own_folder = tables.pop("folder", ".")
+    own_folder = _text(tables.pop("folder", "."), f"{path} folder")
     work = (folder or Path(own_folder)).absolute()
     for table, content in tables.items():
         if table not in _KINDS or not isinstance(content, dict):
@@ -254,7 +254,10 @@ def read_recipe(name: str, folder: Path | None = None) -> Recipe:
         if stage in tables:
             settings = dict(tables[stage])
             paths = {
-                key: work / str(settings.pop(key, default)).format(name=path.stem)
+                key: work
+                / _text(settings.pop(key, default), f"{path} [{stage}] {key}").replace(
+                    "{name}", path.stem
+                )
                 for key, default in kind.paths.items()
             }
             config = _config_class(kind).from_mapping(settings, f"{path} [{stage}]")
@@ -281,7 +284,9 @@ def read_settings(name: str, table: str, config_class: type[Config]) -> dict[str
     return {key.replace("-", "_"): value for key, value in settings.items()}
 
 
-def run_recipe(name: str, folder: Path | None = None, *, jobs: int = 0) -> RecipeSummary:
+def run_recipe(
+    name: str, folder: Path | None = None, *, jobs: int = 0, overwrite: bool = False
+) -> RecipeSummary:
     """Run what is not finished of a recipe.
 
     Parameters
@@ -290,6 +295,8 @@ def run_recipe(name: str, folder: Path | None = None, *, jobs: int = 0) -> Recip
         As for `read_recipe`.
     jobs : int
         Worker processes; 0 uses every core.
+    overwrite : bool
+        Also replace output made with other settings that was there before the recipe first ran.
 
     Raises
     ------
@@ -310,11 +317,13 @@ def run_recipe(name: str, folder: Path | None = None, *, jobs: int = 0) -> Recip
             console.say(f"{step.name}: unchanged since it last ran")
         else:
             console.say(f"{step.name}: running")
-            state[step.name] = {"key": key, "done": False}
+            own = _is_own(step, known)
+            begun = {"key": key, "output": str(step.output), "own": own}
+            state[step.name] = {**begun, "done": False}
             write_json(state_file, state)
-            result = _run(step, jobs, made_here=bool(known))
+            result = _run(step, jobs, replace=own or overwrite)
             state[step.name] = {
-                "key": key,
+                **begun,
                 "done": True,
                 "result": result.to_dict(),
                 "text": result.as_text(),
@@ -329,15 +338,28 @@ def run_recipe(name: str, folder: Path | None = None, *, jobs: int = 0) -> Recip
     return summary
 
 
-def _run(step: Step, jobs: int, made_here: bool) -> Any:
-    """Run or continue a stage; output that this recipe made with other settings is replaced."""
+def _is_own(step: Step, known: dict[str, Any]) -> bool:
+    """Whether a stage's output is this recipe's to replace: it was not there before the recipe."""
+    if not step.output.exists():
+        return True
+    return bool(known.get("own")) and known.get("output") == str(step.output)
+
+
+def _run(step: Step, jobs: int, replace: bool) -> Any:
+    """Run or continue a stage; with `replace`, output made with other settings is replaced."""
     run = _KINDS[step.name].run
     try:
         return run(step, jobs, False)
     except OutputExistsError:
-        if not made_here:
+        if not replace:
             raise
         return run(step, jobs, True)
+
+
+def _text(value: Any, where: str) -> str:
+    if not isinstance(value, str):
+        raise UsageError(f"{where} is {value!r}, but must be a path, in quotes.")
+    return value
 
 
 def _config_class(kind: _Kind) -> type[Config]:

@@ -14,7 +14,13 @@ from pathlib import Path
 from typing import Any
 
 from dpedkit._version import __version__
-from dpedkit.atomic import PART_SUFFIX, make_folder, write_json
+from dpedkit.atomic import (
+    PART_SUFFIX,
+    make_folder,
+    remove_unfinished,
+    remove_unfinished_below,
+    write_json,
+)
 from dpedkit.config import Config
 from dpedkit.errors import DpedkitError, OutputExistsError
 from dpedkit.manifest import read_json
@@ -40,6 +46,10 @@ class WorkFolder:
     description: dict[str, Any]
     resumed: bool
     complete: bool
+
+    def reopen(self) -> None:
+        """Record that the work is not complete, before what is there is changed."""
+        write_json(self.description_file, {**self.description, "complete": False})
 
     def finish(self, **results: Any) -> None:
         """Record the results, and that the work is complete."""
@@ -101,6 +111,7 @@ def prepare(
                 f"{leftovers[0].name}); choose another output folder with -o."
             )
         make_folder(path)
+        remove_unfinished([description_file])
         write_json(description_file, fresh)
         return WorkFolder(path, description_file, fresh, resumed=False, complete=False)
 
@@ -125,6 +136,7 @@ def prepare(
             f"{path} was made with other settings ({'; '.join(changes)}). Use --overwrite to "
             "replace it, or -o to write elsewhere."
         )
+    remove_unfinished_below(path)
     complete = bool(found.get("complete"))
     return WorkFolder(path, description_file, found, resumed=True, complete=complete)
 
@@ -138,7 +150,8 @@ def _differences(found: dict[str, Any], fresh: dict[str, Any], config: Config) -
     if found.get("format") != fresh["format"]:
         changes.append(f"format version: was {found.get('format')}, now {fresh['format']}")
     before = found.get("inputs", {})
-    for name, value in fresh["inputs"].items():
-        if before.get(name) != value:
-            changes.append(f"{name}: was {before.get(name)}, now {value}")
+    now = fresh["inputs"]
+    for name in sorted(before.keys() | now.keys()):
+        if before.get(name) != now.get(name):
+            changes.append(f"{name}: was {before.get(name)}, now {now.get(name)}")
     return changes + config.differences(found.get("config", {}))

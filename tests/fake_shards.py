@@ -46,7 +46,6 @@ def write_shards(folder: Path, splits: Mapping[str, Patches]) -> Path:
             "format": SHARD_FORMAT,
             "kind": KIND,
             "patch_config": {"min_corr": 0.9, "correlate": "luma", "size": size},
-            "patch_config": {"min_corr": 0.9, "size": size, "correlate": "luma"},
             "complete": True,
             "patch_size": size,
             "splits": describe_splits(entries),

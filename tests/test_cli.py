@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 import pytest
 
-from dpedkit.cli import COMMANDS, cli, run
+from dpedkit.cli import COMMANDS, cli, execute
 from dpedkit.cli.reference import reference
 
 ROOT = Path(__file__).parents[1]
@@ -34,7 +34,7 @@ def test_every_command_and_option_is_explained(name, command):
 
 @pytest.mark.parametrize("name", COMMANDS)
 def test_help_ends_in_an_example(name, capsys):
-    assert run([name, "--help"]) == 0
+    assert execute([name, "--help"]) == 0
     text = capsys.readouterr().out
     assert f"  dpedkit {name}" in text.split("Examples:")[1]
 
@@ -51,13 +51,13 @@ def test_readme_names_every_command():
 def test_version(capsys):
     from dpedkit import __version__
 
-    assert run(["--version"]) == 0
+    assert execute(["--version"]) == 0
     assert capsys.readouterr().out == f"dpedkit {__version__}\n"
 
 
 def test_help_loads_neither_torch_nor_opencv():
     code = (
-        "import sys; from dpedkit.cli import run; run(['--help']);"
+        "import sys; from dpedkit.cli import execute; execute(['--help']);"
         "heavy = {'torch', 'cv2', 'h5py', 'scipy', 'numpy', 'PIL', 'rich'} & set(sys.modules);"
         "print(heavy, file=sys.stderr); sys.exit(bool(heavy))"
     )
@@ -90,7 +90,7 @@ def test_mistakes_get_one_sentence_and_their_exit_code(
     arguments, code, words, tmp_path, capsys, monkeypatch
 ):
     monkeypatch.chdir(tmp_path)
-    assert run(arguments) == code
+    assert execute(arguments) == code
     captured = capsys.readouterr()
     assert words in captured.err
     assert captured.err.startswith("error: ")
@@ -101,16 +101,16 @@ def test_mistakes_get_one_sentence_and_their_exit_code(
 
 def test_errors_as_json(tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    assert run(["align", "nowhere", "b", "--json"]) == 1
+    assert execute(["align", "nowhere", "b", "--json"]) == 1
     answer = json.loads(capsys.readouterr().out)
     assert answer["exit_code"] == 1
     assert "nowhere" in answer["error"]
 
 
 def test_doctor(capsys):
-    assert run(["doctor", "--json"]) == 0
+    assert execute(["doctor", "--json"]) == 0
     findings = json.loads(capsys.readouterr().out)
     assert findings["versions"]["torch"] != "missing"
     assert findings["photo_formats"]["JPEG"]
-    assert run(["doctor"]) == 0
+    assert execute(["doctor"]) == 0
     assert "VGG-19 weights are looked for in" in capsys.readouterr().out

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from dpedkit.cli import run
+from dpedkit.cli import execute
 from dpedkit.errors import DpedkitError, UsageError
 from dpedkit.recipe import STATE_FILE, find_recipe, list_recipes, read_recipe, run_recipe
 
@@ -67,9 +67,13 @@ def test_a_stopped_stage_is_continued(recipe, monkeypatch):
 
 
 def test_output_of_others_is_not_replaced(recipe):
-    assert run(["simulate", "--pairs", "2", "-q"]) == 0
-    with pytest.raises(DpedkitError, match="--overwrite"):
-        run_recipe(str(recipe), jobs=1)
+    assert execute(["simulate", "--pairs", "2", "-q"]) == 0
+    for _ in range(2):
+        with pytest.raises(DpedkitError, match="--overwrite"):
+            run_recipe(str(recipe), jobs=1)
+        assert len(list((recipe.parent / "raw" / "iphone").iterdir())) == 2
+    assert "simulate" in run_recipe(str(recipe), jobs=1, overwrite=True).ran
+    assert len(list((recipe.parent / "raw" / "iphone").iterdir())) == 3
 
 
 @pytest.mark.parametrize(
@@ -81,6 +85,8 @@ def test_output_of_others_is_not_replaced(recipe):
         ("[patches]\nmin_corr = 3\n", "between -1 and 1"),
         ("description = 'nothing'\n", "has no stage"),
         ("[align\n", "not valid TOML"),
+        ("folder = 3\n[align]\n", "folder is 3"),
+        ("[align]\noutput = 3\n", "[align] output is 3"),
     ],
 )
 def test_a_faulty_recipe_is_told_before_anything_runs(tmp_path, text, words):

@@ -88,10 +88,10 @@ def cli() -> None:
 
 def main() -> NoReturn:
     """Run the command line and exit with its code."""
-    sys.exit(run(sys.argv[1:]))
+    sys.exit(execute(sys.argv[1:]))
 
 
-def run(arguments: list[str]) -> int:
+def execute(arguments: list[str]) -> int:
     """Run one command line; every expected failure becomes one clear sentence and an exit code."""
     printer = Printer(as_json="--json" in arguments)
     try:

@@ -24,12 +24,19 @@ from dpedkit.cli import options
     help="Folder to work in, instead of the recipe's own 'folder' (by default the current one).",
 )
 @options.jobs_option
+@click.option(
+    "--overwrite",
+    is_flag=True,
+    help="Also replace output with other settings that this recipe did not make. What it made "
+    "itself is replaced without asking.",
+)
 def command(
     printer: options.Printer,
     recipe: str | None,
     list_them: bool,
     folder: Path | None,
     jobs: int,
+    overwrite: bool,
 ) -> None:
     """Run the stages of a recipe, only what changed.
 
@@ -45,4 +52,4 @@ def command(
         return
     if recipe is None:
         raise click.UsageError("Give a recipe, or --list to see the shipped ones.")
-    printer.show(recipes.run_recipe(recipe, folder, jobs=jobs))
+    printer.show(recipes.run_recipe(recipe, folder, jobs=jobs, overwrite=overwrite))

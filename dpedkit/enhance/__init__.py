@@ -2,19 +2,13 @@
 
 from __future__ import annotations
 
-import importlib
-from typing import Any
+from dpedkit.lazy import lazy_exports
 
 _HOME = {
-    "EnhanceConfig": "dpedkit.enhance.config",
-    "EnhanceSummary": "dpedkit.enhance.driver",
-    "enhance_photos": "dpedkit.enhance.driver",
-    "enhance_photo": "dpedkit.enhance.network",
+    "EnhanceConfig": ".config",
+    "EnhanceSummary": ".driver",
+    "enhance_photos": ".driver",
+    "enhance_photo": ".network",
 }
 __all__ = sorted(_HOME)
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOME:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(_HOME[name]), name)
+__getattr__ = lazy_exports(__name__, _HOME)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -10,16 +9,17 @@ from pathlib import Path
 from typing import Any
 
 from dpedkit import console, images, manifest
-from dpedkit.atomic import make_folder
+from dpedkit.atomic import make_folder, remove_unfinished
 from dpedkit.enhance.comparison import before_after
 from dpedkit.enhance.config import EnhanceConfig
-from dpedkit.enhance.network import Enhancer, load_enhancer, model_file_of
+from dpedkit.enhance.network import Enhancer, load_enhancer
 from dpedkit.errors import (
     OutputExistsError,
     PhotoError,
     TooManyRejectedError,
     UsageError,
 )
+from dpedkit.models.files import find_model, model_hash
 
 JOURNAL_FILE = "enhanced.jsonl"
 SIDE_BY_SIDE_SUFFIX = "-before-after"
@@ -118,14 +118,15 @@ def enhance_photos(
         If more of several photos than `config.max_failed` cannot be read.
     """
     tasks = _plan(inputs, output, config)
-    model_file = model_file_of(model_path)
+    model_file = find_model(model_path)
     enhancer = load_enhancer(model_file, config, spill_folder=output)
-    made_with = {"model": _sha256(model_file), "settings": config.fingerprint()}
+    made_with = {"model": model_hash(model_file), "settings": config.fingerprint()}
     make_folder(output)
     finished = _finished(output, tasks, made_with)
     left = [task for task in tasks if task not in finished]
     if not overwrite:
         _refuse_what_is_in_the_way(left)
+    remove_unfinished(path for task in left for path in task.outputs)
     with manifest.Journal(output / JOURNAL_FILE) as journal:
         failed = _enhance_all(left, enhancer, config, journal, made_with)
     done = [task for task in tasks if task.photo not in failed]
@@ -227,9 +228,16 @@ def _enhance_all(
                 continue
             name = task.photo.name
             enhanced = enhancer(photo, on_strip=partial(bar.advance, note=name))
-            images.write_photo(task.output, enhanced, metadata, jpeg_quality=config.jpeg_quality)
-            if task.side_by_side is not None:
-                images.write_photo(task.side_by_side, before_after(photo, enhanced))
+            try:
+                images.write_photo(
+                    task.output, enhanced, metadata, jpeg_quality=config.jpeg_quality
+                )
+                if task.side_by_side is not None:
+                    images.write_photo(task.side_by_side, before_after(photo, enhanced))
+            except PhotoError as error:
+                failed[task.photo] = str(error)
+                console.warn(str(error))
+                continue
             journal.append(_record(task, made_with))
     return failed
 
@@ -254,8 +262,3 @@ def _fail_beyond_the_limit(summary: EnhanceSummary, config: EnhanceConfig, photo
         f"{config.max_failed:.0%}; the others are in {summary.folder}.",
         summary,
     )
-
-
-def _sha256(file: Path) -> str:
-    with file.open("rb") as content:
-        return hashlib.file_digest(content, "sha256").hexdigest()

@@ -14,11 +14,10 @@ from torch import Tensor
 from dpedkit.device import choose_device
 from dpedkit.enhance.config import EnhanceConfig
 from dpedkit.enhance.tiling import Placement, apply_in_strips, count_strips
-from dpedkit.errors import DpedkitError, UsageError
+from dpedkit.errors import UsageError
 from dpedkit.models.files import load_model
 from dpedkit.models.generator import Generator
 
-MODEL_NAME = "model.safetensors"
 _BAND_ROWS = 256  # a multiple of any block size that networks gather pixels by
 _PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -118,21 +117,3 @@ def load_enhancer(model_file: Path, config: EnhanceConfig, spill_folder: Path) -
         spill_folder=spill_folder,
     )
     return Enhancer(model, placement)
-
-
-def model_file_of(path: Path) -> Path:
-    """The model file that a user means: the file itself, or that in the folder of a run.
-
-    Raises
-    ------
-    DpedkitError
-        If the folder holds no model.
-    """
-    if not path.is_dir():
-        return path
-    file = path / MODEL_NAME
-    if not file.exists():
-        raise DpedkitError(
-            f"{path} holds no {MODEL_NAME}; give a model file or the folder of a run."
-        )
-    return file

@@ -10,22 +10,16 @@ Nothing here imports torch until a name is used.
 
 from __future__ import annotations
 
-import importlib
-from typing import Any
+from dpedkit.lazy import lazy_exports
 
 _HOME = {
-    "build_generator": "dpedkit.models.build",
-    "GENERATORS": "dpedkit.models.build",
-    "Discriminator": "dpedkit.models.discriminator",
-    "load_model": "dpedkit.models.files",
-    "save_model": "dpedkit.models.files",
-    "find_model": "dpedkit.models.files",
-    "read_card": "dpedkit.models.files",
+    "build_generator": ".build",
+    "GENERATORS": ".build",
+    "Discriminator": ".discriminator",
+    "load_model": ".files",
+    "save_model": ".files",
+    "find_model": ".files",
+    "read_card": ".files",
 }
 __all__ = sorted(_HOME)
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOME:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(_HOME[name]), name)
+__getattr__ = lazy_exports(__name__, _HOME)

@@ -10,6 +10,7 @@ Reading a model file never executes anything in it.
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -113,6 +114,15 @@ def find_model(path: Path) -> Path:
     if not path.exists() and not is_checkpoint(path):
         raise DpedkitError(f"{path}: there is no such model file.")
     return path
+
+
+def model_hash(path: Path) -> str:
+    """SHA-256 of a model file, or of all files of a TensorFlow checkpoint."""
+    files = [path] if path.is_file() else sorted(path.parent.glob(f"{path.name}.*"))
+    digest = hashlib.sha256()
+    for file in files:
+        digest.update(file.read_bytes())
+    return digest.hexdigest()
 
 
 def read_card(path: Path) -> dict[str, Any]:

@@ -8,20 +8,14 @@
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import Any
+from dpedkit.lazy import lazy_exports
 
 _HOME = {
-    "PatchConfig": "config",
-    "Patches": "matching",
-    "match_windows": "matching",
-    "PatchSummary": "summary",
-    "cut_patches": "driver",
+    "PatchConfig": ".config",
+    "Patches": ".matching",
+    "match_windows": ".matching",
+    "PatchSummary": ".summary",
+    "cut_patches": ".driver",
 }
 __all__ = sorted(_HOME)
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOME:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_HOME[name]}"), name)
+__getattr__ = lazy_exports(__name__, _HOME)

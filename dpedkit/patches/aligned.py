@@ -61,13 +61,18 @@ def content_hash(folder: Path, records: Iterable[PairRecord], description: dict[
     for record in records:
         sizes = [
             path.stat().st_size if path.is_file() else -1
-            for path in photo_files(folder, record.name)
+            for path in photo_files(folder, record.name, image_format(description))
         ]
         content = [record.name, record.crop, record.map, sizes]
         digest.update(json.dumps(content, sort_keys=True).encode())
     return digest.hexdigest()[:16]
 
 
-def photo_files(folder: Path, name: str) -> tuple[Path, Path]:
+def image_format(description: dict[str, Any]) -> str:
+    """The suffix, without its dot, of the images in an aligned folder."""
+    return str(description["config"]["image_format"])
+
+
+def photo_files(folder: Path, name: str, suffix: str) -> tuple[Path, Path]:
     """The aligned phone and DSLR photo of a pair."""
-    return folder / "phone" / f"{name}.png", folder / "dslr" / f"{name}.png"
+    return folder / "phone" / f"{name}.{suffix}", folder / "dslr" / f"{name}.{suffix}"

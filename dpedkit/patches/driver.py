@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import shutil
 import uuid
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,7 @@ from dpedkit.errors import DpedkitError, PhotoError, UsageError
 from dpedkit.images import read_photo
 from dpedkit.manifest import Journal, read_jsonl, write_jsonl
 from dpedkit.parallel import ordered_map
-from dpedkit.patches.aligned import content_hash, photo_files, read_aligned
+from dpedkit.patches.aligned import content_hash, image_format, photo_files, read_aligned
 from dpedkit.patches.config import PatchConfig
 from dpedkit.patches.matching import Patches, match_windows
 from dpedkit.patches.summary import PatchSummary, nothing_kept, summarise
@@ -91,7 +92,8 @@ def cut_patches(
         shutil.rmtree(output / _WORK, ignore_errors=True)
         say(f"{output} is complete already; nothing to do.")
         return summarise(output, folder.description, resumed_complete=True)
-    pairs = _cut_all(aligned, folder, records, config, jobs)
+    images = partial(photo_files, aligned, suffix=image_format(description))
+    pairs = _cut_all(images, folder, records, config, jobs)
     result = _pack(folder, pairs, config, description.get("config", {}))
     return summarise(output, result)
 
@@ -100,7 +102,11 @@ def cut_patches(
 
 
 def _cut_all(
-    aligned: Path, folder: WorkFolder, records: list[PairRecord], config: PatchConfig, jobs: int
+    images: Callable[[str], tuple[Path, Path]],
+    folder: WorkFolder,
+    records: list[PairRecord],
+    config: PatchConfig,
+    jobs: int,
 ) -> list[dict[str, Any]]:
     """Stage the patches of all pairs that an earlier run has not staged; return all records."""
     journal_file = make_folder(folder.path / _WORK) / PAIRS_FILE
@@ -109,7 +115,7 @@ def _cut_all(
         done = len(read_jsonl(journal_file))
         if done:
             say(f"continuing after {done} of {len(records)} pairs")
-        cut = partial(_cut_pair, aligned, stage, config)
+        cut = partial(_cut_pair, images, stage, config)
         todo = list(enumerate(records))[done:]
         with progress("patches", len(records), "pairs", done=done) as bar:
             for record in ordered_map(cut, todo, jobs):
@@ -121,7 +127,10 @@ def _cut_all(
 
 
 def _cut_pair(
-    aligned: Path, stage: Path, config: PatchConfig, item: tuple[int, PairRecord]
+    images: Callable[[str], tuple[Path, Path]],
+    stage: Path,
+    config: PatchConfig,
+    item: tuple[int, PairRecord],
 ) -> dict[str, Any]:
     """Cut one pair, stage its patches in a file, and return its record."""
     number, pair = item
@@ -136,7 +145,7 @@ def _cut_pair(
         "dropped": {},
     }
     try:
-        phone, dslr = (read_photo(path) for path in photo_files(aligned, pair.name))
+        phone, dslr = (read_photo(path) for path in images(pair.name))
     except PhotoError as error:
         return {**record, "error": str(error)}
     if phone.shape != dslr.shape:

@@ -98,7 +98,7 @@ class _Window:
 
 
 def match_windows(
-    phone: NDArray[np.uint8], dslr: NDArray[np.uint8], config: PatchConfig
+    phone: NDArray[np.uint8], dslr: NDArray[np.uint8], config: PatchConfig | None = None
 ) -> Patches:
     """Cut matching windows out of two aligned photos (paper, section II).
 
@@ -110,7 +110,7 @@ def match_windows(
     ----------
     phone, dslr : (H, W, 3) uint8
         RGB, the same scene pixel for pixel up to a few px.
-    config : PatchConfig
+    config : PatchConfig, optional
 
     Returns
     -------
@@ -122,6 +122,7 @@ def match_windows(
     ValueError
         If the photos differ in shape.
     """
+    config = config or PatchConfig()
     if phone.shape != dslr.shape:
         raise ValueError(f"phone {phone.shape} and DSLR {dslr.shape} differ in shape")
     if config.adjust == "dslr":

@@ -7,30 +7,24 @@
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import Any
+from dpedkit.lazy import lazy_exports
 
 _HOME = {
-    "open_split": "reader",
-    "SplitReader": "reader",
-    "split_counts": "index",
-    "pair_names": "index",
-    "read_index": "index",
-    "ShardIndex": "index",
-    "assign_splits": "splits",
-    "describe": "description",
-    "filter_shards": "conversion",
-    "merge_shards": "conversion",
-    "export_patches": "export",
-    "FilterConfig": "config",
-    "MergeConfig": "config",
-    "ExportConfig": "config",
-    "verify": "verification",
+    "open_split": ".reader",
+    "SplitReader": ".reader",
+    "split_counts": ".index",
+    "pair_names": ".index",
+    "read_index": ".index",
+    "ShardIndex": ".index",
+    "assign_splits": ".splits",
+    "describe": ".description",
+    "filter_shards": ".conversion",
+    "merge_shards": ".conversion",
+    "export_patches": ".export",
+    "FilterConfig": ".config",
+    "MergeConfig": ".config",
+    "ExportConfig": ".config",
+    "verify": ".verification",
 }
 __all__ = sorted(_HOME)
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOME:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_HOME[name]}"), name)
+__getattr__ = lazy_exports(__name__, _HOME)

@@ -1,0 +1,95 @@
+"""From two folders of raw photos to an enhanced photo, through the command line alone."""
+
+import json
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from dpedkit.cli import execute
+
+SMALL = ("--pairs", "4", "--phone-megapixels", "0.35", "--dslr-megapixels", "0.9")
+TINY_TRAINING = (
+    *("--generator", "colour-residual", "--steps", "4", "--batch", "2", "--content", "msssim-l1"),
+    *("--texture-weight", "0", "--colour-weight", "0", "--tv-weight", "0"),
+    *("--pixel-weight", "1", "--evaluate-every", "2", "--evaluate-patches", "4"),
+)
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def run_json(capsys, *arguments):
+    """The exit code and the one JSON object on stdout."""
+    code = execute([*arguments, "--json"])
+    return code, json.loads(capsys.readouterr().out)
+
+
+def test_the_commands_one_after_the_other(here, capsys):
+    code, made = run_json(capsys, "simulate", *SMALL)
+    assert (code, made["pairs"]) == (0, 4)
+    code, aligned = run_json(capsys, "align", "raw/iphone", "raw/canon", "-j", "1")
+    assert (code, aligned["accepted"]) == (0, 4)
+    code, cut = run_json(capsys, "patches", "--min-corr", "0.8", "-j", "1")
+    assert code == 0
+    assert cut["kept"] > 20
+    code, _ = run_json(capsys, "train", "shards/", *TINY_TRAINING)
+    assert code == 0
+    assert (here / "runs/001/model.safetensors").is_file()
+    assert (here / "runs/001/last.safetensors").is_file()
+    code, measured = run_json(capsys, "evaluate", "runs/001", "shards/")
+    assert code == 0
+    assert {split["split"] for split in measured["splits"]} == {"train", "val", "test"}
+    code, _ = run_json(
+        capsys, "enhance", "runs/001", "raw/iphone/0001.jpg", "-o", "out", "--side-by-side"
+    )
+    assert code == 0
+    assert (here / "out/0001.jpg").is_file()
+    assert (here / "out/0001-before-after.jpg").is_file()
+    for folder in ("aligned", "shards", "runs/001"):
+        page = (here / folder / "report/index.html").read_text()
+        assert page.startswith("<!doctype html>")
+        assert "http" not in page.replace("http://www.w3.org/2000/svg", ""), "needs a network"
+    # The same again does nothing over, and other settings are refused.
+    before = (here / "aligned/pairs.jsonl").stat().st_mtime_ns
+    assert execute(["align", "raw/iphone", "raw/canon", "-q"]) == 0
+    assert execute(["align", "raw/iphone", "raw/canon", "--min-verified", "50"]) == 1
+    assert "--overwrite" in capsys.readouterr().err
+    assert len((here / "aligned/pairs.jsonl").read_text().splitlines()) == 4
+    assert before
+
+
+def test_rejected_pairs_beyond_the_limit_are_exit_code_3(here, capsys):
+    assert execute(["simulate", *SMALL, "--pairs", "3", "-q"]) == 0
+    for name in ("0001", "0002"):
+        (here / f"raw/iphone/{name}.jpg").write_text("no photo")
+    capsys.readouterr()
+    code, result = run_json(capsys, "align", "raw/iphone", "raw/canon", "-j", "1")
+    assert code == result["exit_code"] == 3
+    assert (result["accepted"], result["rejected"]) == (1, 2)
+    assert "2 of 3 pairs were rejected" in result["error"]
+    assert "not a photo" in (here / "aligned/report/index.html").read_text()
+
+
+def test_ctrl_c_is_exit_code_130_and_the_same_command_continues(here, capsys):
+    assert execute(["simulate", *SMALL, "-q"]) == 0
+    command = [sys.executable, "-m", "dpedkit", "align", "raw/iphone", "raw/canon", "-j", "1"]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    journal = here / "aligned/journal.jsonl"
+    while not (journal.exists() and journal.stat().st_size) and process.poll() is None:
+        time.sleep(0.01)
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 130, err
+    assert out == ""
+    assert "Interrupted. What was finished is kept." in err
+    assert "Traceback" not in err
+    code, result = run_json(capsys, "align", "raw/iphone", "raw/canon", "-j", "1")
+    assert code == 0
+    assert result["accepted"] == 4
+    assert result["reused"] >= 1
