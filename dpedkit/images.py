@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
+from dpedkit import console
 from dpedkit.atomic import complete_or_absent
 from dpedkit.errors import DpedkitError, PhotoError
 
@@ -28,6 +29,8 @@ _LAYOUT_TAGS = frozenset((
     *range(254, 260), *range(262, 267), 273, 274, *range(277, 282), 284, *range(290, 294), 301,
     317, 320, *range(322, 326), 330, 338, 339, 347, *range(512, 522), *range(529, 533), 34675,
 ))  # fmt: skip
+_JPEG_EXIF_LIMIT = 65_533  # bytes: a JPEG segment and its own length have 16 bits
+_MAKER_NOTE = 0x927C
 _PNG_LEVEL = 1  # 3 times as fast as the default level for files 5% larger
 
 
@@ -152,12 +155,15 @@ def write_photo(
     """Write `(H, W, 3) uint8` RGB as JPEG, PNG or TIFF by the suffix of `path`, atomically.
 
     JPEG keeps the full resolution of the colours (4:4:4) from a quality of 90 on, PNG and TIFF are
-    lossless.
+    lossless. Of an EXIF block that is too long for a JPEG the maker's note is left out, or else all
+    of it, with a warning.
 
     Raises
     ------
+    PhotoError
+        If the pixels or the metadata cannot be written in that format.
     DpedkitError
-        If the suffix is none of these, or the disk is full.
+        If the suffix is none of these, the disk is full, or the folder may not be written to.
     """
     writer = _WRITERS.get(path.suffix.lower())
     if writer is None:
@@ -172,12 +178,33 @@ def write_photo(
     elif writer == "TIFF":
         # Pillow cannot write the nested parts of an EXIF block into a compressed TIFF.
         options = {} if metadata.exif else {"compression": "tiff_adobe_deflate"}
-    if metadata.exif:
-        options["exif"] = metadata.exif
+    exif = _fit_into_jpeg(path, metadata.exif) if writer == "JPEG" else metadata.exif
+    if exif:
+        options["exif"] = exif
     if metadata.icc:
         options["icc_profile"] = metadata.icc
-    with complete_or_absent(path) as part, part.open("wb") as file:
-        Image.fromarray(np.ascontiguousarray(pixels)).save(file, format=writer, **options)
+    try:
+        with complete_or_absent(path) as part, part.open("wb") as file:
+            Image.fromarray(np.ascontiguousarray(pixels)).save(file, format=writer, **options)
+    except (OSError, ValueError, TypeError, KeyError, OverflowError, struct.error) as error:
+        raise PhotoError(f"{path} could not be written as {writer}: {error}.") from error
+
+
+def _fit_into_jpeg(path: Path, block: bytes) -> bytes:
+    """As much of an EXIF block as a JPEG can hold."""
+    if len(block) <= _JPEG_EXIF_LIMIT:
+        return block
+    exif = Image.Exif()
+    exif.load(block)
+    exif.get_ifd(ExifTags.IFD.Exif).pop(_MAKER_NOTE, None)
+    without_note: bytes = exif.tobytes()
+    if len(without_note) <= _JPEG_EXIF_LIMIT:
+        console.warn(
+            f"{path}: the maker's note in its EXIF block is too long for a JPEG, so left out."
+        )
+        return without_note
+    console.warn(f"{path}: its EXIF block is too long for a JPEG, so left out.")
+    return b""
 
 
 def _check_size(path: Path, pixels: int) -> None:

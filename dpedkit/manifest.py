@@ -34,7 +34,7 @@ class Journal:
     def append(self, record: dict[str, Any]) -> None:
         """Write one record; once this returns, a killed process no longer loses it."""
         try:
-            self._file.write(json.dumps(record) + "\n")
+            self._file.write(json.dumps(record, allow_nan=False) + "\n")
             self._file.flush()
         except OSError as error:
             raise explain_os_error(error, self.path) from error
@@ -88,7 +88,7 @@ def write_jsonl(path: Path, records: Iterable[dict[str, Any]]) -> None:
     """Write all records atomically."""
     with complete_or_absent(path) as part, part.open("w", encoding="utf-8") as file:
         for record in records:
-            file.write(json.dumps(record) + "\n")
+            file.write(json.dumps(record, allow_nan=False) + "\n")
 
 
 def read_json(path: Path) -> dict[str, Any]:

@@ -1,8 +1,18 @@
 import errno
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
-from dpedkit.atomic import complete_or_absent, make_folder, write_json, write_text
+from dpedkit.atomic import (
+    complete_or_absent,
+    make_folder,
+    remove_unfinished,
+    remove_unfinished_below,
+    write_json,
+    write_text,
+)
 from dpedkit.errors import DpedkitError
 
 
@@ -43,3 +53,70 @@ def test_a_file_in_the_way_of_a_folder(tmp_path):
     (tmp_path / "out").write_text("")
     with pytest.raises(DpedkitError, match="is a file"):
         make_folder(tmp_path / "out")
+
+
+WRITE_SLOWLY = """
+import sys
+from pathlib import Path
+from dpedkit.atomic import complete_or_absent
+with complete_or_absent(Path(sys.argv[1])) as part, part.open("w") as file:
+    for _ in range(2):
+        file.write(sys.argv[2] * 100_000)
+        file.flush()
+        print("half", flush=True)
+        sys.stdin.readline()
+"""
+
+
+def start_writer(path: Path, letter: str) -> subprocess.Popen:
+    return subprocess.Popen(
+        [sys.executable, "-c", WRITE_SLOWLY, str(path), letter],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+
+
+def finish(writer: subprocess.Popen) -> None:
+    writer.communicate("\n\n", timeout=60)
+    assert writer.returncode == 0
+
+
+def test_two_writers_of_one_file_do_not_meet(tmp_path):
+    path = tmp_path / "a.txt"
+    first, second = start_writer(path, "a"), start_writer(path, "b")
+    for writer in (first, second):  # both are in the middle of their writing
+        assert writer.stdout.readline() == "half\n"
+    finish(first)
+    assert path.read_text() == "a" * 200_000
+    finish(second)
+    assert path.read_text() == "b" * 200_000
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_what_a_killed_writer_leaves_is_removed(tmp_path):
+    path = tmp_path / "deep" / "a.txt"
+    path.parent.mkdir()
+    for clean in (lambda: remove_unfinished([path]), lambda: remove_unfinished_below(tmp_path)):
+        writer = start_writer(path, "a")
+        assert writer.stdout.readline() == "half\n"
+        writer.kill()
+        writer.communicate()
+        assert len(list(path.parent.glob("a.txt.*.part"))) == 1
+        (path.parent / "b.txt.part").touch()  # not named as dpedkit names them
+        (path.parent / "a.txt.old").touch()
+        clean()
+        assert {p.name for p in path.parent.iterdir()} == {"b.txt.part", "a.txt.old"}
+
+
+def test_only_the_named_files_leftovers_are_removed(tmp_path):
+    (tmp_path / "b.txt.12.part").touch()
+    remove_unfinished([tmp_path / "a.txt"])
+    assert (tmp_path / "b.txt.12.part").exists()
+
+
+def test_numbers_that_json_does_not_have_are_refused(tmp_path):
+    for value in (float("nan"), float("inf")):
+        with pytest.raises(ValueError, match="JSON compliant"):
+            write_json(tmp_path / "a.json", {"psnr": value})
+    assert list(tmp_path.iterdir()) == []

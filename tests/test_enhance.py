@@ -217,3 +217,37 @@ def test_panels_are_reduced_and_labelled():
     assert picture.shape == (200, 2 * 400 + 6, 3)
     assert (picture[:100, :400] == 0).all() and (picture[:100, -400:] == 200).all()
     assert picture[150:, :400].max() > 200, "the label is white"
+
+
+def test_a_photo_that_cannot_be_written_does_not_cost_the_others(
+    model, folder, tmp_path, monkeypatch
+):
+    write = images.write_photo
+
+    def fail_for_one(path, *arguments, **options):
+        if path.name == "1.png":
+            raise PhotoError(f"{path} could not be written as PNG: no reason.")
+        write(path, *arguments, **options)
+
+    monkeypatch.setattr(images, "write_photo", fail_for_one)
+    summary = enhance_photos(model, [folder], tmp_path / "out", EnhanceConfig(**CPU))
+    assert [path.name for path in summary.written] == ["0.jpg", "2.tif"]
+    assert [Path(photo).name for photo, _ in summary.failed] == ["1.png"]
+
+
+def test_a_full_disk_stops_the_folder(model, folder, tmp_path, monkeypatch):
+    def full(path, *arguments, **options):
+        raise DpedkitError("The disk is full.")
+
+    monkeypatch.setattr(images, "write_photo", full)
+    with pytest.raises(DpedkitError, match="disk is full"):
+        enhance_photos(model, [folder], tmp_path / "out", EnhanceConfig(**CPU))
+
+
+def test_unfinished_files_of_a_killed_run_go_and_those_of_others_stay(model, folder, tmp_path):
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "0.jpg.4711.part").write_bytes(b"half a photo")
+    (out / "film.mkv.4711.part").write_bytes(b"not ours")
+    enhance_photos(model, [folder], out, EnhanceConfig(**CPU))
+    assert [path.name for path in out.glob("*.part")] == ["film.mkv.4711.part"]

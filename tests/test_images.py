@@ -338,3 +338,40 @@ class TestFolders:
                              (tmp_path, r"no photos \(notes.txt\)")):  # fmt: skip
             with pytest.raises(DpedkitError, match=said):
                 images.list_photos(folder)
+
+
+class TestExifTooLongForJpeg:
+    def write(self, path: Path, note: int, description: int) -> Image.Exif:
+        exif = Image.Exif()
+        exif[ExifTags.Base.Model] = "iPhone"
+        exif[ExifTags.Base.ImageDescription] = "x" * description
+        exif.get_ifd(ExifTags.IFD.Exif)[ExifTags.Base.MakerNote] = b"n" * note
+        exif.get_ifd(ExifTags.IFD.Exif)[ExifTags.Base.ExposureTime] = 0.5
+        images.write_photo(path, gradient(), images.Metadata(exif=exif.tobytes()))
+        assert images.read_photo(path).shape == (24, 36, 3)
+        with Image.open(path) as written:
+            return written.getexif()
+
+    def test_the_makers_note_goes_first(self, tmp_path, capsys):
+        found = self.write(tmp_path / "a.jpg", note=60_000, description=20_000)
+        assert found[ExifTags.Base.Model] == "iPhone"
+        details = found.get_ifd(ExifTags.IFD.Exif)
+        assert details[ExifTags.Base.ExposureTime] == 0.5
+        assert ExifTags.Base.MakerNote not in details
+        assert "a.jpg: the maker's note" in capsys.readouterr().err
+
+    def test_then_all_of_it(self, tmp_path, capsys):
+        assert not self.write(tmp_path / "a.jpg", note=10, description=70_000)
+        assert "a.jpg: its EXIF block is too long" in capsys.readouterr().err
+
+    @pytest.mark.parametrize(("name", "note"), [("a.png", 70_000), ("a.jpg", 60_000)])
+    def test_what_fits_is_kept(self, tmp_path, capsys, name, note):
+        found = self.write(tmp_path / name, note, description=10)
+        assert len(found.get_ifd(ExifTags.IFD.Exif)[ExifTags.Base.MakerNote]) == note
+        assert capsys.readouterr().err == ""
+
+
+def test_pixels_that_a_format_cannot_hold_are_a_photo_error(tmp_path):
+    with pytest.raises(PhotoError, match=r"a\.jpg could not be written as JPEG"):
+        images.write_photo(tmp_path / "a.jpg", np.zeros((1, 70_000, 3), np.uint8))
+    assert list(tmp_path.iterdir()) == []

@@ -41,3 +41,12 @@ def test_json_that_is_missing_or_damaged(tmp_path):
     (tmp_path / "a.json").write_text("[1]")
     with pytest.raises(DpedkitError, match="damaged"):
         read_json(tmp_path / "a.json")
+
+
+def test_numbers_that_json_does_not_have_are_refused(tmp_path):
+    path = tmp_path / "j.jsonl"
+    with Journal(path) as journal, pytest.raises(ValueError, match="JSON compliant"):
+        journal.append({"psnr": float("inf")})
+    assert path.read_text() == ""
+    with pytest.raises(ValueError, match="JSON compliant"):
+        write_jsonl(path, [{"psnr": float("nan")}])

@@ -65,3 +65,16 @@ def test_folders_of_others_are_never_touched(tmp_path):
     with pytest.raises(DpedkitError, match="holds 'other' data"):
         begin(out, overwrite=True)
     assert (tmp_path / "holiday.jpg").read_text() == "precious"
+
+
+def test_unfinished_files_of_a_killed_run_are_removed_on_resuming(tmp_path):
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "about.json.4711.part").touch()
+    begin(out)
+    assert [path.name for path in out.iterdir()] == ["about.json"]
+    (out / "phone").mkdir()
+    (out / "phone" / "0001.png.4711.part").touch()
+    (out / "phone" / "0001.png").touch()
+    assert begin(out).resumed
+    assert [path.name for path in (out / "phone").iterdir()] == ["0001.png"]

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from dpedkit import console
-from dpedkit.atomic import complete_or_absent, make_folder
+from dpedkit.atomic import complete_or_absent, make_folder, remove_unfinished
 from dpedkit.errors import DpedkitError
 
 # Channels of the 16 convolutions; "pool" halves the size. relu5_4 is the last activation.
@@ -193,6 +193,7 @@ def _download(target: Path) -> Path | None:
     try:
         answer = _open_within(_CONNECT_TIMEOUT_S)
         make_folder(target.parent)
+        remove_unfinished([target])
         digest = hashlib.sha256()
         with (
             answer,
