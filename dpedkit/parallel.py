@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, TypeVar
 
@@ -14,7 +13,11 @@ Result = TypeVar("Result")
 
 def count_workers(jobs: int) -> int:
     """The number of worker processes for a ``--jobs`` setting; 0 stands for every usable core."""
-    return jobs or len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else jobs or 1
+    if jobs:
+        return jobs
+    from joblib import cpu_count
+
+    return int(cpu_count())  # also within the limits of a container and of CPU affinity
 
 
 def ordered_map(

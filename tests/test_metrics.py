@@ -12,7 +12,7 @@ from scipy import ndimage, signal
 from skimage.metrics import structural_similarity
 
 from dpedkit.images import read_photo
-from dpedkit.metrics import ms_ssim, ms_ssim_of_batch, psnr, ssim
+from dpedkit.metrics import ms_ssim, ms_ssim_of_batch, ms_ssim_to_learn_from, psnr, ssim
 
 DPED = Path(__file__).parents[2] / "shared" / "data" / "dped" / "patches"
 
@@ -118,12 +118,31 @@ def test_ms_ssim_has_the_right_gradient():
     assert torch.autograd.gradcheck(lambda x: ms_ssim(x, b), a.requires_grad_())
 
 
-def test_opposite_pictures_have_a_finite_gradient():
+def test_opposite_pictures_score_0_and_have_a_finite_gradient():
     a = torch.rand(1, 3, 32, 32, requires_grad=True)
     value = ms_ssim(a, 1 - a.detach())
     value.sum().backward()
-    assert 0 <= value.item() < 0.1
+    assert value.item() == 0
+    assert ms_ssim_of_batch(a, 1 - a).item() == 0
     assert a.grad is not None and a.grad.isfinite().all()
+
+
+def test_one_negative_scale_makes_0_but_leaves_something_to_learn():
+    y, x = torch.meshgrid(torch.arange(64.0), torch.arange(64.0), indexing="ij")
+    slope, checks = x / 64, 0.2 * (-1) ** (x + y)
+    # Opposite in the finest scale alone: halving makes an even grey of the checks.
+    a, b = ((slope + sign * checks).expand(1, 3, 64, 64).clone() for sign in (1, -1))
+    a.requires_grad_()
+    assert ms_ssim(a, b).item() == 0
+    value = ms_ssim_to_learn_from(a, b)
+    value.sum().backward()
+    assert 0.1 < value.item() < 1
+    assert a.grad.isfinite().all() and a.grad.abs().max() > 0
+
+
+def test_the_measure_to_learn_from_is_the_measure():
+    a, b = (tensor(x) for x in similar_images(4))
+    torch.testing.assert_close(ms_ssim_to_learn_from(a, b), ms_ssim(a, b))
 
 
 def test_too_small_images_are_refused():

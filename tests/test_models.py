@@ -115,6 +115,19 @@ def test_colour_residual_starts_at_its_colour_map():
     torch.testing.assert_close(model(photo).detach(), expected, atol=1e-5, rtol=0)
 
 
+def test_the_colour_map_keeps_its_precision_under_autocast():
+    rng = np.random.default_rng(0)
+    model = build_generator("colour-residual", channels=8, blocks=2).eval()
+    model.set_colour_map(ColourMap(rng.normal(size=(20, 3))))
+    photo = torch.from_numpy(rng.random((2, 3, 21, 33), dtype=np.float32))
+    with torch.inference_mode():
+        exact = model(photo)
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            mixed = model(photo)
+    assert mixed.dtype == torch.float32
+    torch.testing.assert_close(mixed, exact, atol=1e-5, rtol=1e-5)
+
+
 @pytest.mark.parametrize("name", ["resnet-8-32", "srcnn", "colour-residual"])
 def test_every_generator_is_prepare_layers_finish(name):
     model = roughen(build_generator(name)).eval()

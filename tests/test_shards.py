@@ -12,10 +12,11 @@ import numpy as np
 import pytest
 
 from dpedkit.atomic import write_json
-from dpedkit.errors import DpedkitError
+from dpedkit.errors import DpedkitError, UsageError
 from dpedkit.manifest import write_jsonl
 from dpedkit.shards import describe, open_split, pair_names, split_counts, verify
 from dpedkit.shards import writer as shard_writer
+from dpedkit.shards.config import ExportConfig
 from dpedkit.shards.format import FIELDS, SHARD_FORMAT, SPLITS, Columns, inspect_shard
 from dpedkit.shards.index import INDEX_FILE, KIND, PAIRS_FILE
 from dpedkit.shards.writer import Source, describe_splits, write_shard, write_split
@@ -341,3 +342,11 @@ def test_a_claim_of_more_data_than_the_file_holds_is_refused(tmp_path: Path) -> 
             file.create_dataset(field.name, field.shape(10**9, SIZE), field.dtype)
     with pytest.raises(DpedkitError, match="cut short"):
         inspect_shard(path)
+
+
+@pytest.mark.parametrize(
+    "name", ["canon", "Canon", "../../zz", "/tmp/zz", "a/b", "", ".", "..", "a\\b"]
+)
+def test_export_takes_plain_folder_names_only(name):
+    with pytest.raises(UsageError, match="phone is"):
+        ExportConfig(phone=name)

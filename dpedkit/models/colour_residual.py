@@ -65,7 +65,11 @@ class ColourResidual(Generator):
         return self._add(maps, self.map_colours(photo))
 
     def map_colours(self, photo: Tensor) -> Tensor:
-        """Apply the polynomial: (N, 3, H, W) -> (N, 3, H, W)."""
+        """Apply the polynomial: (N, 3, H, W) -> (N, 3, H, W), in float32 also under autocast."""
+        if torch.is_autocast_enabled(photo.device.type):
+            # The 8 significant bits of bfloat16 are fewer than a photo's levels need.
+            with torch.autocast(photo.device.type, enabled=False):
+                return self.map_colours(photo.float())
         pixels = photo.transpose(0, 1).reshape(3, -1)  # (3, M)
         mapped = torch.cat(
             [
@@ -77,7 +81,7 @@ class ColourResidual(Generator):
         return mapped.view(3, len(photo), *photo.shape[2:]).transpose(0, 1)
 
     def _add(self, maps: Tensor, mapped: Tensor) -> Tensor:
-        residual = functional.pixel_shuffle(maps, 2)
+        residual = functional.pixel_shuffle(maps.to(mapped.dtype), 2)
         return mapped + residual[:, :, : mapped.shape[2], : mapped.shape[3]]
 
 

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 from dpedkit.config import Config, option
+from dpedkit.errors import UsageError
+
+DSLR_NAME = "canon"  # the DSLR of DPED, and its folders' name in every program that reads it
 
 
 @dataclass(frozen=True)
@@ -31,3 +35,13 @@ class ExportConfig(Config):
     image: str = option(
         "jpg", "Image format: JPEG as in DPED, or PNG without loss.", choices=("jpg", "png")
     )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not re.fullmatch(r"\w[\w-]*", self.phone):
+            raise UsageError(
+                f"phone is {self.phone!r}, but must be a name of letters, digits, '-' and '_': it "
+                "becomes that of a folder."
+            )
+        if self.phone.lower() == DSLR_NAME:
+            raise UsageError(f"phone is {self.phone!r}, but that is the name of the DSLR's folder.")

@@ -9,14 +9,13 @@ from typing import Any
 from dpedkit.atomic import make_folder
 from dpedkit.console import progress, say
 from dpedkit.images import write_photo
-from dpedkit.shards.config import ExportConfig
+from dpedkit.shards.config import DSLR_NAME, ExportConfig
 from dpedkit.shards.format import SPLITS
 from dpedkit.shards.index import read_index
 from dpedkit.shards.reader import SplitReader
 from dpedkit.workfolder import prepare
 
 EXPORT_FORMAT = 1
-_DSLR = "canon"  # the DSLR of DPED, and its folders' name in every program that reads it
 _SPLIT_FOLDERS = {
     "train": "training_data",
     "val": "val_data/patches",
@@ -72,7 +71,7 @@ def export_patches(
     with progress("export", sum(counts.values()), "patch pairs") as bar:
         for split, reader in readers.items():
             home = output / config.phone / _SPLIT_FOLDERS[split]
-            sides = [make_folder(home / name) for name in (config.phone, _DSLR)]
+            sides = [make_folder(home / name) for name in (config.phone, DSLR_NAME)]
             for number in range(len(reader)):
                 pair = reader.gather([number])
                 for side, patches in zip(sides, pair, strict=True):

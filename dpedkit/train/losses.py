@@ -44,7 +44,7 @@ def content_msssim_l1(enhanced: Tensor, target: Tensor) -> Tensor:
 
     The absolute difference is not weighted by a Gaussian as in their eq. 9.
     """
-    structure = 1 - metrics.ms_ssim(enhanced, target).mean()
+    structure = 1 - metrics.ms_ssim_to_learn_from(enhanced, target).mean()
     return _MS_SSIM_SHARE * structure + (1 - _MS_SSIM_SHARE) * pixel_l1(enhanced, target)
 
 
