@@ -25,7 +25,7 @@ MIN_SIDE = 2 ** (len(SCALE_WEIGHTS) - 1)  # px: one pixel is left at the coarses
 _WINDOW, _SIGMA = 11, 1.5  # taps, px
 _C1, _C2 = 0.01**2, 0.03**2
 _FLOOR = 1e-12  # of a scale's term in a power, whose gradient at 0 is infinite
-_IMAGES_AT_ONCE = 5  # whose maps fit into a CPU's cache: twice as fast as 50
+_IMAGES_AT_ONCE = 5  # a thread: their maps fit into a CPU's cache, twice as fast as 50
 
 
 def squared_error(a: Tensor, b: Tensor) -> Tensor:
@@ -111,7 +111,8 @@ def _scale_terms(a: Tensor, b: Tensor) -> tuple[Tensor, list[Tensor]]:
     """SSIM at the finest scale; and per scale the contrast, for the coarsest SSIM: (N, C) each."""
     if min(a.shape[-2:]) < MIN_SIDE:
         raise ValueError(f"MS-SSIM needs images of at least {MIN_SIDE} px a side")
-    at_once = _IMAGES_AT_ONCE if a.device.type == "cpu" else len(a)
+    on_cpu = a.device.type == "cpu"
+    at_once = _IMAGES_AT_ONCE * torch.get_num_threads() if on_cpu else len(a)
     parts = [
         _scale_terms_at_once(part_a, part_b)
         for part_a, part_b in zip(a.split(at_once), b.split(at_once), strict=True)

@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -11,11 +12,12 @@ from fake_shards import make_patches, write_shards
 from dpedkit.colourmap import fit_colour_map
 from dpedkit.errors import DpedkitError, UsageError
 from dpedkit.evaluate.config import EvaluateConfig
-from dpedkit.evaluate.driver import evaluate
+from dpedkit.evaluate.driver import _measure, evaluate
 from dpedkit.evaluate.evaluation import NETWORK, PHONE, POLYNOMIAL, Evaluation, SplitScores
-from dpedkit.evaluate.scores import Scores, ScoreSheet
-from dpedkit.metrics import ms_ssim_of_batch
+from dpedkit.evaluate.scores import Scores, ScoreSheet, through_float16
+from dpedkit.metrics import ms_ssim, ms_ssim_of_batch, ssim
 from dpedkit.models import build_generator, save_model
+from dpedkit.shards import open_split
 
 SIZE = 20
 
@@ -54,9 +56,11 @@ def test_numbers_of_the_untouched_phone(data, shards, identity_model):
     assert (test.patches, test.pairs, scores.identical) == (105, 15, 2)
     assert scores.psnr == pytest.approx(psnr(errors[2:]).mean(), abs=1e-4)
     assert scores.psnr_pooled == pytest.approx(psnr(errors.mean()), abs=1e-4)
+    rounded = [(np.float16(x) / 255).astype(np.float64) for x in data["test"][:2]]
+    errors = ((rounded[0] - rounded[1]) ** 2).mean(axis=(1, 2, 3))
     two_batches = [psnr(errors[:50].mean()), psnr(errors[50:100].mean())]
-    assert scores.psnr_per_batch == pytest.approx(np.mean(two_batches), abs=1e-4)
-    tensors = [torch.from_numpy(x).permute(0, 3, 1, 2) for x in (phone, dslr)]
+    assert scores.psnr_per_batch == pytest.approx(np.mean(two_batches), abs=1e-5)
+    tensors = [torch.from_numpy(x).permute(0, 3, 1, 2) for x in rounded]
     batches = [ms_ssim_of_batch(*(x[i : i + 50] for x in tensors)).item() for i in (0, 50)]
     assert scores.ms_ssim_per_batch == pytest.approx(np.mean(batches), abs=1e-5)
 
@@ -81,10 +85,47 @@ def test_a_large_train_split_is_sampled_and_the_test_split_never(shards, identit
     assert {s.split: s.patches for s in evaluation.splits} == {"train": 7, "test": 105}
 
 
+def test_rounding_through_float16_is_that_of_numpy():
+    levels = np.arange(256, dtype=np.uint8)
+    expected = np.float16(levels) / 255  # as the authors' training code has it
+    assert expected.dtype == np.float16
+    assert np.array_equal(through_float16(levels), expected.astype(np.float32))
+    assert np.abs(through_float16(levels) - levels / 255).max() > 1e-4
+
+
+def test_both_procedures_see_their_own_inputs(shards):
+    """The network is run on float32 inputs for per-image and on rounded ones for per-batch."""
+    seen = []
+
+    class Spy(torch.nn.Module):
+        def forward(self, photo):
+            seen.append(photo.clone())
+            return photo
+
+    reader = open_split(shards, "test")
+    bar = SimpleNamespace(advance=lambda steps: None)
+    _measure("test", reader, np.arange(10), Spy(), None, torch.device("cpu"), bar)
+    phone, _ = reader.gather(np.arange(10))
+    assert np.array_equal(seen[0].permute(0, 2, 3, 1).numpy(), phone / np.float32(255))
+    assert np.array_equal(seen[1].permute(0, 2, 3, 1).numpy(), through_float16(phone))
+
+
+def test_ssim_is_that_of_the_clipped_output_alone():
+    dslr, noise = torch.rand(4, 3, SIZE, SIZE), 0.3 * torch.randn(4, 3, SIZE, SIZE)
+    images = (dslr + noise) * torch.tensor([1.0, 1.0, 0.0, 1.0])[:, None, None, None]
+    sheet = ScoreSheet()
+    sheet.add(images, dslr)
+    sheet.add_batch(images, dslr)
+    scores = sheet.result()
+    assert scores.ssim == pytest.approx(ssim(images.clamp(0, 1), dslr).mean().item(), abs=1e-6)
+    assert scores.ms_ssim == pytest.approx(ms_ssim(images, dslr).mean().item(), abs=1e-6)
+
+
 def test_clipping_counts_per_image_and_not_per_batch():
     dslr = torch.ones(3, 3, SIZE, SIZE)
     sheet = ScoreSheet()
     sheet.add(dslr + 0.1, dslr)
+    sheet.add_batch(dslr + 0.1, dslr)
     scores = sheet.result()
     assert (scores.psnr, scores.identical, scores.psnr_pooled) == (None, 3, None)
     assert scores.psnr_per_batch == pytest.approx(20, abs=1e-4)

@@ -35,7 +35,7 @@ def command(
 
     JPEG, PNG and TIFF photos keep their format, their EXIF data and their colour profile, and are
     written upright. Large photos are computed in tiles with the very result of computing them
-    whole. MODEL is a model file or the folder of a run.
+    whole. MODEL is a model file, the folder of a run, or a TensorFlow checkpoint of the authors.
     """
     from dpedkit import stages
 

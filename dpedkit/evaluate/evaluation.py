@@ -10,10 +10,15 @@ from dpedkit import console
 from dpedkit.evaluate.scores import Scores
 
 NETWORK, PHONE, POLYNOMIAL = "network", "untouched phone", "colour polynomial"
-_HEADER = ("", "PSNR", "per batch", "pooled", "SSIM", "MS-SSIM", "per batch")
+_HEADER = (
+    *("", "per-image PSNR", "MS-SSIM", "per-batch PSNR", "MS-SSIM"),
+    *("SSIM", "pooled PSNR"),
+)
 _NOTE = (
-    "PSNR in dB: mean over images, over batches of 50, and of all pixels pooled. MS-SSIM: mean "
-    "over images, and over batches of 50."
+    "per-image (the authors' challenge code): PSNR in dB of the clipped output and MS-SSIM of the "
+    "unclipped\none, of each image by itself, then the mean; SSIM clipped, likewise.\n"
+    "per-batch (the authors' training code): inputs rounded to float16, 50 unclipped images at a "
+    "time.\npooled: PSNR of the mean squared error over all pixels."
 )
 # A difference below these is rounding, not merit: dB, SSIM, MS-SSIM.
 _TIES = {"psnr": 0.005, "ssim": 0.00005, "ms_ssim": 0.00005}
@@ -27,6 +32,12 @@ class SplitScores:
     patches: int
     pairs: int
     scores: dict[str, Scores]
+
+    def described(self) -> str:
+        """How much was measured; imported patches count as photo pairs of their own."""
+        if self.pairs == self.patches:
+            return f"{self.patches} patch pairs"
+        return f"{self.patches} patches of {self.pairs} photo pairs"
 
 
 @dataclass(frozen=True)
@@ -59,7 +70,7 @@ class Evaluation:
         """The tables, and the verdict in words."""
         blocks = [f"{self.model} ({self.architecture}) on {self.shards}"]
         for split in self.splits:
-            title = f"{split.split}: {split.patches} patches of {split.pairs} photo pairs"
+            title = f"{split.split}: {split.described()}"
             rows = [_row(name, scores) for name, scores in split.scores.items()]
             blocks.append(f"{title}\n{console.table(_HEADER, rows)}{_identical_note(split)}")
         return "\n\n".join([*blocks, _NOTE, self.verdict()])
@@ -68,8 +79,8 @@ class Evaluation:
         """Whether the network earned its keep, judged on the scenes it has seen least."""
         judged = min(self.splits, key=lambda split: ("test", "val", "train").index(split.split))
         where = {
-            "test": f"On the {judged.pairs} photo pairs of the test split, which training never "
-            "sees, the network",
+            "test": f"On the {judged.described()} of the test split, which training never sees, "
+            "the network",
             "val": "On the val split, by which training chose it, the network",
             "train": "On the very patches it was trained on (there is no other split), the network",
         }[judged.split]
@@ -91,11 +102,11 @@ def _row(name: str, scores: Scores) -> tuple[str, ...]:
     return (
         name,
         _decibel(scores.psnr),
-        _decibel(scores.psnr_per_batch),
-        _decibel(scores.psnr_pooled),
-        f"{scores.ssim:.4f}",
         f"{scores.ms_ssim:.4f}",
+        _decibel(scores.psnr_per_batch),
         f"{scores.ms_ssim_per_batch:.4f}",
+        f"{scores.ssim:.4f}",
+        _decibel(scores.psnr_pooled),
     )
 
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from dpedkit import metrics
@@ -31,6 +33,8 @@ class Scores:
         Mean over the images, unclipped.
     ms_ssim_per_batch : float
         Mean over batches of 50, unclipped.
+
+    Those per batch are made from inputs rounded to float16, as in the authors' training code.
     """
 
     psnr: float | None
@@ -52,7 +56,7 @@ class ScoreSheet:
         self._batches: list[tuple[int, float, float]] = []  # images, unclipped error, MS-SSIM
 
     def add(self, images: Tensor, dslr: Tensor) -> None:
-        """Score one batch of `metrics.AUTHORS_BATCH` images; the last may be shorter.
+        """Score images one by one (the authors' challenge code).
 
         Parameters
         ----------
@@ -61,8 +65,22 @@ class ScoreSheet:
         """
         clipped = images.clamp(0, 1)
         self._errors.append(metrics.squared_error(clipped, dslr).double().cpu())
-        self._ssim.append(metrics.ssim(clipped, dslr).double().cpu())
-        self._ms_ssim.append(metrics.ms_ssim(images, dslr).double().cpu())
+        similarity, ms_ssim = metrics.ssim_and_ms_ssim(images, dslr)
+        beyond = (images != clipped).flatten(1).any(dim=1)
+        if beyond.any():
+            similarity[beyond] = metrics.ssim(clipped[beyond], dslr[beyond])
+        self._ssim.append(similarity.double().cpu())
+        self._ms_ssim.append(ms_ssim.double().cpu())
+
+    def add_batch(self, images: Tensor, dslr: Tensor) -> None:
+        """Score a batch as a whole (the authors' training code).
+
+        Parameters
+        ----------
+        images, dslr : (N, 3, S, S) float tensor
+            As for `add`, made from inputs that went `through_float16`; `metrics.AUTHORS_BATCH` of
+            them, the last time perhaps fewer.
+        """
         error = metrics.squared_error(images, dslr).mean().item()
         self._batches.append((len(images), error, metrics.ms_ssim_of_batch(images, dslr).item()))
 
@@ -84,6 +102,11 @@ class ScoreSheet:
             ms_ssim=torch.cat(self._ms_ssim).mean().item(),
             ms_ssim_per_batch=sum(batch[2] for batch in batches) / len(batches),
         )
+
+
+def through_float16(levels: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """Levels as values in [0, 1] that are rounded as the authors' training code rounds them."""
+    return (levels.astype(np.float16) / np.float16(255)).astype(np.float32)
 
 
 def _psnr(error: float) -> float:
