@@ -4,24 +4,44 @@ import builtins
 from pathlib import Path
 
 import pytest
+import torch
 
 from dpedkit.errors import DpedkitError
 from dpedkit.export import ExportConfig, export_onnx
 from dpedkit.models import build_generator, save_model
 
 
+def saved(folder: Path, name: str, **options: object) -> Path:
+    """A model file whose network changes photos: fresh weights hardly do."""
+    torch.manual_seed(0)
+    network = build_generator(name, **options)
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter.add_(torch.randn_like(parameter) / max(parameter[0].numel(), 25) ** 0.5 / 2)
+    save_model(folder / "model.safetensors", network, {})
+    return folder / "model.safetensors"
+
+
 @pytest.fixture
 def model(tmp_path: Path) -> Path:
-    path = tmp_path / "model.safetensors"
-    save_model(path, build_generator("srcnn"), {})
-    return path
+    return saved(tmp_path, "srcnn")
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("precision", ["fp32", "fp16"])
-def test_any_size_through_onnxruntime(model, tmp_path, precision):
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("srcnn", {}),
+        ("resnet-8-32", {"norm": "instance"}),
+        ("resnet-12-64", {"norm": "batch"}),
+        ("colour-residual", {"channels": 8, "blocks": 1}),
+    ],
+)
+def test_any_size_through_onnxruntime(tmp_path, name, options, precision):
     pytest.importorskip("onnxscript", reason="the extra [onnx] is not installed")
     onnxruntime = pytest.importorskip("onnxruntime")
+    model = saved(tmp_path, name, **options)
     summary = export_onnx(model, tmp_path / "m.onnx", ExportConfig(precision=precision))
     assert summary.largest_difference < (1e-5 if precision == "fp32" else 1e-2)
     session = onnxruntime.InferenceSession(str(summary.file))

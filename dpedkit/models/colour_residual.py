@@ -71,13 +71,10 @@ class ColourResidual(Generator):
             with torch.autocast(photo.device.type, enabled=False):
                 return self.map_colours(photo.float())
         pixels = photo.transpose(0, 1).reshape(3, -1)  # (3, M)
-        mapped = torch.cat(
-            [
-                self.colour_map.T @ _monomials(block)
-                for block in pixels.split(_PIXELS_AT_ONCE, dim=1)
-            ],
-            dim=1,
-        )
+        # An exported graph has no loop whose length depends on the photo's size.
+        whole = torch.compiler.is_compiling()
+        blocks = [pixels] if whole else pixels.split(_PIXELS_AT_ONCE, dim=1)
+        mapped = torch.cat([self.colour_map.T @ _monomials(block) for block in blocks], dim=1)
         return mapped.view(3, len(photo), *photo.shape[2:]).transpose(0, 1)
 
     def _add(self, maps: Tensor, mapped: Tensor) -> Tensor:
@@ -89,9 +86,10 @@ def _fold(photo: Tensor, mapped: Tensor) -> Tensor:
     """Both versions of a photo at half the resolution: twice (N, 3, H, W) -> (N, 24, H/2, W/2)."""
     both = torch.cat([photo, mapped], dim=1) - 0.5
     height, width = photo.shape[-2:]
-    if height % 2 or width % 2:
-        both = functional.pad(both, (0, width % 2, 0, height % 2), mode="replicate")
-    return functional.pixel_unshuffle(both, 2)
+    # Padded and cropped whether that is needed or not: an exported graph has no branches on sizes.
+    even = functional.pad(both, (0, 1, 0, 1), mode="replicate")
+    even = even[:, :, : (height + 1) // 2 * 2, : (width + 1) // 2 * 2]
+    return functional.pixel_unshuffle(even, 2)
 
 
 def _monomials(pixels: Tensor) -> Tensor:
