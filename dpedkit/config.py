@@ -37,6 +37,7 @@ def option(
     choices: Sequence[str] | None = None,
     metavar: str | None = None,
     affects_output: bool = True,
+    is_file: bool = False,
 ) -> Any:
     """Declare one setting of a stage: a dataclass field with its help text and its limits.
 
@@ -55,6 +56,8 @@ def option(
     affects_output : bool
         False for settings that change how fast or how loudly the same result is made, such as the
         number of workers; they are left out of the fingerprint.
+    is_file : bool
+        True where the value names a file whose content decides the result.
     """
     return dataclasses.field(
         default=default,
@@ -65,6 +68,7 @@ def option(
             "choices": tuple(choices) if choices else None,
             "metavar": metavar,
             "affects_output": affects_output,
+            "is_file": is_file,
         },
     )
 
@@ -115,6 +119,14 @@ class Config:
     def to_dict(self) -> dict[str, Any]:
         """All settings as JSON-ready values, in the order of declaration."""
         return dataclasses.asdict(self)
+
+    def files(self) -> dict[str, Path]:
+        """The files that settings name, by the setting; those that are None are left out."""
+        return {
+            field.name: Path(value)
+            for field in options_of(type(self))
+            if field.metadata["is_file"] and (value := getattr(self, field.name)) is not None
+        }
 
     def fingerprint(self) -> str:
         """A short hash of the settings that change the result."""

@@ -7,6 +7,7 @@ known of earlier runs stands in `recipe-state.json` in the folder that the recip
 
 from __future__ import annotations
 
+import glob
 import hashlib
 import importlib
 import json
@@ -53,6 +54,9 @@ class Step:
         kind = _KINDS[self.name]
         content = {
             "settings": self.config.fingerprint(),
+            "files of settings": {
+                name: _listing(path) for name, path in self.config.files().items()
+            },
             "paths": {name: str(path) for name, path in self.paths.items()},
             "files": {name: _listing(self.paths[name]) for name in kind.inputs},
         }
@@ -370,6 +374,9 @@ def _config_class(kind: _Kind) -> type[Config]:
 
 def _listing(path: Path) -> list[tuple[str, int, int]]:
     """Names, sizes and times of a file or of a folder's: enough to notice that they changed."""
-    entries = sorted(path.iterdir()) if path.is_dir() else [path]
+    if path.is_dir():
+        entries = sorted(path.iterdir())
+    else:  # a file, or the prefix of a checkpoint's files
+        entries = [path, *sorted(path.parent.glob(f"{glob.escape(path.name)}.*"))]
     files = [(entry, entry.stat()) for entry in entries if entry.is_file()]
     return [(entry.name, state.st_size, state.st_mtime_ns) for entry, state in files]

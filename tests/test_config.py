@@ -1,4 +1,5 @@
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 
@@ -50,6 +51,15 @@ def test_fingerprint_follows_what_changes_the_result():
     assert Example().fingerprint() == Example(jobs=8).fingerprint()
     assert Example().fingerprint() != Example(share=0.6).fingerprint()
     assert Example(share=1).fingerprint() == Example(share=1.0).fingerprint()
+
+
+def test_files_are_the_settings_that_name_one():
+    @dataclass(frozen=True)
+    class Fed(Example):
+        weights: str | None = option(None, "A file.", is_file=True)
+
+    assert Fed(weights="a/b.pth").files() == {"weights": Path("a/b.pth")}
+    assert Fed().files() == Example().files() == {}
 
 
 def test_differences_name_both_values():

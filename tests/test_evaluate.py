@@ -18,6 +18,7 @@ from dpedkit.evaluate.scores import Scores, ScoreSheet, through_float16
 from dpedkit.metrics import ms_ssim, ms_ssim_of_batch, ssim
 from dpedkit.models import build_generator, save_model
 from dpedkit.shards import open_split
+from dpedkit.shards.index import fingerprint
 
 SIZE = 20
 
@@ -145,10 +146,10 @@ def test_text_and_json(shards, identity_model):
 PLAIN = Scores(20.0, 0, 20.0, 20.0, 0.8, 0.9, 0.9)
 
 
-def verdict_of(network: Scores, split: str = "test") -> str:
+def verdict_of(network: Scores, split: str = "test", trained_here: bool = True) -> str:
     scores = {NETWORK: network, PHONE: PLAIN, POLYNOMIAL: replace(PLAIN, psnr=25.0, ssim=0.85)}
     splits = [SplitScores("train", 9, 3, scores), SplitScores(split, 9, 3, scores)]
-    return Evaluation("m", "s", "srcnn", splits).verdict()
+    return Evaluation("m", "s", "srcnn", splits, trained_here).verdict()
 
 
 def test_the_verdict_in_words():
@@ -162,6 +163,33 @@ def test_the_verdict_in_words():
     words = verdict_of(replace(better, psnr=24.0))
     assert words.endswith("did not earn its keep: the colour polynomial beats it in PSNR.")
     assert "earned its keep: +inf dB" in verdict_of(replace(better, psnr=None))
+
+
+@pytest.mark.parametrize("split", ["test", "val", "train"])
+def test_the_verdict_claims_nothing_of_a_training_that_it_does_not_know(split):
+    words = verdict_of(replace(PLAIN, psnr=26.0, ssim=0.9, ms_ssim=0.95), split, trained_here=False)
+    assert f"of the {split} split (it is not known whether training saw these scenes)" in words
+    for claim in ("never sees", "chose it", "it was trained on"):
+        assert claim not in words
+
+
+def test_whether_a_model_was_trained_on_these_shards_stands_in_its_card(tmp_path, data, shards):
+    network = build_generator("colour-residual", channels=4, blocks=1)
+    print_here = fingerprint(shards)
+    for number, (trained_on, known) in enumerate(
+        [
+            ({"training": {"shards": [print_here]}}, True),
+            ({"training": {"shards": ["0123456789abcdef"]}}, False),
+            ({"training": {"shards": [print_here, None]}}, False),
+            ({"training": {}}, False),
+            ({}, False),
+        ]
+    ):
+        path = tmp_path / f"{number}.safetensors"
+        save_model(path, network, trained_on)
+        evaluation = evaluate(path, shards, EvaluateConfig(split="test", device="cpu"))
+        assert evaluation.trained_here is known
+        assert evaluation.to_dict()["trained_here"] is known
 
 
 def test_what_is_refused(tmp_path, shards, identity_model):

@@ -52,6 +52,18 @@ def test_only_changed_stages_and_those_after_them_run(recipe):
     assert ran()[0] == "align"
 
 
+def test_files_that_settings_name_are_input_too(tmp_path):
+    path, start = tmp_path / "r.toml", tmp_path / "start.safetensors"
+    keys = set()
+    for settings in ("", f"init = '{start}'", f"vgg = '{start}'"):
+        path.write_text(f"[train]\n{settings}\n")
+        for content in (b"1", b"22"):
+            start.write_bytes(content)
+            (step,) = read_recipe(str(path), tmp_path).steps
+            keys.add(step.key())
+    assert len(keys) == 1 + 2 + 2
+
+
 def test_a_stopped_stage_is_continued(recipe, monkeypatch):
     from dpedkit import stages
 

@@ -1,11 +1,14 @@
 """Training runs: what they leave, how they stop, and that a resumed run is the same run."""
 
+import json
+import math
 import os
 import signal
 import subprocess
 import sys
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,9 +19,11 @@ from safetensors.torch import load_file
 
 from dpedkit.errors import DpedkitError, UsageError
 from dpedkit.images import read_photo
-from dpedkit.manifest import read_jsonl
-from dpedkit.models import load_model, read_card
-from dpedkit.train import guards, loop
+from dpedkit.manifest import read_jsonl, write_jsonl
+from dpedkit.models import load_model, read_card, save_model
+from dpedkit.report.run import write as write_report
+from dpedkit.shards.index import fingerprint
+from dpedkit.train import guards, loop, monitor
 from dpedkit.train.config import TrainConfig
 from dpedkit.train.loop import train
 
@@ -179,17 +184,22 @@ def test_killed_and_resumed_is_bit_identical(shards, tmp_path, kills):
     assert_same_run(tmp_path / "whole" / "run", tmp_path / "killed" / "run")
 
 
-def test_ctrl_c_saves_and_leaves(shards, tmp_path, monkeypatch):
-    assert threading.current_thread() is threading.main_thread()
-    config = without_discriminator(steps=50, evaluate_every=50, learning_rate=1e-5)
+def stop_at(step: int, monkeypatch) -> None:
+    """Press Ctrl-C during that step, counted from 0."""
     real_step = loop._Training._step
 
-    def step(self, number):
-        if number == 7:
+    def press(self, number):
+        if number == step:
             os.kill(os.getpid(), signal.SIGINT)
         return real_step(self, number)
 
-    monkeypatch.setattr(loop._Training, "_step", step)
+    monkeypatch.setattr(loop._Training, "_step", press)
+
+
+def test_ctrl_c_saves_and_leaves(shards, tmp_path, monkeypatch):
+    assert threading.current_thread() is threading.main_thread()
+    config = without_discriminator(steps=50, evaluate_every=50, learning_rate=1e-5)
+    stop_at(7, monkeypatch)
     with pytest.raises(KeyboardInterrupt):
         train(shards, config, runs=tmp_path)
     run = tmp_path / "001"
@@ -198,6 +208,38 @@ def test_ctrl_c_saves_and_leaves(shards, tmp_path, monkeypatch):
     monkeypatch.undo()
     assert train(shards, config, runs=tmp_path, resume=True).folder == run
     assert [row["step"] for row in read_jsonl(run / "log.jsonl")] == [0, 50]
+
+
+@pytest.mark.parametrize("has_val", [True, False])
+def test_stopped_by_ctrl_c_and_resumed_is_bit_identical(tmp_path, monkeypatch, has_val):
+    """Also where the network at the stop is better than all that the whole run evaluates."""
+    splits = {"train": make_patches(12, SIZE, 0)}
+    if has_val:
+        splits["val"] = make_patches(6, SIZE, 1)
+    shards = write_shards(tmp_path / "shards", splits)
+    config = tiny(steps=8, evaluate_every=8, checkpoint_seconds=0.0)
+
+    def measure(self, *networks):
+        return monitor.Measurement(
+            loss=1.0, discriminator_accuracy=0.5, psnr=20.0, ms_ssim=next(scores), spread=0.1
+        )
+
+    monkeypatch.setattr(loop.Monitor, "measure", measure)
+    scores = iter([0.5, 0.4])
+    train(shards, config, name="whole", runs=tmp_path)
+    scores = iter([0.5, 0.9, 0.9, 0.4])  # those where it is stopped are the best
+    for step in (2, 5):
+        with monkeypatch.context() as patch:
+            stop_at(step, patch)
+            with pytest.raises(KeyboardInterrupt):
+                train(shards, config, name="stopped", runs=tmp_path, resume=True)
+        run = tmp_path / "stopped"
+        assert read_card(run / "model.safetensors")["training"]["step"] == step + 1
+        load_model(run)
+    summary = train(shards, config, name="stopped", runs=tmp_path, resume=True)
+    assert_same_run(tmp_path / "whole", tmp_path / "stopped")
+    assert summary.best_step == (0 if has_val else 8)
+    assert len(list((tmp_path / "stopped" / "checkpoints").iterdir())) == 2
 
 
 def test_a_finished_run_resumed_is_left_as_it_is(shards, tmp_path):
@@ -226,6 +268,33 @@ def test_what_is_refused_before_anything_is_touched(shards, tmp_path):
         train(shards, without_discriminator(), name="../a", runs=tmp_path)
     with pytest.raises(DpedkitError, match="no run in"):
         train(shards, without_discriminator(), runs=tmp_path / "none", resume=True)
+
+
+def test_a_file_that_decides_the_result_must_be_the_same_to_resume(shards, tmp_path, monkeypatch):
+    first = train(shards, without_discriminator(steps=2), name="a", runs=tmp_path)
+    start = tmp_path / "start.safetensors"
+    start.write_bytes(first.model.read_bytes())
+    config = without_discriminator(steps=2, init=str(start))
+    train(shards, config, name="b", runs=tmp_path)
+    train(shards, config, name="b", runs=tmp_path, resume=True)
+    start.write_bytes(first.last.read_bytes())
+    with pytest.raises(DpedkitError, match=r"other settings \(init: another content\)"):
+        train(shards, config, name="b", runs=tmp_path, resume=True)
+
+    weights = tmp_path / "vgg.pth"
+    weights.write_bytes(b"first")
+    monkeypatch.setattr(loop, "load_vgg", lambda content, config: None)
+    config = without_discriminator(steps=2, content="vgg19", vgg=str(weights))
+    train(shards, config, name="c", runs=tmp_path)
+    train(shards, config, name="c", runs=tmp_path, resume=True)
+    with pytest.raises(DpedkitError, match=r"vgg: was '.*vgg\.pth', now 'other\.pth'"):
+        train(shards, replace(config, vgg="other.pth"), name="c", runs=tmp_path, resume=True)
+    weights.write_bytes(b"second")
+    with pytest.raises(DpedkitError, match=r"other settings \(vgg: another content\)"):
+        train(shards, config, name="c", runs=tmp_path, resume=True)
+    weights.unlink()
+    with pytest.raises(DpedkitError, match=r"vgg\.pth: .* no longer there"):
+        train(shards, config, name="c", runs=tmp_path, resume=True)
 
 
 def test_names_count_up_and_never_overwrite(shards, tmp_path):
@@ -305,6 +374,71 @@ def test_a_damaged_checkpoint_is_one_sentence(shards, tmp_path):
     newest.write_bytes(newest.read_bytes()[:1000])
     with pytest.raises(DpedkitError, match="is damaged"):
         train(shards, without_discriminator(), name="a", runs=tmp_path, resume=True)
+
+
+def test_a_phone_that_equals_the_dslr_has_no_psnr(tmp_path):
+    phone, _, pair = make_patches(6, SIZE, 0)
+    same = write_shards(tmp_path / "same", dict.fromkeys(("train", "val"), (phone, phone, pair)))
+    config = without_discriminator(steps=1, generator="srcnn")
+    summary = train(same, config, runs=tmp_path)
+    assert summary.untouched_psnr is None
+    assert json.loads(json.dumps(summary.to_dict(), allow_nan=False))["untouched_psnr"] is None
+    assert "against inf dB" in summary.as_text()
+    assert any(
+        line.split()[2] == "inf"
+        for line in summary.as_text().splitlines()
+        if "untouched phone" in line
+    )
+
+
+def test_perfect_and_broken_networks_are_told_apart(shards, tmp_path, monkeypatch):
+    psnr = torch.tensor([20.0, math.inf, 30.0], dtype=torch.float64)
+    assert monitor._mean_of_differing(psnr) == 25.0
+    assert monitor._mean_of_differing(psnr[1:2]) is None
+    assert math.isnan(monitor._mean_of_differing(psnr * math.nan))
+    real_step = loop._Training._step
+
+    def break_weights(self, number):
+        terms = real_step(self, number)
+        if number == 5:
+            with torch.no_grad():
+                next(self.learner.generator.parameters()).fill_(math.nan)
+        return terms
+
+    monkeypatch.setattr(loop._Training, "_step", break_weights)
+    with pytest.raises(DpedkitError, match=r"step 6: the loss in the evaluation.* PSNR is no long"):
+        train(shards, without_discriminator(), runs=tmp_path)
+    for name in ("model.safetensors", "last.safetensors"):
+        assert all(v.isfinite().all() for v in load_file(tmp_path / "001" / name).values())
+
+
+def test_the_card_says_on_which_patches_a_network_was_trained(shards, tmp_path):
+    other = write_shards(tmp_path / "other", {"train": make_patches(5, SIZE, 9)})
+    first = train(shards, without_discriminator(steps=1), name="a", runs=tmp_path)
+    assert read_card(first.model)["training"]["shards"] == [fingerprint(shards)]
+    config = without_discriminator(steps=1, init=str(first.model))
+    second = train(other, config, name="b", runs=tmp_path)
+    both = sorted([fingerprint(shards), fingerprint(other)])
+    assert read_card(second.model)["training"]["shards"] == both
+    unknown = tmp_path / "unknown.safetensors"
+    save_model(unknown, load_model(first.model), {})
+    config = without_discriminator(steps=1, init=str(unknown))
+    third = train(other, config, name="c", runs=tmp_path)
+    assert None in read_card(third.model)["training"]["shards"]
+
+
+def test_the_report_names_the_network_that_is_kept(shards, tmp_path):
+    train(shards, without_discriminator(), name="a", runs=tmp_path)
+    run = tmp_path / "a"
+    rows = read_jsonl(run / "log.jsonl")
+    card = read_card(run / "model.safetensors")["training"]
+    for row in rows:  # the highest PSNR elsewhere than the best MS-SSIM, by which it is chosen
+        row["psnr"] = None if row["step"] != card["step"] else 1.0
+    write_jsonl(run / "log.jsonl", rows)
+    page = write_report(run).read_text()
+    assert f"after {card['step']} of 6 steps: {card['psnr']:.2f} dB" in page
+    assert f"MS-SSIM {card['ms_ssim']:.4f}" in page
+    assert "inf, " in page
 
 
 def test_guards_speak_once_and_only_when_needed():

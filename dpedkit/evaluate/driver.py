@@ -22,6 +22,7 @@ from dpedkit.metrics import AUTHORS_BATCH, MIN_SIDE
 from dpedkit.models.files import find_model, load_model
 from dpedkit.models.generator import Generator
 from dpedkit.shards.format import SPLITS
+from dpedkit.shards.index import fingerprint
 from dpedkit.shards.reader import SplitReader, open_split
 from dpedkit.shards.sampling import spread_indices
 
@@ -60,7 +61,9 @@ def evaluate(model: Path, shards: Path, config: EvaluateConfig) -> Evaluation:
             _measure(split, readers[split], indices, generator, colour_map, device, bar)
             for split, indices in chosen.items()
         ]
-    return Evaluation(model, shards, generator.architecture, splits)
+    trained_on = generator.card.get("training", {}).get("shards")
+    trained_here = trained_on == [fingerprint(shards)]
+    return Evaluation(model, shards, generator.architecture, splits, trained_here)
 
 
 def _choose_patches(

@@ -49,12 +49,15 @@ class Evaluation:
     model, shards : Path
     architecture : str
     splits : list of SplitScores
+    trained_here : bool
+        Whether the model says that it was trained on these very shards and no others.
     """
 
     model: Path
     shards: Path
     architecture: str
     splits: list[SplitScores]
+    trained_here: bool = False
 
     def to_dict(self) -> dict[str, Any]:
         """The evaluation as JSON-ready values."""
@@ -62,6 +65,7 @@ class Evaluation:
             "model": str(self.model),
             "shards": str(self.shards),
             "architecture": self.architecture,
+            "trained_here": self.trained_here,
             "splits": [asdict(split) for split in self.splits],
             "verdict": self.verdict(),
         }
@@ -84,6 +88,11 @@ class Evaluation:
             "val": "On the val split, by which training chose it, the network",
             "train": "On the very patches it was trained on (there is no other split), the network",
         }[judged.split]
+        if not self.trained_here:
+            where = (
+                f"On the {judged.described()} of the {judged.split} split (it is not known whether "
+                "training saw these scenes) the network"
+            )
         network = judged.scores[NETWORK]
         rivals = [name for name in (POLYNOMIAL, PHONE) if name in judged.scores]
         lost = {name: _lost_to(network, judged.scores[name]) for name in rivals}

@@ -22,13 +22,13 @@ def write(folder: Path) -> Path:
     record = read_toml(folder / MARK)
     rows = read_jsonl(folder / "log.jsonl")
     settings = record["train"]
-    best = max(rows, key=lambda row: row["psnr"], default=None)
+    best = _best(folder)
     headline = f"Run {folder.name}: {settings['generator']}"
     found = ""
     if best is not None:
         found = (
-            f"Best on the validation patches: {best['psnr']:.2f} dB, MS-SSIM "
-            f"{best['ms_ssim']:.4f}, after {best['step']} of {settings['steps']} steps. "
+            f"Its best network so far, after {best['step']} of {settings['steps']} steps: "
+            f"{_decibel(best['psnr'])} dB, MS-SSIM {best['ms_ssim']:.4f} in the run's evaluation. "
         )
     body = (
         f"<h1>{escape(headline)}</h1>"
@@ -77,11 +77,25 @@ def _table_2(rows: list[Row]) -> str:
             row["step"],
             _number(row["generator_loss_train"]),
             _number(row["generator_loss_test"]),
-            f"{row['psnr']:.2f}, {row['ms_ssim']:.4f}",
+            f"{_decibel(row['psnr'])}, {row['ms_ssim']:.4f}",
         )
         for row in rows
     ]
     return table(header, lines)
+
+
+def _best(folder: Path) -> Row | None:
+    """Step, PSNR and MS-SSIM of the network that the run keeps; None if there is none yet."""
+    from dpedkit.models.files import BEST_NAME, read_card
+
+    if not (folder / BEST_NAME).is_file():
+        return None
+    found: Row = read_card(folder / BEST_NAME)["training"]
+    return found
+
+
+def _decibel(value: float | None) -> str:
+    return "inf" if value is None else f"{value:.2f}"
 
 
 def _number(value: float | None) -> str:

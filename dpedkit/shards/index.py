@@ -7,6 +7,8 @@ pair n came from, its split, and what became of its windows.
 
 from __future__ import annotations
 
+import hashlib
+import json
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -102,6 +104,13 @@ def split_counts(folder: str | Path) -> dict[str, int]:
     """Number of patch pairs in each split: `{"train": 1200, "val": 80, "test": 150}`."""
     index = read_index(folder)
     return {split: index.count(split) for split in SPLITS}
+
+
+def fingerprint(folder: str | Path) -> str:
+    """A short hash of all patches of a shards folder, wherever it is moved to."""
+    index = read_index(folder)
+    files = [[entry.file, entry.sha256] for split in SPLITS for entry in index.shards[split]]
+    return hashlib.sha256(json.dumps(files).encode()).hexdigest()[:16]
 
 
 def read_pairs(folder: str | Path) -> list[dict[str, Any]]:

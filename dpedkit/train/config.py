@@ -52,7 +52,7 @@ class TrainConfig(Config):
         "Weights of VGG-19: a torchvision .pth or the MatConvNet .mat file. By default looked for "
         "in torch's cache, then downloaded to it.",
         metavar="FILE",
-        affects_output=False,
+        is_file=True,
     )
     content_weight: float = option(1.0, "Weight of the content loss (paper, eq. 8).", minimum=0)
     texture_weight: float = option(
@@ -87,7 +87,10 @@ class TrainConfig(Config):
         0.0, "Scale gradients down to this norm where they are larger; 0 leaves them.", minimum=0
     )
     init: str | None = option(
-        None, "Start from this model file instead of fresh weights.", metavar="FILE"
+        None,
+        "Start from this model file instead of fresh weights.",
+        metavar="FILE",
+        is_file=True,
     )
     precision: str = option(
         "float32",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 from dpedkit.errors import DpedkitError
 
@@ -13,19 +14,19 @@ _EVALUATIONS_IN_A_ROW = 3
 _CONSTANT_BELOW = 2e-3  # standard deviation within a patch, in [0, 1]: less than half a grey level
 
 
-def check_finite(step: int, terms: Mapping[str, float], last_good: str) -> None:
-    """Stop before a step that would destroy the weights.
+def check_finite(step: int, values: Mapping[str, float], last_good: Path) -> None:
+    """Stop before a step that would destroy the weights, or when they are destroyed.
 
     Raises
     ------
     DpedkitError
-        If a term is infinite or not a number; names the step, the term, and the model that is
+        If a value is infinite or not a number; names the step, the value, and the model that is
         left.
     """
-    broken = [name for name, value in terms.items() if not math.isfinite(value)]
+    broken = [name for name, value in values.items() if not math.isfinite(value)]
     if broken:
         raise DpedkitError(
-            f"Training stopped at step {step}: the {' and the '.join(broken)} loss is no longer a "
+            f"Training stopped at step {step}: the {' and the '.join(broken)} is no longer a "
             f"finite number. {last_good} holds the last good network. Try a lower --learning-rate, "
             "or --clip 1."
         )
@@ -73,18 +74,19 @@ def check_discriminator(accuracies: Sequence[float]) -> list[str]:
     return []
 
 
-def judge(best: Mapping[str, float], untouched: Mapping[str, float]) -> list[str]:
+def judge(best: Mapping[str, float | None], untouched: Mapping[str, float | None]) -> list[str]:
     """Say so when the best network is further from the DSLR than the untouched phone patches.
 
     Parameters
     ----------
     best, untouched : mapping with "psnr" and "ms_ssim"
+        None stands for a PSNR without limit.
     """
-    worse = [
-        f"{name} {best[key]:.{digits}f} against {untouched[key]:.{digits}f}{unit}"
-        for key, name, unit, digits in (("psnr", "PSNR", " dB", 2), ("ms_ssim", "MS-SSIM", "", 4))
-        if best[key] < untouched[key]
-    ]
+    worse = []
+    for key, name, unit, digits in (("psnr", "PSNR", " dB", 2), ("ms_ssim", "MS-SSIM", "", 4)):
+        ours, theirs = (math.inf if v is None else v for v in (best[key], untouched[key]))
+        if ours < theirs:
+            worse.append(f"{name} {ours:.{digits}f} against {theirs:.{digits}f}{unit}")
     if not worse:
         return []
     return [

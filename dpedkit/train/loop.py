@@ -16,12 +16,14 @@ import torch
 from torch import Tensor
 
 from dpedkit import console
+from dpedkit.atomic import remove_unfinished_below
 from dpedkit.device import choose_device
 from dpedkit.errors import DpedkitError
 from dpedkit.manifest import Journal, read_jsonl
 from dpedkit.metrics import MIN_SIDE
 from dpedkit.models.discriminator import to_grey
 from dpedkit.models.files import save_model
+from dpedkit.shards.index import fingerprint
 from dpedkit.shards.reader import SplitReader, open_split
 from dpedkit.train import guards
 from dpedkit.train.checkpoint import load_checkpoint, save_checkpoint
@@ -35,7 +37,7 @@ from dpedkit.train.monitor import Measurement, Monitor
 from dpedkit.train.objective import Objective
 from dpedkit.train.runfolder import RunFolder, existing_run, new_run
 from dpedkit.train.scalars import ScalarLog
-from dpedkit.train.summary import TrainSummary
+from dpedkit.train.summary import TrainSummary, decibel
 
 _LONG_RUN_S = 20 * 60.0
 
@@ -94,6 +96,7 @@ def train(
     run = existing_run(runs, name) if resume else None
     if run is not None:
         content = run.check_same(config, shards)
+        remove_unfinished_below(run.path)
     else:
         run = new_run(runs, name, overwrite)
         content = choose_content(config)
@@ -124,6 +127,9 @@ class _Training:
         self.objective, self.learner, self.scalars = objective, learner, scalars
         self.device = next(learner.generator.parameters()).device
         self.batches = TrainBatches(reader, config.batch, config.seed, config.augment, self.device)
+        before = learner.generator.card  # empty unless the run starts from a model file
+        seen = before.get("training", {}).get("shards", [None]) if config.init else []
+        self.seen = sorted({fingerprint(shards), *seen}, key=str)
         val = open_split(shards, "val")
         self.has_val = len(val) > 0
         if not self.has_val:
@@ -135,7 +141,7 @@ class _Training:
             val if self.has_val else reader, config.evaluate_patches, config.batch, self.device
         )
         self.tally = _Tally()
-        self.best: dict[str, float] | None = None
+        self.best: dict[str, Any] | None = None
         self.accuracies: list[float] = []
         self.warnings: list[str] = []
         self.last_saved = time.monotonic()
@@ -206,7 +212,8 @@ class _Training:
             log_odds = log_odds.float()
         terms = self.objective.terms(enhanced, dslr, log_odds)
         values = {name: term.item() for name, term in terms.items()}
-        guards.check_finite(step + 1, values, str(self.folder.last_model))
+        losses = {f"{name} loss": value for name, value in values.items()}
+        guards.check_finite(step + 1, losses, self.folder.last_model)
         learner.optimiser.zero_grad()
         torch.stack(list(terms.values())).sum().backward()
         clip_gradients(learner.generator, self.config.clip)
@@ -235,7 +242,8 @@ class _Training:
             self.tally.right += ((log_odds > 0) == is_dslr).sum().item()
             self.tally.judged += len(images)
         loss = torch.stack(losses).mean()
-        guards.check_finite(step + 1, {"discriminator's": loss.item()}, str(self.folder.last_model))
+        value = {"discriminator's loss": loss.item()}
+        guards.check_finite(step + 1, value, self.folder.last_model)
         optimiser.zero_grad()
         loss.backward()
         clip_gradients(discriminator, self.config.clip)
@@ -254,9 +262,7 @@ class _Training:
 
     def _evaluate(self, step: int) -> None:
         """Measure, log the paper's columns, keep the network if its MS-SSIM is the best so far."""
-        found = self.monitor.measure(
-            self.learner.best_guess, self.learner.discriminator, self.objective
-        )
+        found = self._measure(step)
         row = {
             "step": step,
             "discriminator_accuracy_train": self.tally.accuracy(),
@@ -271,7 +277,7 @@ class _Training:
         self.monitor.write_samples(
             self.folder.samples / f"step-{step:06d}.png", self.learner.best_guess
         )
-        console.say(f"step {step}: PSNR {found.psnr:.2f} dB, MS-SSIM {found.ms_ssim:.4f}")
+        console.say(f"step {step}: PSNR {decibel(found.psnr)} dB, MS-SSIM {found.ms_ssim:.4f}")
         accuracy = self.tally.accuracy()
         if accuracy is not None:
             self.accuracies.append(accuracy)
@@ -283,12 +289,27 @@ class _Training:
         ]:
             self._warn(warning)
 
+    def _measure(self, step: int) -> Measurement:
+        found = self.monitor.measure(
+            self.learner.best_guess, self.learner.discriminator, self.objective
+        )
+        values = {"loss in the evaluation": found.loss, "MS-SSIM": found.ms_ssim}
+        if found.psnr is not None:
+            values["PSNR"] = found.psnr
+        guards.check_finite(step, values, self.folder.last_model)
+        return found
+
     def _keep_if_best(self, step: int, found: Measurement) -> None:
-        # MS-SSIM, not PSNR: on the few scenes of a val split, PSNR mostly says how well their
-        # exposure happened to be guessed (measured: it chose networks 0.3 dB worse on new scenes).
-        if self.best is None or not self.has_val or found.ms_ssim >= self.best["ms_ssim"]:
+        if self._is_best(found):
             self.best = {"step": step, "psnr": found.psnr, "ms_ssim": found.ms_ssim}
             save_model(self.folder.best_model, self.learner.best_guess, self._card(step, found))
+
+    def _is_best(self, found: Measurement) -> bool:
+        # MS-SSIM, not PSNR: on the few scenes of a val split, PSNR mostly says how well their
+        # exposure happened to be guessed (measured: it chose networks 0.3 dB worse on new scenes).
+        if self.best is None or not self.has_val:
+            return True
+        return bool(found.ms_ssim >= self.best["ms_ssim"])
 
     def _save(self, step: int) -> None:
         """The newest network, then the whole state of the run."""
@@ -309,6 +330,7 @@ class _Training:
         if state is None:
             self.folder.cut_log(-1)
             return None
+        self.folder.take_best_back()
         self.learner.load_state(state["learner"])
         self.tally = _Tally(**state["tally"])
         self.best, self.accuracies = state["best"], state["accuracies"]
@@ -319,13 +341,17 @@ class _Training:
         return step
 
     def _leave(self, step: int) -> None:
-        """Asked to stop: save, so that nothing done so far is lost, and go."""
+        """Asked to stop: save, so that nothing done so far is lost, and go.
+
+        A run that is not stopped does not evaluate at this step. So if its network is the best, it
+        is shown as such until the run is resumed, but not counted as such from then on.
+        """
         if read_jsonl(self.folder.log_file)[-1]["step"] != step:
-            found = self.monitor.measure(
-                self.learner.best_guess, self.learner.discriminator, self.objective
-            )
-            self._keep_if_best(step, found)
+            found = self._measure(step)
             self._save(step)
+            if self._is_best(found):
+                self.folder.set_best_aside()
+                save_model(self.folder.best_model, self.learner.best_guess, self._card(step, found))
         console.say(
             f"Stopped after step {step}. {self.folder.best_model} is the best network so far; "
             f"continue with the same command and --name {self.folder.path.name} --resume."
@@ -349,6 +375,7 @@ class _Training:
             "step": step,
             "config": self.config.to_dict(),
             "content": self.content.to_dict(),
+            "shards": self.seen,
         }
         if found is not None:
             training |= {"psnr": found.psnr, "ms_ssim": found.ms_ssim}

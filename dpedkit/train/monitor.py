@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -34,15 +35,18 @@ class Measurement:
     loss : float
         The generator's loss, the mean over batches.
     discriminator_accuracy : float or None
-    psnr, ms_ssim : float
-        Means over images, the authors' per-image procedure; infinite PSNR left out.
+    psnr : float or None
+        Mean over images, the authors' per-image procedure, of those that differ from the DSLR's;
+        None where none does.
+    ms_ssim : float
+        Mean over images.
     spread : float
         Mean standard deviation within an enhanced patch.
     """
 
     loss: float
     discriminator_accuracy: float | None
-    psnr: float
+    psnr: float | None
     ms_ssim: float
     spread: float
 
@@ -83,18 +87,18 @@ class Monitor:
         return Measurement(
             loss=torch.stack(losses).mean().item(),
             discriminator_accuracy=_mean(torch.cat(accuracies)) if accuracies else None,
-            psnr=_finite_mean(torch.cat(psnr)),
+            psnr=_mean_of_differing(torch.cat(psnr)),
             ms_ssim=_mean(torch.cat(ms_ssim)),
             spread=_mean(torch.cat(spread)),
         )
 
-    def untouched(self) -> dict[str, float]:
+    def untouched(self) -> dict[str, Any]:
         """PSNR and MS-SSIM of the phone patches as they are."""
         psnr, ms_ssim = [], []
         for phone, dslr in self._batches():
             psnr.append(metrics.psnr(phone, dslr))
             ms_ssim.append(metrics.ms_ssim(phone, dslr))
-        return {"psnr": _finite_mean(torch.cat(psnr)), "ms_ssim": _mean(torch.cat(ms_ssim))}
+        return {"psnr": _mean_of_differing(torch.cat(psnr)), "ms_ssim": _mean(torch.cat(ms_ssim))}
 
     def write_samples(self, path: Path, generator: Generator) -> None:
         """A picture of a few patches: phone on the left, enhanced in the middle, DSLR right."""
@@ -145,6 +149,7 @@ def _mean(values: Tensor) -> float:
     return values.double().mean().item()
 
 
-def _finite_mean(values: Tensor) -> float:
-    finite = values[values.isfinite()]
-    return _mean(finite) if len(finite) else float("inf")
+def _mean_of_differing(psnr: Tensor) -> float | None:
+    """Mean without images equal to the DSLR's; NaN stays NaN."""
+    differing = psnr[~psnr.isposinf()]
+    return _mean(differing) if len(differing) else None

@@ -1,6 +1,6 @@
 """The folder of one training run: its name, its record of settings, its log.
 
-runs/<name>/config.toml        settings, data, content loss, tool version
+runs/<name>/config.toml        settings, data, content loss, files used, tool version
             log.jsonl          one line for each evaluation
             checkpoints/       the state of the run, to resume from
             model.safetensors  the best network so far
@@ -10,8 +10,6 @@ runs/<name>/config.toml        settings, data, content loss, tool version
 
 from __future__ import annotations
 
-import hashlib
-import json
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,13 +17,16 @@ from pathlib import Path
 import tomli_w
 
 from dpedkit._version import __version__
-from dpedkit.atomic import make_folder, write_text
+from dpedkit.atomic import (
+    complete_or_absent,
+    make_folder,
+    write_text,
+)
 from dpedkit.config import read_toml
 from dpedkit.errors import DpedkitError, OutputExistsError, UsageError
 from dpedkit.manifest import read_jsonl, write_jsonl
-from dpedkit.models.files import BEST_NAME, LAST_NAME
-from dpedkit.shards.format import SPLITS
-from dpedkit.shards.index import read_index
+from dpedkit.models.files import BEST_NAME, LAST_NAME, find_model, model_hash
+from dpedkit.shards.index import fingerprint
 from dpedkit.train.config import TrainConfig
 from dpedkit.train.content import ContentChoice
 
@@ -51,6 +52,11 @@ class RunFolder:
         return self.path / "checkpoints"
 
     @property
+    def best_aside(self) -> Path:
+        """The best network of the run's evaluations, while a stopped run shows a better one."""
+        return self.checkpoints / BEST_NAME
+
+    @property
     def samples(self) -> Path:
         return self.path / "samples"
 
@@ -72,6 +78,7 @@ class RunFolder:
             "train": settings,
             "data": {"shards": str(shards.absolute()), "fingerprint": fingerprint(shards)},
             "content": content.to_dict(),
+            "files": _hashes(config, content),
         }
         # The record comes last: a folder with a record is a run.
         write_text(self.log_file, "")
@@ -89,12 +96,26 @@ class RunFolder:
         changes = config.differences(record.get("train", {}))
         if record.get("data", {}).get("fingerprint") != fingerprint(shards):
             changes.append(f"the patches: {shards} holds others than the run began with")
+        content = ContentChoice(**record["content"])
+        if not changes:
+            now, before = _hashes(config, content), record.get("files", {})
+            changes += [f"{name}: another content" for name in now if now[name] != before.get(name)]
         if changes:
             raise OutputExistsError(
                 f"{self.path} was begun with other settings ({'; '.join(changes)}). Give the same "
                 "ones (or the same --recipe) to --resume it, or begin another run."
             )
-        return ContentChoice(**record["content"])
+        return content
+
+    def set_best_aside(self) -> None:
+        """Keep the best network for resuming, so that another may take its place until then."""
+        with complete_or_absent(self.best_aside) as part:
+            shutil.copyfile(self.best_model, part)
+
+    def take_best_back(self) -> None:
+        """Undo `set_best_aside`."""
+        if self.best_aside.is_file():
+            self.best_aside.replace(self.best_model)
 
     def cut_log(self, step: int) -> None:
         """Drop log lines of later steps than the checkpoint that the run continues from."""
@@ -156,11 +177,16 @@ def existing_run(runs: Path, name: str | None) -> RunFolder | None:
     return max(begun, key=lambda run: (run.config_file.stat().st_mtime_ns, run.path.name))
 
 
-def fingerprint(shards: Path) -> str:
-    """A short hash of all patches of a shards folder, wherever it is moved to."""
-    index = read_index(shards)
-    files = [[entry.file, entry.sha256] for split in SPLITS for entry in index.shards[split]]
-    return hashlib.sha256(json.dumps(files).encode()).hexdigest()[:16]
+def _hashes(config: TrainConfig, content: ContentChoice) -> dict[str, str]:
+    """SHA-256 of the files that decide the result besides the patches, by their setting."""
+    files = {}
+    if content.weights:
+        files["vgg"] = Path(content.weights)
+        if not files["vgg"].is_file():
+            raise DpedkitError(f"{content.weights}: the run's VGG-19 weights are no longer there.")
+    if config.init is not None:
+        files["init"] = find_model(Path(config.init))
+    return {setting: model_hash(file) for setting, file in files.items()}
 
 
 def _entries(folder: Path) -> list[Path]:

@@ -19,7 +19,8 @@ class TrainSummary:
         The run, its best and its newest network.
     steps, best_step : int
     psnr, ms_ssim, untouched_psnr, untouched_ms_ssim : float
-        Of the best network and of the phone patches, on the patches it was evaluated on.
+        Of the best network and of the phone patches, on the patches it was evaluated on. A PSNR
+        is None where all of them equal the DSLR's.
     content : str
         The content loss used.
     warnings : list of str
@@ -30,9 +31,9 @@ class TrainSummary:
     last: Path
     steps: int
     best_step: int
-    psnr: float
+    psnr: float | None
     ms_ssim: float
-    untouched_psnr: float
+    untouched_psnr: float | None
     untouched_ms_ssim: float
     content: str
     warnings: list[str] = field(default_factory=list)
@@ -45,8 +46,8 @@ class TrainSummary:
     def as_text(self) -> str:
         """A few lines for people."""
         rows = [
-            ("untouched phone", f"{self.untouched_psnr:.2f}", f"{self.untouched_ms_ssim:.4f}"),
-            (f"best, step {self.best_step}", f"{self.psnr:.2f}", f"{self.ms_ssim:.4f}"),
+            ("untouched phone", decibel(self.untouched_psnr), f"{self.untouched_ms_ssim:.4f}"),
+            (f"best, step {self.best_step}", decibel(self.psnr), f"{self.ms_ssim:.4f}"),
         ]
         lines = [
             f"{self.folder}: {self.steps} steps, content loss {self.content}",
@@ -55,3 +56,8 @@ class TrainSummary:
             *(f"warning: {warning}" for warning in self.warnings),
         ]
         return "\n".join(lines)
+
+
+def decibel(psnr: float | None) -> str:
+    """A PSNR for people; None stands for one without limit."""
+    return "inf" if psnr is None else f"{psnr:.2f}"
