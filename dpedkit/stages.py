@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from dpedkit.import_patches.summary import ImportPatchesSummary
     from dpedkit.patches.config import PatchConfig
     from dpedkit.patches.driver import PatchSummary
+    from dpedkit.report.colour_loss import ColourLossReport
     from dpedkit.simulate.config import SimulateConfig
     from dpedkit.simulate.driver import SimulateSummary
     from dpedkit.train.config import TrainConfig
@@ -152,3 +153,32 @@ def import_patches(
     from dpedkit.import_patches.driver import import_patches as run_import
 
     return run_import(folder, dslr_folder, output, config, jobs=jobs, overwrite=overwrite)
+
+
+def colour_loss(plot: Path, photos: Path | None) -> ColourLossReport:
+    """Draw the paper's figure 2, from a folder of photos or from simulated ones."""
+    from tempfile import TemporaryDirectory
+
+    from dpedkit.images import list_photos, read_photo
+    from dpedkit.report.colour_loss import ColourLossReport, write_colour_loss_report
+    from dpedkit.simulate.config import SimulateConfig
+    from dpedkit.train.shifts import losses_under_shifts
+
+    with TemporaryDirectory() as folder:
+        if photos is None:
+            console.say("simulating photos to measure on")
+            simulate(Path(folder), SimulateConfig(phone_megapixels=1.0, dslr_megapixels=1.0))
+        source = photos or Path(folder) / "canon"
+        curves = losses_under_shifts(map(read_photo, list_photos(source)))
+    report = ColourLossReport(
+        plot,
+        str(photos) if photos else "simulated DSLR photos",
+        curves.patches,
+        curves.mse.tolist(),
+        {
+            "paper's blur": curves.paper.tolist(),
+            "authors' blur": curves.authors.tolist(),
+        },
+    )
+    write_colour_loss_report(report)
+    return report

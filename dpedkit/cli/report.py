@@ -4,23 +4,52 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import click
+
 from dpedkit.cli import options
+from dpedkit.errors import UsageError
+
+_COLOUR_LOSS = "colour-loss"
 
 
 @options.command(
     examples=(
         ("dpedkit report aligned/", "writes aligned/report/index.html"),
         ("dpedkit report shards/", "what was kept and dropped, with samples"),
+        ("dpedkit report colour-loss", "the paper's figure 2 -> colour-loss.svg"),
     )
 )
-@options.path_argument("folder", "FOLDER")
-def command(printer: options.Printer, folder: Path) -> None:
+@click.argument("subject", metavar="FOLDER|colour-loss")
+@click.option(
+    "--photos",
+    type=click.Path(path_type=Path),
+    metavar="FOLDER",
+    help="For colour-loss: measure on these photos instead of simulated ones.",
+)
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path),
+    metavar="FILE.svg",
+    help="For colour-loss: where to draw the curves.  [default: colour-loss.svg]",
+)
+def command(
+    printer: options.Printer, subject: str, photos: Path | None, output: Path | None
+) -> None:
     """Write the HTML report of what a stage made.
 
-    FOLDER is what align, patches or train wrote.
+    FOLDER is what align, patches or train wrote. The page needs no network and opens from the disk.
+    `align`, `patches` and `train` write their own.
 
-    The page needs no network and opens from the disk. `dpedkit align` writes its own.
+    The word colour-loss instead of a folder measures figure 2 of the paper: how the MSE and the
+    colour loss grow as two images are shifted against each other, with both definitions of the
+    blur, and whether what the paper says of them holds. (A folder of that name is ./colour-loss.)
     """
-    from dpedkit import report
+    from dpedkit import report, stages
 
-    printer.show(report.write_report(folder))
+    if subject == _COLOUR_LOSS:
+        printer.show(stages.colour_loss(output or Path(f"{_COLOUR_LOSS}.svg"), photos))
+        return
+    if photos is not None or output is not None:
+        raise UsageError("--photos and -o go with `dpedkit report colour-loss` only.")
+    printer.show(report.write_report(Path(subject)))
