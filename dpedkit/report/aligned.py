@@ -28,12 +28,17 @@ def write(folder: Path) -> Path:
     inputs = dataset["inputs"]
     body = (
         f"<h1>Aligned pairs: {accepted} accepted, {len(records) - accepted} rejected</h1>"
-        f'<p class="soft">{escape(inputs.get("phone", ""))} with {escape(inputs.get("dslr", ""))}. '
+        f'<p class="soft">{escape(_short(inputs["phone"]))} with {escape(_short(inputs["dslr"]))}. '
         "Residuals are in phone pixels. Keys: arrows choose a pair, 1-8 a view, space flickers, "
         "wheel zooms, drag moves, double click resets.</p>"
         f"{_BENCH}"
     )
     return write_page(folder, "Aligned pairs", body, data={"pairs": pairs}, scripts=["aligned.js"])
+
+
+def _short(folder: str) -> str:
+    """The last two parts of a folder's path."""
+    return "/".join(Path(folder).parts[-2:])
 
 
 def _for_viewer(record: PairRecord, suffix: str) -> dict[str, Any]:
