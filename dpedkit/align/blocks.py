@@ -75,13 +75,21 @@ class Cells:
     covered: NDArray[np.bool_]
 
 
-def normalise(image: NDArray[np.float32]) -> NDArray[np.float32]:
+def normalise(image: NDArray[np.float32], shrunk: float = 1.0) -> NDArray[np.float32]:
     """Subtract the local mean and divide by the local deviation.
 
     Exposure, vignetting and tone curves drop out; detail stays.
+
+    Parameters
+    ----------
+    image : (H, W) float32 array
+    shrunk : float
+        How many times smaller the image shows things than the one it is compared with; the
+        surroundings that count as local are smaller, too.
     """
     image = image - np.float32(image.mean())  # keeps the variance below exact in float32
-    window = (_WINDOW, _WINDOW)
+    side = max(3, 2 * round((_WINDOW / shrunk - 1) / 2) + 1)
+    window = (side, side)
     mean = cv2.blur(image, window)
     variance = cv2.blur(image * image, window)
     variance -= mean * mean

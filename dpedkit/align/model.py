@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from dpedkit.align.blocks import Blocks
 from dpedkit.align.fit import FIELD, HOMOGRAPHY, RADIAL, Fit, cross_validate, fit_map, tile_of
-from dpedkit.align.refine import NOISE_FACTOR, Level, blocks_of, bounded, observe_level
+from dpedkit.align.refine import NOISE_FACTOR, Level, Stride, blocks_of, bounded, observe_level
 from dpedkit.geometry import PairMap
 
 # Candidate stiffnesses: how far a control point may lie from the line through its neighbours, in
@@ -22,7 +22,8 @@ from dpedkit.geometry import PairMap
 _BENDS = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0)
 _MIN_GAIN = 0.01  # relative: a field that predicts less than a hundredth better is not worth it
 _MIN_SIGMAS = 3.0  # and the gain must stand out from its scatter over the photo
-_FIELD_STEPS = 3
+_FIELD_STEPS = 4  # at most, a size
+_FAR = 0.15  # px of the working image: an error of the rigid map that may come from parallax
 
 
 @dataclass(frozen=True)
@@ -34,10 +35,13 @@ class Chosen:
     fit : Fit
     cross_validated : dict
         For each model, the median error in phone px at blocks that the fit did not use.
+    blocks : Blocks
+        Large ones, measured under the map of the fit at the full working size.
     """
 
     fit: Fit
     cross_validated: dict[str, float]
+    blocks: Blocks
 
 
 def choose_model(pyramid: list[Level], rigid: Fit, allow_field: bool) -> Chosen:
@@ -51,29 +55,32 @@ def choose_model(pyramid: list[Level], rigid: Fit, allow_field: bool) -> Chosen:
         The refined map, without a field.
     allow_field : bool
     """
-    comparisons = [_compare(level, rigid.map) for level in pyramid[-2:]]
-    errors = comparisons[-1].errors
-    if not (allow_field and any(comparison.field_helps for comparison in comparisons)):
-        return Chosen(rigid, errors)
+    finest = _compare(pyramid[-1], rigid.map)
+    without = Chosen(rigid, finest.errors, finest.blocks)
+    if not allow_field:
+        return without
+    begin = [pyramid[-1]]
+    found = finest
+    # Parallax of several pixels is out of reach of a linear step at full working size, so there
+    # the field begins one size below.
+    if finest.errors[RADIAL] > _FAR * pyramid[-1].working_px(rigid.map):
+        begin = pyramid[-2:]
+        found = _compare(begin[0], rigid.map)
+    if not (found.field_helps or finest.field_helps):
+        return without
     fit = rigid
-    # Parallax of several pixels is out of reach of a linear step at full working size, so the
-    # field begins one size below.
-    for level in pyramid[-2:]:
-        found = _compare(level, fit.map)
-        for _ in range(_FIELD_STEPS):
-            blocks = bounded(
-                blocks_of(observe_level(level, fit.map), level, fit.map, level.large_block),
-                level,
-                fit.map,
-            )
-            fit = fit_map(fit.map, blocks, NOISE_FACTOR, FIELD, found.bend)
+    for level in begin:
+        if fit is not rigid:
+            found = _compare(level, fit.map)
+        fit = _fitted_field(level, fit.map, found)
     if found.errors[FIELD] >= found.errors[RADIAL]:
-        return Chosen(rigid, errors)
-    return Chosen(fit, found.errors)
+        return without
+    return Chosen(fit, found.errors, _large_blocks(pyramid[-1], fit.map))
 
 
 @dataclass(frozen=True)
 class _Comparison:
+    blocks: Blocks
     errors: dict[str, float]
     field_helps: bool
     bend: float  # of the best field, phone px
@@ -81,9 +88,8 @@ class _Comparison:
 
 def _compare(level: Level, current: PairMap) -> _Comparison:
     """Cross-validate all models on the shifts that blocks show under the current map."""
-    blocks = bounded(
-        blocks_of(observe_level(level, current), level, current, level.large_block), level, current
-    )
+    measured = _large_blocks(level, current)
+    blocks = bounded(measured, level, current)
     bends = [bend * level.working_px(current) for bend in _BENDS]
     found = cross_validate(current, blocks, NOISE_FACTOR, bends)
     losses = [_loss(blocks, residuals) for residuals in found.fields]
@@ -98,7 +104,25 @@ def _compare(level: Level, current: PairMap) -> _Comparison:
         name: round(float(np.median(np.linalg.norm(values[precise], axis=1))), 4)
         for name, values in residuals.items()
     }
-    return _Comparison(errors, helps, bends[best])
+    return _Comparison(measured, errors, helps, bends[best])
+
+
+def _fitted_field(level: Level, current: PairMap, found: _Comparison) -> Fit:
+    """Fit the field to the blocks of a comparison under this map, then to what is left."""
+    blocks, stride = found.blocks, Stride()
+    for step in range(_FIELD_STEPS):
+        if step:
+            blocks = _large_blocks(level, current)
+        lengthened = stride.lengthened(bounded(blocks, level, current))
+        before, fit = current, fit_map(current, lengthened, NOISE_FACTOR, FIELD, found.bend)
+        current = fit.map
+        if stride.settles(before, current, level):
+            break
+    return fit
+
+
+def _large_blocks(level: Level, current: PairMap) -> Blocks:
+    return blocks_of(observe_level(level, current), level, current, level.large_block)
 
 
 def _loss(blocks: Blocks, residuals: NDArray[np.float64]) -> NDArray[np.float64]:

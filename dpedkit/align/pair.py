@@ -19,8 +19,7 @@ from dpedkit.align.coarse import CoarseFit, coarse_fits
 from dpedkit.align.config import AlignConfig
 from dpedkit.align.crop import Rectangle, largest_crop, overlap_share
 from dpedkit.align.features import MATCHERS, Matcher
-from dpedkit.align.fit import Fit
-from dpedkit.align.model import choose_model
+from dpedkit.align.model import Chosen, choose_model
 from dpedkit.align.refine import (
     NOISE_FACTOR,
     Level,
@@ -211,7 +210,7 @@ def _refined(photos: Photos, coarse: CoarseFit, config: AlignConfig, clock: Cloc
     with clock.measuring("verdict"):
         smallest, pair_map = pyramid[0], chosen.fit.map
         here = blocks_of(observe_level(smallest, pair_map), smallest, pair_map)
-        judged = _judged(pyramid[-1], here, chosen.fit, evidence, config)
+        judged = _judged(chosen, here, pyramid[-1].working_px(pair_map), evidence, config)
         if judged.accepted:
             doubt = _doubt(photos, smallest, here, judged, MATCHERS[config.matcher])
             judged = replace(judged, reason=doubt)
@@ -219,16 +218,13 @@ def _refined(photos: Photos, coarse: CoarseFit, config: AlignConfig, clock: Cloc
 
 
 def _judged(
-    level: Level, smallest: Blocks, fit: Fit, evidence: dict[str, Any], config: AlignConfig
+    chosen: Chosen, small: Blocks, working_px: float, evidence: dict[str, Any], config: AlignConfig
 ) -> Alignment:
-    """The verdict by the blocks of the largest level and those of the smallest."""
-    pair_map = fit.map
+    """The verdict by the blocks of the largest working size and those of the smallest."""
+    pair_map, blocks = chosen.fit.map, chosen.blocks
     crop, overlap = largest_crop(pair_map), overlap_share(pair_map)
-    working_px = level.working_px(pair_map)
-    cells = observe_level(level, pair_map)
-    blocks = blocks_of(cells, level, pair_map, level.large_block)
     found = verdict.verify(blocks, working_px, crop, NOISE_FACTOR)
-    strong = verdict.agreement(smallest)
+    strong = verdict.agreement(small)
     evidence |= {
         "textured": found.textured,
         "verified": found.verified,
@@ -238,7 +234,7 @@ def _judged(
         "overlap": round(overlap, 4),
         "residual_median": _finite(found.residual_median),
         "residual_p95": _finite(found.residual_p95),
-        "error": _finite(verdict.expected_error(fit, blocks.points, working_px)),
+        "error": _finite(verdict.expected_error(chosen.fit, blocks.points, working_px)),
         "ncc": round(found.ncc, 4),
         "residuals": _rounded(np.hstack([found.points, found.shifts]), _SHOWN_RESIDUALS, 3),
     }

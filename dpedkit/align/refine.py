@@ -23,8 +23,10 @@ from dpedkit.geometry import PairMap, Points, centre_of, grid_points, resize_poi
 
 _SMALLEST_MP = 0.1
 _REACH = 3.0  # px of the working image
-_STEPS = (5, 3)  # at most, at the smallest size and at each further one
+_STEPS = (8, 5)  # at most, at the smallest size and at each further one
 _SETTLED = 0.02  # px of the working image: a step shorter than this leaves nothing to correct
+_LINEAR = 0.5  # px of the working image: longer steps say nothing of the next
+_MAX_LEFT = 0.7  # of a step
 _MIN_BLOCKS = 12  # for the eight parameters of a homography
 # Neighbouring pixels share noise (demosaicing, JPEG, resizing, the normalisation's window), so a
 # shift's variance is larger than for independent noise; measured on photos with a known map.
@@ -79,7 +81,11 @@ def levels(
         phone = shrink(phone, megapixels)
         scale = phone.shape[1] / start.phone_size[0] / dslr_per_phone
         dslr = shrink(dslr, min(1.0, scale**2) * start.dslr_size[0] * start.dslr_size[1] / 1e6)
-        result.append(Level(*(normalise(image.astype(np.float32)) for image in (phone, dslr))))
+        # Where the phone photo shows the scene larger, the DSLR photo is left as small as it is.
+        shrunk = max(1.0, scale)
+        result.append(
+            Level(normalise(phone.astype(np.float32)), normalise(dslr.astype(np.float32), shrunk))
+        )
     return result[::-1]
 
 
@@ -124,19 +130,50 @@ def refine(pyramid: list[Level], start: PairMap) -> Fit | None:
     """
     current, fit = start, None
     for number, level in enumerate(pyramid):
+        stride = Stride(learns=number > 0)  # at first the steps are too long to learn from
         for step in range(_STEPS[0] if number == 0 else _STEPS[1]):
             blocks = blocks_of(observe_level(level, current), level, current)
             if len(blocks) < _MIN_BLOCKS:
                 return None
             model = HOMOGRAPHY if number == 0 and step < 2 else RADIAL
-            before = current
-            fit = fit_map(current, bounded(blocks, level, current), NOISE_FACTOR, model)
+            blocks = stride.lengthened(bounded(blocks, level, current))
+            before, fit = current, fit_map(current, blocks, NOISE_FACTOR, model)
             current = fit.map
             if not np.isfinite(current.phone_to_dslr).all():
                 return None
-            if model == RADIAL and _moved(before, current) < _SETTLED * level.working_px(current):
+            if stride.settles(before, current, level) and model == RADIAL:
                 break
     return fit
+
+
+class Stride:
+    """How long steps must be to arrive in few of them.
+
+    Noise in the gradients shortens the shifts that blocks show: of a step of a tenth of a pixel
+    only a part is made. Which part is seen by what the next step finds left.
+    """
+
+    def __init__(self, learns: bool = True) -> None:
+        self.learns, self.gain = learns, 1.0
+        self._moved: Points | None = None
+
+    def lengthened(self, blocks: Blocks) -> Blocks:
+        """The blocks with the shifts that they would show without noise."""
+        return replace(blocks, shift=blocks.shift * self.gain)
+
+    def settles(self, before: PairMap, after: PairMap, level: Level) -> bool:
+        """Learn from a step; whether it was so short that another would change nothing."""
+        width, height = before.phone_size
+        points = grid_points(np.linspace(0, width - 1, 9), np.linspace(0, height - 1, 7))
+        moved = after(points) - before(points)
+        moved /= before.scale_at(centre_of(before.phone_size)) * level.working_px(before)
+        length = float(np.linalg.norm(moved, axis=1).mean())
+        if self.learns and self._moved is not None:
+            # What this step found, relative to the one before, is what that one left over.
+            left = float((moved * self._moved).sum() / (self._moved**2).sum())
+            self.gain = 1 / (1 - float(np.clip(left, 0.0, _MAX_LEFT)))
+        self._moved = moved if length < _LINEAR and self.gain == 1.0 else None
+        return length < _SETTLED
 
 
 def bounded(blocks: Blocks, level: Level, current: PairMap) -> Blocks:
@@ -145,15 +182,6 @@ def bounded(blocks: Blocks, level: Level, current: PairMap) -> Blocks:
     length = np.linalg.norm(blocks.shift, axis=1)
     factor = np.minimum(1, reach / np.maximum(length, 1e-9))
     return replace(blocks, shift=blocks.shift * factor[:, None])
-
-
-def _moved(before: PairMap, after: PairMap) -> float:
-    """By how much, in phone px, a map differs from the one before, over the phone photo."""
-    width, height = before.phone_size
-    points = grid_points(np.linspace(0, width - 1, 9), np.linspace(0, height - 1, 7))
-    shift = before(points) - after(points)
-    length = np.linalg.norm(shift, axis=1).mean() / before.scale_at(centre_of(before.phone_size))
-    return float(length)
 
 
 def _pixel_map(level: Level, current: PairMap) -> PixelMap:

@@ -11,13 +11,15 @@ from dpedkit.align.warp import PixelMap
 from dpedkit.geometry import PairMap, centre_of
 
 _STRIP = 256  # rows at a time: bounds the memory, and the work stays in the processor's cache
+_MAX_STEP = 1.9  # DSLR px between samples that three filter taps can keep from aliasing
 
 
 def resample_dslr(dslr: NDArray[np.uint8], pair_map: PairMap, crop: Rectangle) -> NDArray[np.uint8]:
     """The DSLR photo as the phone saw it, in the phone crop's pixels.
 
-    Where the DSLR photo has more pixels than the crop, each crop pixel is the mean of several
-    samples, close enough for the pixels between not to be skipped (no aliasing).
+    A phone pixel shows the mean over its square, so that is what each pixel of the crop becomes:
+    the DSLR photo is smoothed on its own pixel grid by as much, and then sampled once by cubic
+    interpolation; where the DSLR photo has many more pixels than the crop, several times.
 
     Parameters
     ----------
@@ -31,21 +33,31 @@ def resample_dslr(dslr: NDArray[np.uint8], pair_map: PairMap, crop: Rectangle) -
     (height, width, 3) uint8 array
     """
     x, y, width, height = crop
-    samples = samples_per_pixel(pair_map)
-    interpolation = cv2.INTER_CUBIC if samples == 1 else cv2.INTER_LINEAR
+    samples, taps = sampling(pair_map.scale_at(centre_of(pair_map.phone_size)))
+    smooth = cv2.sepFilter2D(dslr, -1, taps, taps, borderType=cv2.BORDER_REPLICATE)
     result = np.empty((height, width, 3), np.uint8)
     source = PixelMap(pair_map, (x, y), (width, height), samples)
     for top in range(0, height, _STRIP):
         rows = min(_STRIP, height - top)
         maps = source.rows(top, top + rows)
-        strip = cv2.remap(dslr, maps, None, interpolation, borderMode=cv2.BORDER_REPLICATE)
+        strip = cv2.remap(smooth, maps, None, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
         if samples > 1:
             strip = cv2.resize(strip, (width, rows), interpolation=cv2.INTER_AREA)
         result[top : top + rows] = strip
     return result
 
 
-def samples_per_pixel(pair_map: PairMap) -> int:
-    """Samples along each axis of a crop pixel: 1 where nothing is reduced, else at least 2."""
-    scale = pair_map.scale_at(centre_of(pair_map.phone_size))
-    return 1 if scale <= 1.0 else max(2, int(np.ceil(scale)))
+def sampling(scale: float) -> tuple[int, NDArray[np.float64]]:
+    """Samples per crop pixel along each axis, and the filter to apply before sampling.
+
+    The three taps have the variance of the mean over a sample's part of the pixel, s^2 / 12, and
+    a little more for what cubic interpolation sharpens.
+
+    Parameters
+    ----------
+    scale : float
+        DSLR pixels per phone pixel.
+    """
+    samples = int(np.ceil(scale / _MAX_STEP))
+    variance = (scale / samples) ** 2 / 12 + 0.02
+    return samples, np.array([variance / 2, 1 - variance, variance / 2])

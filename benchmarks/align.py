@@ -1,0 +1,178 @@
+"""How fast pairs are aligned, beside the textbook script and beside reading and writing alone.
+
+Simulated pairs of each size, from real photos, are aligned in turn by every method, from JPEG
+files to JPEG files, in one process of one thread: seconds of processor time a pair. The floor is
+what decoding both photos and encoding both crops takes. Then the pairs of the size compared are
+aligned by two workers: seconds of wall time a pair.
+
+    OMP_NUM_THREADS=1 python benchmarks/align.py --photos FOLDER
+"""
+
+from __future__ import annotations
+
+import argparse
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+import cv2
+import numpy as np
+from accuracy import Variant, make_pair
+from baselines import textbook_align
+
+from dpedkit.align.config import AlignConfig
+from dpedkit.align.driver import align_folders
+from dpedkit.align.pair import align_pair
+from dpedkit.images import list_photos, photo_size, read_photo, write_photo
+from dpedkit.parallel import ordered_map
+
+COMPARED_MP = 12
+PEAK = """
+import resource, sys, cv2
+from pathlib import Path
+sys.path.insert(0, sys.argv[1])
+from align import aligned
+cv2.setNumThreads(1)
+aligned((Path(sys.argv[2]), Path(sys.argv[3])), Path(sys.argv[4]), "png")
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+"""
+
+Files = tuple[Path, Path]
+
+
+def make_pairs(photos: Path, megapixels: float, count: int, folder: Path) -> list[Files]:
+    """JPEG files of pairs: DSLR photos of about `megapixels`, phone photos of three quarters."""
+    variant = Variant("speed", k1=0.01, scale=(0.9, 0.94))
+    pairs = []
+    for number, path in enumerate(list_photos(photos)[:count]):
+        scene = read_photo(path)
+        height, width = scene.shape[:2]
+        factor = np.sqrt(1.25e6 * megapixels / (width * height))
+        size = (round(width * factor), round(height * factor))
+        pair = make_pair(cv2.resize(scene, size, interpolation=cv2.INTER_CUBIC), variant, number)
+        files = folder / "phone" / f"{number}.jpg", folder / "dslr" / f"{number}.jpg"
+        for file, image in zip(files, (pair.phone, pair.dslr), strict=True):
+            file.parent.mkdir(parents=True, exist_ok=True)
+            write_photo(file, image)
+        pairs.append(files)
+    return pairs
+
+
+def aligned(files: Files, output: Path, suffix: str) -> str:
+    """Read, align and write a pair; why it was rejected, if so."""
+    found = align_pair(*(read_photo(file) for file in files))
+    for side, image in (("phone", found.phone), ("dslr", found.dslr)):
+        if image is not None:
+            write_photo(output / f"{side}.{suffix}", image)
+    return found.reason
+
+
+def aligned_by_textbook(output: Path, files: Files) -> None:
+    """Read a pair, align it by the textbook, and write it."""
+    cv2.setNumThreads(1)
+    found = textbook_align.align(*(read_photo(file) for file in files))
+    if found is not None:
+        for side, image in zip(("phone", "dslr"), found, strict=True):
+            write_photo(output / f"{side}-{files[0].stem}.jpg", image)
+
+
+def copied(files: Files, output: Path) -> None:
+    """Read a pair and write it: what no method can do without."""
+    width, height = photo_size(files[0])
+    for side, file in zip(("phone", "dslr"), files, strict=True):
+        # The crops are of one size, that of the phone photo at most.
+        write_photo(output / f"{side}.jpg", read_photo(file)[:height, :width])
+
+
+def processor_seconds(work: Callable[[], object]) -> float:
+    """Processor time of all threads of this process."""
+    started = time.process_time()
+    work()
+    return time.process_time() - started
+
+
+def compare(pairs: list[Files], output: Path, with_textbook: bool) -> dict[str, float]:
+    """Mean seconds a pair for each method, the methods taking turns."""
+    methods: dict[str, Callable[[Files], object]] = {
+        "floor": partial(copied, output=output),
+        "jpg": partial(aligned, output=output, suffix="jpg"),
+        "png": partial(aligned, output=output, suffix="png"),
+    }
+    if with_textbook:
+        methods["textbook"] = partial(aligned_by_textbook, output)
+    methods["jpg"](pairs[0])  # imports and first allocations
+    seconds = {
+        name: [processor_seconds(partial(method, files)) for files in pairs]
+        for name, method in methods.items()
+        if name != "textbook"
+    }
+    if with_textbook:
+        seconds["textbook"] = [
+            processor_seconds(partial(methods["textbook"], files)) for files in pairs
+        ]
+    return {name: float(np.mean(values)) for name, values in seconds.items()}
+
+
+def with_two_workers(pairs: list[Files], output: Path, with_textbook: bool) -> dict[str, float]:
+    """Wall seconds a pair, the start of the workers included."""
+    folder = pairs[0][0].parents[1]
+    started = time.perf_counter()
+    config = AlignConfig(image_format="jpg")
+    align_folders(folder / "phone", folder / "dslr", output / "two", config, jobs=2)
+    seconds = {"jpg": (time.perf_counter() - started) / len(pairs)}
+    if with_textbook:
+        started = time.perf_counter()
+        list(ordered_map(partial(aligned_by_textbook, output), pairs, 2))
+        seconds["textbook"] = (time.perf_counter() - started) / len(pairs)
+    return seconds
+
+
+def peak_megabytes(files: Files, output: Path) -> float:
+    """Peak resident memory of a process that aligns one pair."""
+    here = str(Path(__file__).parent)
+    command = [sys.executable, "-c", PEAK, here, *map(str, files), str(output)]
+    return float(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+
+
+def main() -> None:
+    """Measure and print a table."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--photos", type=Path, required=True, help="folder of photos, as scenes")
+    parser.add_argument("--sizes", default="2,6,12,24", help="of the DSLR photos, MP")
+    parser.add_argument("--pairs", type=int, default=8, help=f"of {COMPARED_MP} MP")
+    parser.add_argument("--others", type=int, default=3, help="pairs of each other size")
+    parser.add_argument("--no-textbook", action="store_true", help="leave the slow baseline out")
+    options = parser.parse_args()
+    cv2.setNumThreads(1)
+    print("| DSLR + phone | floor | JPEG | PNG | JPEG / floor | textbook / JPEG | peak memory |")
+    print("| --- | --- | --- | --- | --- | --- | --- |")
+    two = {}
+    for megapixels in map(float, options.sizes.split(",")):
+        compared = megapixels == COMPARED_MP
+        with tempfile.TemporaryDirectory() as name:
+            folder = Path(name)
+            count = options.pairs if compared else options.others
+            pairs = make_pairs(options.photos, megapixels, count, folder)
+            textbook = compared and not options.no_textbook
+            seconds = compare(pairs, folder, textbook)
+            peak = peak_megabytes(pairs[0], folder)
+            if compared:
+                two = with_two_workers(pairs, folder, textbook)
+        ratio = f"{seconds['textbook'] / seconds['jpg']:.1f}" if textbook else ""
+        print(
+            f"| {megapixels:g} + {0.75 * megapixels:g} MP | {seconds['floor']:.3f} s "
+            f"| {seconds['jpg']:.3f} s | {seconds['png']:.3f} s "
+            f"| {seconds['jpg'] / seconds['floor']:.2f} | {ratio} | {peak:.0f} MB |",
+            flush=True,
+        )
+    if two:
+        shown = ", ".join(f"{name} {value:.3f} s" for name, value in two.items())
+        print(f"2 workers, {COMPARED_MP} MP, wall time a pair: {shown}")
+
+
+if __name__ == "__main__":
+    main()

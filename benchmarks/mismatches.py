@@ -1,0 +1,81 @@
+"""Whether photos of different scenes are refused: phone photos crossed with DSLR photos.
+
+Every phone photo is paired with DSLR photos of other scenes, spread evenly over the folder.
+
+    python benchmarks/mismatches.py PHONE DSLR --each 3
+    python benchmarks/mismatches.py PHOTOS PHOTOS --each 12
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections import Counter
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from dpedkit.align.config import AlignConfig
+from dpedkit.align.pair import Alignment, find_alignment
+from dpedkit.images import list_photos, read_photo
+from dpedkit.parallel import ordered_map
+
+Files = tuple[Path, Path]
+
+
+def crossed(phone: list[Path], dslr: list[Path], each: int) -> Iterator[Files]:
+    """Pairs whose names differ."""
+    for row, first in enumerate(phone):
+        others = [second for second in dslr if second.stem != first.stem]
+        picked = (np.arange(each) * len(others) / each + row).astype(int) % len(others)
+        for number in sorted(set(picked.tolist())):
+            yield first, others[number]
+
+
+def verdict(megapixels: float, files: Files) -> Alignment:
+    """Align two photos, reduced to at most this size."""
+    first, second = (reduced(read_photo(file), megapixels) for file in files)
+    return find_alignment(first, second, AlignConfig())
+
+
+def reduced(photo: NDArray[np.uint8], megapixels: float) -> NDArray[np.uint8]:
+    """The photo, made smaller if it is larger."""
+    height, width = photo.shape[:2]
+    scale = np.sqrt(megapixels * 1e6 / (width * height))
+    if scale >= 1:
+        return photo
+    size = (round(width * scale), round(height * scale))
+    return cv2.resize(photo, size, interpolation=cv2.INTER_AREA)  # type: ignore[return-value]
+
+
+def main() -> None:
+    """Align all and print what was accepted, and what came nearest to it."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("phone", type=Path)
+    parser.add_argument("dslr", type=Path)
+    parser.add_argument("--each", type=int, default=3, help="DSLR photos for each phone photo")
+    parser.add_argument("--max-mp", type=float, default=2.0, help="larger photos are reduced")
+    parser.add_argument("--jobs", type=int, default=1)
+    options = parser.parse_args()
+    files = list(crossed(list_photos(options.phone), list_photos(options.dslr), options.each))
+    inliers, verified, kinds, accepted = [], [], Counter(), []
+    results = ordered_map(partial(verdict, options.max_mp), files, options.jobs)
+    for (first, second), found in zip(files, results, strict=True):
+        inliers.append(found.evidence.get("inliers", 0))
+        verified.append(found.evidence.get("verified", 0))
+        kinds["".join(c for c in found.reason if not c.isdigit())[:48] or "accepted"] += 1
+        if found.accepted:
+            accepted.append(f"{first.name} x {second.name}")
+    print(
+        f"{len(files)} mismatched pairs: {len(accepted)} accepted {accepted or ''}; at most "
+        f"{max(inliers)} inliers and {max(verified)} verified blocks"
+    )
+    for kind, count in kinds.most_common():
+        print(f"  {count:4d} {kind}")
+
+
+if __name__ == "__main__":
+    main()
