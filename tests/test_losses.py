@@ -105,7 +105,8 @@ def test_content_without_vgg_weights():
 )
 def test_gradients_towards_a_target(term):
     x, y = images(7, (2, 2, 17, 16)), images(8, (2, 2, 17, 16))
-    assert torch.autograd.gradcheck(lambda a: term(a, y), x.requires_grad_())
+    # Along random directions only: MS-SSIM's whole Jacobian is checked with the metrics.
+    assert torch.autograd.gradcheck(lambda a: term(a, y), x.requires_grad_(), fast_mode=True)
 
 
 @pytest.mark.parametrize("term", [losses.tv_paper, losses.tv_authors])

@@ -10,7 +10,7 @@ from scipy.io import savemat
 from torch import nn
 
 from dpedkit.errors import DpedkitError
-from dpedkit.train import vgg
+from dpedkit.train import losses, vgg
 
 CHANNELS = [layer for layer in vgg.LAYERS if layer != "pool"]
 THIN = 64  # one in so many channels is kept in these tests, to keep the files small
@@ -29,6 +29,7 @@ def thin_vgg(monkeypatch):
             layers.append(nn.MaxPool2d(2))
         else:
             layers += [nn.Conv2d(before, layer, 3, padding=1), nn.ReLU()]
+            nn.init.kaiming_normal_(layers[-2].weight)  # or the deep features would vanish
             before = layer
     return nn.Sequential(*layers)
 
@@ -79,6 +80,55 @@ def test_sizes_of_the_feature_maps(tmp_path, thin_vgg, pooling, side):
     features = vgg.Vgg19(vgg.read_weights(tmp_path / "vgg.pth"), pooling=pooling)
     assert features(torch.rand(1, 3, 100, 100)).shape == (1, 512 // THIN, side, side)
     assert not list(features.parameters())  # nothing in it is ever trained
+
+
+def reference_features(network, x, pooling):
+    """relu5_4 with TensorFlow's SAME or torchvision's rounding, each pool written out."""
+    for layer in network:
+        if isinstance(layer, nn.MaxPool2d):
+            height, width = x.shape[-2:]
+            if pooling == "same":  # one row or column of minus infinity at the end of odd sizes
+                x = nn.functional.pad(x, (0, width % 2, 0, height % 2), value=-torch.inf)
+            x = x[..., : x.shape[-2] // 2 * 2, : x.shape[-1] // 2 * 2]
+            x = torch.stack([x[..., i::2, j::2] for i in (0, 1) for j in (0, 1)]).amax(dim=0)
+        else:
+            x = layer(x)
+    return x
+
+
+@pytest.mark.parametrize("pooling", ["same", "floor"])
+def test_content_loss_of_both_poolings_in_float64(tmp_path, thin_vgg, pooling):
+    write_matconvnet(tmp_path / "vgg.mat", thin_vgg)
+    features = vgg.Vgg19(vgg.read_weights(tmp_path / "vgg.mat"), pooling=pooling).double()
+    generator = torch.Generator().manual_seed(0)
+    x, y = torch.rand(2, 2, 3, 50, 39, generator=generator, dtype=torch.float64)
+    mean = torch.tensor([123.68, 116.779, 103.939], dtype=torch.float64)[:, None, None]
+    network = thin_vgg.double()
+    with torch.no_grad():
+        a, b = (reference_features(network, image * 255 - mean, pooling) for image in (x, y))
+        assert a.shape[-2:] == ((4, 3) if pooling == "same" else (3, 2))
+        squared = ((a - b) ** 2).sum() / a.numel()
+        found = losses.content_authors(features(x), features(y))
+        # The published mean is held in float32, as the images are in training.
+        torch.testing.assert_close(found, squared, rtol=1e-6, atol=0)
+        each = ((a - b) ** 2).flatten(1).sum(dim=1).sqrt() / a[0].numel()
+        found = losses.content_paper(features(x), features(y))
+        torch.testing.assert_close(found, each.mean(), rtol=1e-6, atol=0)
+
+
+@pytest.mark.parametrize("pooling", ["same", "floor"])
+def test_the_gradient_of_the_content_loss_through_vgg(tmp_path, thin_vgg, pooling):
+    write_torchvision(tmp_path / "vgg.pth", thin_vgg)
+    features = vgg.Vgg19(vgg.read_weights(tmp_path / "vgg.pth"), pooling=pooling).double()
+    x, y = torch.rand(2, 1, 3, 21, 18, generator=torch.Generator().manual_seed(1)).double()
+    target = features(y)
+    for term in (losses.content_authors, losses.content_paper):
+        assert torch.autograd.gradcheck(
+            lambda image, term=term: 1e3 * term(features(image), target),
+            x.clone().requires_grad_(),
+            eps=1e-7,
+            fast_mode=True,
+        )
 
 
 def test_the_published_structure():
