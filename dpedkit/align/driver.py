@@ -319,7 +319,7 @@ def _tell_unpaired(pairing: Pairing) -> None:
     for side, photos in (("phone", pairing.unpaired_phone), ("DSLR", pairing.unpaired_dslr)):
         if photos:
             names = _some([path.name for path in photos])
-            console.warn(f"{len(photos)} {side} photos have no partner and are left out: {names}")
+            console.warn(f"{side} photos without a partner, left out ({len(photos)}): {names}")
 
 
 def _some(names: list[str]) -> str:
