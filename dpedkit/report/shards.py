@@ -12,11 +12,12 @@ from dpedkit.report.charts import histogram
 from dpedkit.report.page import escape, picture, table, tiles, write_page
 from dpedkit.shards import open_split, read_index
 from dpedkit.shards.format import SPLITS
-from dpedkit.shards.index import ShardIndex, read_pairs
+from dpedkit.shards.index import PAIRS_FILE, ShardIndex, read_pairs
 
 MARK = "index.json"
 _SAMPLES = 24
 _LOWEST_NCC_SHOWN = 0.3  # the histogram's left edge; what lies below is counted in words
+_PAIRS_SHOWN = 1000
 _GAP = 4
 
 
@@ -104,9 +105,13 @@ def _beside(phone: NDArray[np.uint8], dslr: NDArray[np.uint8]) -> NDArray[np.uin
 
 
 def _pairs(pairs: list[dict[str, Any]]) -> str:
+    """The photo pairs of which least was kept; a page cannot list the 160,000 of DPED."""
     rows = []
-    for pair in sorted(pairs, key=lambda pair: pair["kept"] / max(pair["tried"], 1)):
+    worst = sorted(pairs, key=lambda pair: pair["kept"] / max(pair["tried"], 1))
+    for pair in worst[:_PAIRS_SHOWN]:
         reasons = ", ".join(f"{count} {reason}" for reason, count in pair["dropped"].items())
         error = pair.get("error", "")
         rows.append((pair["name"], pair["split"], pair["tried"], pair["kept"], error or reasons))
-    return table(("pair", "split", "tried", "kept", "dropped"), rows)
+    left = len(pairs) - len(rows)
+    note = f'<p class="soft">{left:,} more are in {PAIRS_FILE}.</p>' if left else ""
+    return table(("pair", "split", "tried", "kept", "dropped"), rows) + note
