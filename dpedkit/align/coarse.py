@@ -15,7 +15,7 @@ from dpedkit.geometry import apply_homography, resize_matrix, resize_points
 LADDER_MP = (0.08, 0.25, 1.0)
 _RANSAC_PX = 2.0  # of the small image; tighter is worse without local optimisation
 _MIN_INLIERS = 8
-_MANY_INLIERS = 25
+_MANY_INLIERS = 50
 _MAX_ZOOM = 12.0  # phone and DSLR frames differ in scale by less than this
 
 

@@ -23,7 +23,7 @@ from dpedkit.geometry import PairMap, Points, centre_of, grid_points, resize_poi
 
 _SMALLEST_MP = 0.1
 _REACH = 3.0  # px of the working image
-_STEPS = (8, 5)  # at most, at the smallest size and at each further one
+_STEPS = (30, 5)  # at most, at the smallest size and at each further one
 _SETTLED = 0.02  # px of the working image: a step shorter than this leaves nothing to correct
 _LINEAR = 0.5  # px of the working image: longer steps say nothing of the next
 _MAX_LEFT = 0.7  # of a step
