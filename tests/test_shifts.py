@@ -71,6 +71,8 @@ def test_the_command_on_photos(tmp_path, capsys, monkeypatch):
     assert execute(["report", "colour-loss", "--photos", "photos"]) == 0
     assert "100 patches of photos; drawn in colour-loss.svg" in capsys.readouterr().out
     assert (tmp_path / "colour-loss.svg").exists()
+    assert execute(["report", "colour-loss", "--photos", "photos", "-o", "new/x.svg"]) == 0
+    assert (tmp_path / "new" / "x.svg").exists()
     assert execute(["report", "photos", "-o", "x.svg"]) == 2
     with pytest.raises(DpedkitError, match="too small"):
         losses_under_shifts([noise[:119]])

@@ -31,7 +31,7 @@ _COLOUR_LOSS = "colour-loss"
     "--output",
     type=click.Path(path_type=Path),
     metavar="FILE.svg",
-    help="For colour-loss: where to draw the curves.  [default: colour-loss.svg]",
+    help="For colour-loss: where to draw the curves; colour-loss.svg unless given.",
 )
 def command(
     printer: options.Printer, subject: str, photos: Path | None, output: Path | None

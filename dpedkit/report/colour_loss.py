@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from dpedkit.atomic import write_text
+from dpedkit.atomic import make_folder, write_text
 from dpedkit.console import table
 
 # Colours of Okabe and Ito, 2008, which colour-blind readers can tell apart.
@@ -91,6 +91,7 @@ def write_colour_loss_report(report: ColourLossReport) -> None:
     """Draw the curves to `report.plot`, as SVG."""
     series = {"MSE": report.mse}
     series |= {f"colour loss, {name}": values for name, values in report.colour.items()}
+    make_folder(report.plot.parent)
     write_text(report.plot, _plot(series))
 
 
