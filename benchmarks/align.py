@@ -32,13 +32,14 @@ from dpedkit.parallel import ordered_map
 
 COMPARED_MP = 12
 PEAK = """
-import resource, sys, cv2
+import sys, cv2
 from pathlib import Path
 sys.path.insert(0, sys.argv[1])
 from align import aligned
 cv2.setNumThreads(1)
 aligned((Path(sys.argv[2]), Path(sys.argv[3])), Path(sys.argv[4]), "png")
-print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+status = Path("/proc/self/status").read_text()  # getrusage would count the parent's memory, too
+print(int(status.split("VmHWM:")[1].split()[0]) / 1024)
 """
 
 Files = tuple[Path, Path]
