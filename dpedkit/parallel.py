@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
 from typing import Any, TypeVar
 
 from dpedkit.errors import DpedkitError
@@ -45,7 +47,8 @@ def ordered_map(
 
     with parallel_config(backend="loky", n_jobs=workers, inner_max_num_threads=1):
         parallel = Parallel(return_as="generator", pre_dispatch=2 * workers, batch_size=1)
-        results = parallel(delayed(_one_thread)(function, item) for item in items)
+        here = Path.cwd()
+        results = parallel(delayed(_in_folder)(here, function, item) for item in items)
     try:
         yield from results
     except TerminatedWorkerError:
@@ -54,6 +57,12 @@ def ordered_map(
             f"command again with fewer workers (--jobs {max(1, workers // 2)}); it continues "
             "where it stopped."
         ) from None
+
+
+def _in_folder(folder: Path, function: Callable[[Any], Result], item: Any) -> Result:
+    """Call `function` where the caller is: joblib keeps workers, and their folder, for later."""
+    os.chdir(folder)
+    return _one_thread(function, item)
 
 
 def _one_thread(function: Callable[[Any], Result], item: Any) -> Result:

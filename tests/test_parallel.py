@@ -48,6 +48,18 @@ def test_a_killed_worker_is_a_sentence():
 
 
 @pytest.mark.filterwarnings("ignore:Failed to inspect CPU affinity")  # joblib, on Linux alone
+def folder(_):
+    return os.getcwd()
+
+
+def test_workers_are_where_the_caller_is(tmp_path, monkeypatch):
+    for name in ("first", "second"):
+        here = tmp_path / name
+        here.mkdir()
+        monkeypatch.chdir(here)
+        assert set(ordered_map(folder, range(3), jobs=2)) == {str(here)}
+
+
 def test_zero_means_every_core(monkeypatch):
     assert 1 <= count_workers(0) <= os.cpu_count()
     assert count_workers(3) == 3

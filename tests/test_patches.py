@@ -64,7 +64,12 @@ def make_aligned(folder: Path, count: int, **description: object) -> Path:
         records.append(PairRecord(number, name, ACCEPTED, "", source, source, (1, 2, 140, 110)))
     records.insert(1, PairRecord(count, "bad", REJECTED, "unrelated photos", source, source))
     write_jsonl(folder / "pairs.jsonl", [record.to_dict() for record in records])
-    whole = {"format": ALIGNED_FORMAT, "kind": "aligned", "config": {"a": 1}, "complete": True}
+    whole = {
+        "format": ALIGNED_FORMAT,
+        "kind": "aligned",
+        "config": {"image_format": "png", "a": 1},
+        "complete": True,
+    }
     write_json(folder / "dataset.json", whole | description)
     return folder
 
@@ -254,7 +259,9 @@ def test_shards_of_photos_aligned_otherwise_are_not_continued(
     cut_patches(own_aligned, tmp_path / "shards", CONFIG, jobs=1)
     if change == "config":
         description = json.loads((own_aligned / "dataset.json").read_text())
-        write_json(own_aligned / "dataset.json", description | {"config": {"a": 2}})
+        write_json(
+            own_aligned / "dataset.json", description | {"config": {"image_format": "png", "a": 2}}
+        )
     elif change == "map":
         records = read_jsonl(own_aligned / "pairs.jsonl")
         records[0]["map"] = {"phone_to_dslr": [1.5]}
