@@ -1,5 +1,6 @@
 import os
 import time
+from pathlib import Path
 
 import pytest
 
@@ -47,9 +48,8 @@ def test_a_killed_worker_is_a_sentence():
         list(ordered_map(die, [1, 2], jobs=2))
 
 
-@pytest.mark.filterwarnings("ignore:Failed to inspect CPU affinity")  # joblib, on Linux alone
 def folder(_):
-    return os.getcwd()
+    return str(Path.cwd())
 
 
 def test_workers_are_where_the_caller_is(tmp_path, monkeypatch):
@@ -60,6 +60,7 @@ def test_workers_are_where_the_caller_is(tmp_path, monkeypatch):
         assert set(ordered_map(folder, range(3), jobs=2)) == {str(here)}
 
 
+@pytest.mark.filterwarnings("ignore:Failed to inspect CPU affinity")  # joblib, on Linux alone
 def test_zero_means_every_core(monkeypatch):
     assert 1 <= count_workers(0) <= os.cpu_count()
     assert count_workers(3) == 3
