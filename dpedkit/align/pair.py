@@ -234,7 +234,7 @@ def _judged(
         "overlap": round(overlap, 4),
         "residual_median": _finite(found.residual_median),
         "residual_p95": _finite(found.residual_p95),
-        "error": _finite(verdict.expected_error(chosen.fit, blocks.points, working_px)),
+        "error": _finite(verdict.expected_error(chosen.fit, blocks.points)),
         "ncc": round(found.ncc, 4),
         "residuals": _rounded(np.hstack([found.points, found.shifts]), _SHOWN_RESIDUALS, 3),
     }

@@ -27,8 +27,6 @@ _MIN_AGREEMENT = 0.7
 _COVERAGE_GRID = (8, 6)
 _SMALL_CROP = 0.25  # of the phone photo: below it, a warning
 _LOW_COVERAGE = 0.25
-_NOISE_TO_ERROR = 1.0
-_ERROR_FLOOR = 0.0
 
 
 @dataclass(frozen=True)
@@ -156,19 +154,17 @@ def objection(
     return ""
 
 
-def expected_error(fit: Fit, points: Points, working_px: float) -> float:
-    """How far the map is from the truth, on the average over the overlap, in phone px.
+def expected_error(fit: Fit, points: Points) -> float:
+    """How far the map is from the truth by what noise does to the fit, in phone px.
 
-    What noise does to the fit, and a floor for what it does not explain (tone curves that move
-    the two sides of an edge, interpolation).
+    The mean over the overlap. What a model cannot follow (parallax, say) is not in it.
 
     Parameters
     ----------
     points : (N, 2) array
         Phone points that sample the overlap.
     """
-    noise = float(fit.standard_error(points).mean())
-    return float(np.hypot(_NOISE_TO_ERROR * noise, _ERROR_FLOOR * working_px))
+    return float(fit.standard_error(points).mean())
 
 
 def warnings(

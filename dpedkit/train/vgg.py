@@ -31,7 +31,6 @@ LAYERS: tuple[int | str, ...] = (
     *(512, 512, 512, 512, "pool"),
     *(512, 512, 512, 512),
 )
-FEATURES = 512
 FILE_NAME = "vgg19-dcbb9e9d.pth"
 DOWNLOAD_URL = f"https://download.pytorch.org/models/{FILE_NAME}"
 _SHA256_START = "dcbb9e9d"  # torchvision's convention: the name ends in the hash's beginning
