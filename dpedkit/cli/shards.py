@@ -24,7 +24,11 @@ def command() -> None:
     """Look at, check and convert folders of shards."""
 
 
-@command.command("info")
+@command.command(
+    "info",
+    cls=options.command_class(click.Command),
+    examples=(("dpedkit shards info shards/", "splits, sizes and settings"),),
+)
 @options.path_argument("shards", "SHARDS_FOLDER")
 @options.with_output_options
 def info(printer: options.Printer, shards: Path) -> None:
@@ -34,7 +38,11 @@ def info(printer: options.Printer, shards: Path) -> None:
     printer.show(describe(shards))
 
 
-@command.command("verify")
+@command.command(
+    "verify",
+    cls=options.command_class(click.Command),
+    examples=(("dpedkit shards verify shards/", "exit code 1 if something is damaged"),),
+)
 @options.path_argument("shards", "SHARDS_FOLDER")
 @options.with_output_options
 def verify(printer: options.Printer, shards: Path) -> int | None:
@@ -50,7 +58,13 @@ def verify(printer: options.Printer, shards: Path) -> int | None:
     return None if result.sound else EXIT_FAILED
 
 
-@command.command("filter")
+@command.command(
+    "filter",
+    cls=options.command_class(click.Command),
+    examples=(
+        ("dpedkit shards filter shards/ --min-corr 0.95 -o s95/", "fewer, surer patch pairs"),
+    ),
+)
 @options.path_argument("shards", "SHARDS_FOLDER")
 @options.output_folder("shards-filtered", "Folder for the patch pairs that are kept.")
 @options.config_options(FilterConfig)
@@ -68,7 +82,11 @@ def filter_(
     printer.show(filter_shards(shards, output, config, overwrite=overwrite))
 
 
-@command.command("merge")
+@command.command(
+    "merge",
+    cls=options.command_class(click.Command),
+    examples=(("dpedkit shards merge monday/ tuesday/ -o all/", "two folders into one"),),
+)
 @click.argument(
     "shards", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="SHARDS_FOLDER..."
 )
@@ -88,7 +106,11 @@ def merge(
     printer.show(merge_shards(shards, output, MergeConfig(), overwrite=overwrite))
 
 
-@command.command("export")
+@command.command(
+    "export",
+    cls=options.command_class(click.Command),
+    examples=(("dpedkit shards export shards/ -o patches/ --image png", "as single images"),),
+)
 @options.path_argument("shards", "SHARDS_FOLDER")
 @options.output_folder("exported", "Folder for the images.")
 @options.config_options(ExportConfig)
