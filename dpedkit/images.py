@@ -114,7 +114,10 @@ def read_photo_and_metadata(path: Path) -> tuple[NDArray[np.uint8], Metadata]:
     except UnidentifiedImageError:
         return _read_with_opencv(path), Metadata()
     except (OSError, SyntaxError, ValueError, EOFError) as error:
+        # What the decoders of WebP and AVIF say of a file that ends too soon does not say that.
+        vague = "decoder" in str(error)
         reason = "it is cut short" if "truncated" in str(error) else str(error)
+        reason = "it cannot be decoded, most likely because it is cut short" if vague else reason
         raise PhotoError(f"{path} is damaged: {reason}.") from None
 
 
@@ -258,7 +261,7 @@ def _read_with_opencv(path: Path) -> NDArray[np.uint8]:
     if path.suffix.lower() in (".tif", ".tiff"):
         pixels = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_UNCHANGED)
     if pixels is None:
-        raise PhotoError(f"{path} is not a photo, whatever its name says.")
+        raise PhotoError(f"{path} is not a photo, or only a part of one, whatever its name says.")
     _check_size(path, pixels.shape[0] * pixels.shape[1])
     if pixels.dtype == np.uint16:
         pixels = ((pixels.astype(np.uint32) + 128) // 257).astype(np.uint8)

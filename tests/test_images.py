@@ -375,3 +375,13 @@ def test_pixels_that_a_format_cannot_hold_are_a_photo_error(tmp_path):
     with pytest.raises(PhotoError, match=r"a\.jpg could not be written as JPEG"):
         images.write_photo(tmp_path / "a.jpg", np.zeros((1, 70_000, 3), np.uint8))
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("suffix", [".webp", ".avif"])
+def test_a_photo_of_a_newer_format_cut_in_half_is_told_as_such(tmp_path, suffix):
+    path = tmp_path / f"a{suffix}"
+    noise = np.random.default_rng(0).integers(0, 256, (80, 120, 3), dtype=np.uint8)
+    Image.fromarray(noise).save(path)
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    with pytest.raises(PhotoError, match="cut short|only a part of one"):
+        images.read_photo(path)
