@@ -1,0 +1,35 @@
+"""The only reader and writer of photos: files in, `(H, W, 3) uint8` RGB arrays out, and back.
+
+Whatever the format, a photo is handed on upright (EXIF orientation applied), in sRGB (colour
+profile applied) and with 8 bits a channel. A photo that cannot be read whole is a `PhotoError`; a
+truncated file is never completed with grey.
+
+    photo = read_photo(path)                        # (H, W, 3) uint8
+    photo, metadata = read_photo_and_metadata(path) # with what to write beside changed pixels
+    write_photo(path, photo, metadata)
+"""
+
+from __future__ import annotations
+
+from dpedkit.images.capture import Capture, read_capture
+from dpedkit.images.limits import PhotoLimits
+from dpedkit.images.listing import PHOTO_SUFFIXES, RAW_SUFFIXES, is_photo_name, list_photos
+from dpedkit.images.metadata import Metadata
+from dpedkit.images.reading import photo_size, read_photo, read_photo_and_metadata
+from dpedkit.images.writing import JPEG_QUALITY, write_photo
+
+__all__ = [
+    "JPEG_QUALITY",
+    "PHOTO_SUFFIXES",
+    "RAW_SUFFIXES",
+    "Capture",
+    "Metadata",
+    "PhotoLimits",
+    "is_photo_name",
+    "list_photos",
+    "photo_size",
+    "read_capture",
+    "read_photo",
+    "read_photo_and_metadata",
+    "write_photo",
+]

@@ -1,0 +1,148 @@
+"""Decode photos of every format but camera RAW: the pixels as stored, and what goes with them."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from PIL import ExifTags, Image, UnidentifiedImageError
+
+from dpedkit.errors import PhotoError
+from dpedkit.images.limits import PhotoLimits
+from dpedkit.images.listing import missing_library
+from dpedkit.images.metadata import descriptive_exif
+from dpedkit.images.orientation import UPRIGHT
+
+# Pillow knows many more, among them some that start other programs.
+_FORMATS = ("JPEG", "PNG", "TIFF", "WEBP", "AVIF", "BMP")
+_TIFF_MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+_HDR_TRANSFERS = {16: "PQ", 18: "HLG"}  # ITU-T H.273, table 3
+
+
+@dataclass(frozen=True)
+class StoredPhoto:
+    """A decoded photo, before orientation and colour profile are applied.
+
+    Attributes
+    ----------
+    image : Image
+        Its pixels as they stand in the file, of any mode.
+    orientation : int
+        What is left to be done: `UPRIGHT` where the decoder has turned the pixels itself.
+    icc, exif : bytes
+        The embedded profile, and the EXIF block to keep; empty where there is none.
+    conversion : str
+        How the pixels were made where that is more than decoding.
+    """
+
+    image: Image.Image
+    orientation: int = UPRIGHT
+    icc: bytes = b""
+    exif: bytes = b""
+    conversion: str = ""
+
+
+def decode(path: Path, limits: PhotoLimits) -> StoredPhoto:
+    """Decode a photo with Pillow, or, where Pillow does not know the kind of TIFF, with OpenCV.
+
+    Raises
+    ------
+    PhotoError
+        If it is larger than the limits allow, or not a photo.
+    Exception
+        Of many kinds, from the libraries, for a damaged file.
+    """
+    try:
+        with opened(path) as image:
+            limits.check_pixels(path, *image.size)
+            image.load()
+            # TIFF images are turned while they are loaded: ask for what is left to do afterwards.
+            exif = image.getexif()
+            return StoredPhoto(
+                image,
+                exif.get(ExifTags.Base.Orientation, UPRIGHT),
+                image.info.get("icc_profile") or b"",
+                descriptive_exif(exif),
+            )
+    except UnidentifiedImageError:
+        if not _begins_like_tiff(path):
+            raise
+        return _decode_with_opencv(path, limits)
+
+
+@contextmanager
+def opened(path: Path) -> Iterator[Image.Image]:
+    """A photo opened by Pillow, of which only the header is read yet.
+
+    The content decides which format it is, not the name.
+    """
+    formats: tuple[str, ...] = _FORMATS
+    if _is_heif(path):
+        _register_heif(path)
+        formats = ("HEIF",)
+    # Pillow's own limit is lower than phones have pixels; that of dpedkit is checked instead.
+    before, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of odd EXIF blocks
+            with Image.open(path, formats=formats) as image:
+                _refuse_hdr(path, image)
+                yield image
+    finally:
+        Image.MAX_IMAGE_PIXELS = before
+
+
+def _is_heif(path: Path) -> bool:
+    """Whether a file begins as HEIF does (ISO/IEC 23008-12), AVIF apart, which Pillow decodes."""
+    with path.open("rb") as file:
+        head = file.read(12)
+    return head[4:8] == b"ftyp" and head[8:11] != b"avi"
+
+
+def _register_heif(path: Path) -> None:
+    try:
+        import pillow_heif
+    except ImportError:
+        raise missing_library(path) from None
+    pillow_heif.register_heif_opener(thumbnails=False, depth_images=False, aux_images=False)
+
+
+def _refuse_hdr(path: Path, image: Image.Image) -> None:
+    """Pixels of an HDR curve would come out far too dark, as if they were sRGB."""
+    colour = image.info.get("nclx_profile") or {}
+    curve = _HDR_TRANSFERS.get(colour.get("transfer_characteristics", 0))
+    if curve and not image.info.get("icc_profile"):
+        raise PhotoError(f"{path} is an HDR photo ({curve}); export it as a standard one (SDR).")
+
+
+def _begins_like_tiff(path: Path) -> bool:
+    with path.open("rb") as file:
+        return file.read(4) in _TIFF_MAGIC
+
+
+def _decode_with_opencv(path: Path, limits: PhotoLimits) -> StoredPhoto:
+    """TIFF photos that Pillow does not know, such as those with 16 bits a channel and alpha.
+
+    OpenCV applies the orientation of TIFF photos itself.
+    """
+    import cv2
+
+    header = Image.Exif()
+    with path.open("rb") as file:
+        header.load_from_fp(file)
+        width, height = header[ExifTags.Base.ImageWidth], header[ExifTags.Base.ImageLength]
+        limits.check_pixels(path, width, height)
+        exif, icc = descriptive_exif(header), header.get(ExifTags.Base.InterColorProfile, b"")
+    pixels = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_UNCHANGED)
+    if pixels is None:
+        raise PhotoError(f"{path} is damaged, or a kind of TIFF that cannot be read.")
+    if pixels.dtype == np.uint16:
+        pixels = ((pixels.astype(np.uint32) + 128) // 257).astype(np.uint8)
+    if pixels.dtype != np.uint8:
+        raise PhotoError(f"{path} has {pixels.dtype} pixels; save it with 8 or 16 bits.")
+    rgb = pixels if pixels.ndim == 2 else np.ascontiguousarray(pixels[:, :, 2::-1])
+    return StoredPhoto(Image.fromarray(rgb), UPRIGHT, icc, exif)

@@ -1,0 +1,45 @@
+"""How large a photo may be: what a header claims is checked before anything is decoded."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from dpedkit.config import Config, option
+from dpedkit.errors import PhotoError
+
+
+@dataclass(frozen=True)
+class PhotoLimits(Config):
+    """The limits on the photos that a stage reads; part of the settings of such a stage."""
+
+    max_megapixels: float = option(
+        250.0,
+        "Refuse photos with more pixels than this; the largest phone sensors have 200 MP.",
+        minimum=0.01,
+        metavar="MP",
+    )
+    max_file_size: float = option(
+        1000.0,
+        "Refuse photos whose file is larger than this.",
+        minimum=0.001,
+        metavar="MB",
+    )
+
+    def check_file(self, path: Path, size: int) -> None:
+        """Raise PhotoError for an empty file, and for one of more bytes than allowed."""
+        if size == 0:
+            raise PhotoError(f"{path} is empty (0 bytes).")
+        if size > self.max_file_size * 1e6:
+            raise PhotoError(
+                f"{path} has {size / 1e6:.0f} MB; the limit is {self.max_file_size:g} "
+                "(--max-file-size)."
+            )
+
+    def check_pixels(self, path: Path, width: int, height: int) -> None:
+        """Raise PhotoError if a header claims more pixels than allowed."""
+        if width * height > self.max_megapixels * 1e6:
+            raise PhotoError(
+                f"{path} claims {width} x {height} px, {width * height / 1e6:.0f} MP; the limit is "
+                f"{self.max_megapixels:g} (--max-megapixels)."
+            )

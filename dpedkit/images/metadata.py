@@ -1,0 +1,72 @@
+"""What a photo file says besides its pixels."""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+
+from PIL import ExifTags, Image
+
+# Tags that say how a TIFF's pixels are stored and turned (TIFF 6.0), and its embedded profile.
+_LAYOUT_TAGS = frozenset((
+    *range(254, 260), *range(262, 267), 273, 274, *range(277, 282), 284, *range(290, 294), 301,
+    317, 320, *range(322, 326), 330, 338, 339, 347, *range(512, 522), *range(529, 533), 34675,
+))  # fmt: skip
+_FIRST_PRIVATE_TAG = 50_000  # of DNG and of the makers; DNG 1.7, table of tags
+_MAKER_NOTE = 0x927C
+# What can be wrong with a block of EXIF, as Pillow says it.
+DAMAGED = (struct.error, ValueError, TypeError, KeyError, OverflowError, SyntaxError, OSError)
+
+
+@dataclass(frozen=True)
+class Metadata:
+    """What a photo file says besides its pixels, to be written beside changed pixels.
+
+    Attributes
+    ----------
+    exif : bytes
+        The EXIF block with its orientation set to normal, or empty.
+    icc : bytes
+        The file's ICC profile where it is one of sRGB, or empty: pixels are always sRGB.
+    conversion : str
+        How the pixels were made where that is more than decoding: the settings that a camera RAW
+        was developed with, the colour profile that was converted to sRGB. Otherwise empty.
+    """
+
+    exif: bytes = b""
+    icc: bytes = b""
+    conversion: str = ""
+
+
+def descriptive_exif(found: Image.Exif, *, of_raw: bool = False) -> bytes:
+    """The EXIF block without what describes the old file: orientation, layout, thumbnail.
+
+    Of a camera RAW file the tags for its development and the maker's note go too, since they are
+    long and say nothing of developed pixels.
+    """
+    kept = Image.Exif()
+    try:
+        for tag, value in found.items():
+            private = of_raw and tag >= _FIRST_PRIVATE_TAG
+            if tag not in _LAYOUT_TAGS and tag not in tuple(ExifTags.IFD) and not private:
+                kept[tag] = value
+        for part in (ExifTags.IFD.Exif, ExifTags.IFD.GPSInfo):
+            kept.get_ifd(part).update(found.get_ifd(part))
+        if of_raw:
+            kept.get_ifd(ExifTags.IFD.Exif).pop(_MAKER_NOTE, None)
+        return kept.tobytes() if _holds_something(kept) else b""
+    except DAMAGED:
+        return b""  # a damaged block of notes must not cost the photo
+
+
+def without_makers_note(block: bytes) -> bytes:
+    """The EXIF block without the maker's note, its longest part by far."""
+    exif = Image.Exif()
+    exif.load(block)
+    exif.get_ifd(ExifTags.IFD.Exif).pop(_MAKER_NOTE, None)
+    return exif.tobytes()
+
+
+def _holds_something(exif: Image.Exif) -> bool:
+    parts = (exif.get_ifd(part) for part in (ExifTags.IFD.Exif, ExifTags.IFD.GPSInfo))
+    return len(exif) > 0 or any(parts)

@@ -1,0 +1,140 @@
+"""Read photos of every format: decoded, converted to sRGB, turned upright, 8 bits a channel."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import ExifTags, Image, UnidentifiedImageError
+
+from dpedkit.errors import DpedkitError, PhotoError
+from dpedkit.images.decoding import StoredPhoto, decode, opened
+from dpedkit.images.limits import PhotoLimits
+from dpedkit.images.listing import RAW_SUFFIXES
+from dpedkit.images.metadata import Metadata
+from dpedkit.images.orientation import UPRIGHT, upright, upright_size
+from dpedkit.images.profiles import is_srgb, to_srgb
+from dpedkit.images.raw import develop, raw_size
+
+_DEFAULT_LIMITS = PhotoLimits()
+
+
+def read_photo(path: Path, limits: PhotoLimits = _DEFAULT_LIMITS) -> NDArray[np.uint8]:
+    """Read a photo upright, as `(H, W, 3) uint8` sRGB.
+
+    Greyscale, palette, CMYK, RGBA (the alpha channel is dropped), 16-bit photos (brought to
+    8 bits) and photos with a colour profile are converted, camera RAW files developed.
+
+    Parameters
+    ----------
+    path : Path
+    limits : PhotoLimits, optional
+        How large the photo may be; checked before it is decoded.
+
+    Raises
+    ------
+    PhotoError
+        If the file is missing, empty, damaged, cut short, too large, or not a photo.
+    DpedkitError
+        If it needs a library that is not installed.
+    """
+    return read_photo_and_metadata(path, limits)[0]
+
+
+def read_photo_and_metadata(
+    path: Path, limits: PhotoLimits = _DEFAULT_LIMITS
+) -> tuple[NDArray[np.uint8], Metadata]:
+    """Read a photo as `read_photo` does, with the EXIF and ICC blocks to keep beside it."""
+    with _explained(path):
+        limits.check_file(path, path.stat().st_size)
+        is_raw = path.suffix.lower() in RAW_SUFFIXES
+        stored = develop(path, limits) if is_raw else decode(path, limits)
+        pixels, profile = _to_rgb8(stored)
+        metadata = Metadata(
+            stored.exif,
+            stored.icc if _has_colours(stored.image) and is_srgb(stored.icc, "RGB") else b"",
+            f"converted from {profile} to sRGB" if profile else stored.conversion,
+        )
+        return upright(pixels, stored.orientation), metadata
+
+
+def photo_size(path: Path) -> tuple[int, int]:
+    """Width and height of a photo as `read_photo` returns it, from its header alone.
+
+    Raises
+    ------
+    PhotoError
+        If the file is missing or has no readable header.
+    """
+    with _explained(path):
+        if path.suffix.lower() in RAW_SUFFIXES:
+            return raw_size(path)
+        with opened(path) as image:
+            size = image.size
+            if image.format == "TIFF":
+                # Depending on its version, Pillow has turned this size already, or not.
+                header = image.tag_v2  # type: ignore[attr-defined]
+                size = header[ExifTags.Base.ImageWidth], header[ExifTags.Base.ImageLength]
+            return upright_size(*size, image.getexif().get(ExifTags.Base.Orientation, UPRIGHT))
+
+
+@contextmanager
+def _explained(path: Path) -> Iterator[None]:
+    """Turn whatever the libraries say of a file that is no sound photo into a `PhotoError`."""
+    try:
+        yield
+    except DpedkitError:
+        raise
+    except FileNotFoundError:
+        raise PhotoError(f"{path}: there is no such file.") from None
+    except IsADirectoryError:
+        raise PhotoError(f"{path} is a folder, not a photo.") from None
+    except PermissionError:
+        raise PhotoError(f"{path} may not be read.") from None
+    except UnidentifiedImageError:
+        raise PhotoError(
+            f"{path} is not a photo, or only a part of one, whatever its name says."
+        ) from None
+    except MemoryError:
+        raise PhotoError(f"{path} needs more memory than there is.") from None
+    except Exception as error:  # decoders raise anything for a file that is damaged cleverly
+        raise PhotoError(f"{path} is damaged: {_reason(error)}.") from None
+
+
+def _reason(error: Exception) -> str:
+    said = " ".join(str(error).split()) or type(error).__name__
+    if "truncated" in said:
+        return "it is cut short"
+    if "decoder" in said:
+        # What the decoders of WebP and AVIF say of a file that ends too soon does not say that.
+        return "it cannot be decoded, most likely because it is cut short"
+    return said.rstrip(".")
+
+
+def _to_rgb8(stored: StoredPhoto) -> tuple[NDArray[np.uint8], str]:
+    """Pixels with three channels of 8 bits in sRGB, and the name of the profile they had."""
+    image = stored.image
+    if image.mode.startswith("I;16") or image.mode in ("I", "F"):
+        return _deep_grey_to_rgb8(image), ""
+    if image.mode in ("LA", "RGBA", "PA", "La", "RGBa"):
+        # Converting drops the alpha channel and leaves the colours below it as they are.
+        image = image.convert("RGBA").convert("RGB")
+    elif image.mode not in ("RGB", "L", "CMYK"):
+        image = image.convert("RGB")
+    image, profile = to_srgb(image, stored.icc)
+    return np.array(image if image.mode == "RGB" else image.convert("RGB")), profile
+
+
+def _has_colours(image: Image.Image) -> bool:
+    """Whether a profile of RGB colours can be that of the image."""
+    return image.mode not in ("CMYK", "L", "LA", "La", "1", "F") and image.mode[0] != "I"
+
+
+def _deep_grey_to_rgb8(image: Image.Image) -> NDArray[np.uint8]:
+    grey = np.asarray(image, dtype=np.float64)
+    peak = 1.0 if image.mode == "F" and grey.max(initial=0) <= 1 else 65535.0
+    levels = np.clip(grey / peak * 255 + 0.5, 0, 255).astype(np.uint8)
+    return np.repeat(levels[:, :, None], 3, axis=2)
