@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from dpedkit.device import to_images
 from dpedkit.shards.sampling import spread_indices
-from dpedkit.train.data import apply_symmetries, batch_indices, symmetries
+from dpedkit.train.data import apply_symmetries, batch_indices, coins, symmetries
 
 
 @given(st.integers(0, 2**32), st.integers(1, 40), st.integers(1, 50))
@@ -23,6 +23,19 @@ def test_a_step_depends_on_nothing_before_it(seed, step):
     fresh = batch_indices(seed, step, 8, 100)
     batch_indices(seed + 1, step + 3, 8, 100)
     assert np.array_equal(batch_indices(seed, step, 8, 100), fresh)
+
+
+@given(st.integers(0, 100), st.integers(0, 50), st.integers(1, 20), st.integers(1, 5))
+def test_processes_that_train_together_divide_the_step_of_one(seed, step, batch, world_size):
+    """So that no two see the same patch pair, and their number changes nothing."""
+    count = 97
+    whole = world_size * batch
+    ranks = range(world_size)
+    indices = [batch_indices(seed, step, batch, count, rank, world_size) for rank in ranks]
+    assert np.array_equal(np.concatenate(indices), batch_indices(seed, step, whole, count))
+    for draw in (symmetries, coins):
+        parts = [draw(seed, step, batch, rank, world_size) for rank in ranks]
+        assert np.array_equal(np.concatenate(parts), draw(seed, step, whole))
 
 
 def test_epochs_and_seeds_have_orders_of_their_own():
