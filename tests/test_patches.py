@@ -8,6 +8,7 @@ import multiprocessing
 import random
 import shutil
 import time
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -137,6 +138,24 @@ def test_every_patch_can_be_traced_to_its_place_in_the_phone_photo(
             np.testing.assert_array_equal(patch, photo[y : y + SIZE, x : x + SIZE])
     assert pairs[3]["phone"] == "/raw/iphone/0003.jpg"
     assert pairs[3]["kept"] + sum(pairs[3]["dropped"].values()) == pairs[3]["tried"] == 12
+
+
+def test_dropped_windows_are_sampled_with_their_place_and_reason(
+    own_aligned: Path, tmp_path: Path
+) -> None:
+    photo = read_photo(own_aligned / "dslr" / "0005.png").copy()
+    photo[:, :80] = photos(50)[1][:, :80]  # two and a half columns of windows show another scene
+    write_photo(own_aligned / "dslr" / "0005.png", photo)
+    cut_patches(own_aligned, tmp_path / "one", CONFIG, jobs=1)
+    cut_patches(own_aligned, tmp_path / "two", CONFIG, jobs=2)
+    one, two = (read_jsonl(tmp_path / name / "pairs.jsonl") for name in ("one", "two"))
+    assert [line["dropped_sample"] for line in one] == [line["dropped_sample"] for line in two]
+    for line in one:
+        found = Counter(window["reason"] for window in line["dropped_sample"])
+        assert found == {reason: min(count, 3) for reason, count in line["dropped"].items()}
+    low = [window for window in one[5]["dropped_sample"] if window["reason"] == "low NCC"]
+    assert len(low) == 3
+    assert all(window["xy"][0] < 80 and window["ncc"] <= CONFIG.min_corr for window in low)
 
 
 def test_patches_of_a_split_stand_in_pair_order_over_several_shards(

@@ -28,6 +28,7 @@ from dpedkit.parallel import ordered_map
 from dpedkit.patches.aligned import content_hash, image_format, photo_files, read_aligned
 from dpedkit.patches.config import PatchConfig
 from dpedkit.patches.matching import Patches, match_windows
+from dpedkit.patches.sample import sample_dropped
 from dpedkit.patches.summary import PatchSummary, nothing_kept, summarise
 from dpedkit.records import PairRecord
 from dpedkit.shards.format import FIELDS, SHARD_FORMAT, SPLITS, Columns
@@ -160,6 +161,7 @@ def _cut_pair(
         "tried": patches.tried,
         "kept": len(patches),
         "dropped": patches.dropped,
+        "dropped_sample": sample_dropped(patches, pair.name, config.seed),
         "ncc_histogram": histogram(patches.window_ncc, NCC_EDGES),
         "shift_histogram": histogram(np.linalg.norm(patches.shift, axis=1), SHIFT_EDGES),
     }
