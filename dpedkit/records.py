@@ -27,6 +27,11 @@ class SourcePhoto:
         Bytes and modification time; a resumed run does the pair again when they changed.
     width, height : int
         Pixels after EXIF orientation; 0 where the photo could not be read.
+    camera : str
+        Make and model by the photo's EXIF data; empty where they do not say.
+    conversion : str
+        How the pixels were made where that is more than decoding: the settings that a camera RAW
+        was developed with, the colour profile that was converted to sRGB.
     """
 
     file: str
@@ -34,6 +39,8 @@ class SourcePhoto:
     mtime_ns: int
     width: int = 0
     height: int = 0
+    camera: str = ""
+    conversion: str = ""
 
     @classmethod
     def of(cls, path: Path) -> Self:

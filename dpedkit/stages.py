@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dpedkit import console
-from dpedkit.errors import TooManyRejectedError
+from dpedkit.errors import OutputExistsError, TooManyRejectedError
 
 if TYPE_CHECKING:
     from dpedkit.align.config import AlignConfig
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from dpedkit.import_model import ImportSummary
     from dpedkit.import_patches.config import ImportPatchesConfig
     from dpedkit.import_patches.summary import ImportPatchesSummary
+    from dpedkit.pairing.config import PairingConfig
+    from dpedkit.pairing.examination import PairsSummary
     from dpedkit.patches.config import PatchConfig
     from dpedkit.patches.driver import PatchSummary
     from dpedkit.report.colour_loss import ColourLossReport
@@ -43,6 +45,27 @@ def simulate(
     from dpedkit.simulate.driver import simulate_folders
 
     return simulate_folders(output, config, photos=photos, jobs=jobs, overwrite=overwrite)
+
+
+def pairs(
+    phone: Path,
+    dslr: Path,
+    config: PairingConfig,
+    output: Path | None = None,
+    *,
+    overwrite: bool = False,
+) -> PairsSummary:
+    """Pair two folders of photos and look at the result; write it as a list, if wanted."""
+    from dpedkit.pairing.examination import examine
+    from dpedkit.pairing.lists import write_csv
+    from dpedkit.pairing.ways import pair_photos
+
+    if output is not None and output.exists() and not overwrite:
+        raise OutputExistsError(f"{output} exists already. Use --overwrite to replace it.")
+    pairing = pair_photos(phone, dslr, config)
+    if output is not None:
+        write_csv(output, pairing)
+    return examine(phone, dslr, config.pair_by, pairing, output)
 
 
 def align(

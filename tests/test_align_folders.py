@@ -15,7 +15,6 @@ from test_align_pair import SCENE, photograph, true_map
 
 from dpedkit.align.config import AlignConfig
 from dpedkit.align.driver import PAIRS, align_folders
-from dpedkit.align.pairing import pair_by_name
 from dpedkit.errors import DpedkitError, TooManyRejectedError
 from dpedkit.geometry import PairMap
 from dpedkit.images import read_photo
@@ -223,28 +222,6 @@ def test_missing_and_empty_folders(tmp_path):
     save(tmp_path / "phone" / "a.jpg", np.zeros((8, 8, 3), np.uint8))
     with pytest.raises(DpedkitError, match="holds no photos"):
         align_folders(tmp_path / "phone", tmp_path / "empty", tmp_path / "out")
-
-
-def test_pairing_ignores_case_and_suffix_and_tells_what_is_left(tmp_path):
-    for name in ("phone/A1.JPG", "phone/b2.png", "phone/c3.jpg", "dslr/a1.jpg", "dslr/B2.TIF"):
-        path = tmp_path / name
-        path.parent.mkdir(exist_ok=True)
-        path.touch()
-    pairing = pair_by_name(tmp_path / "phone", tmp_path / "dslr")
-    assert [(name, p.name, d.name) for name, p, d in pairing.pairs] == [
-        ("A1", "A1.JPG", "a1.jpg"),
-        ("b2", "b2.png", "B2.TIF"),
-    ]
-    assert [path.name for path in pairing.unpaired_phone] == ["c3.jpg"]
-
-
-def test_two_photos_of_one_name_in_a_folder_are_an_error(tmp_path):
-    for name in ("phone/a.jpg", "phone/a.png", "dslr/a.jpg"):
-        path = tmp_path / name
-        path.parent.mkdir(exist_ok=True)
-        path.touch()
-    with pytest.raises(DpedkitError, match=r"a\.jpg and a\.png.*same name"):
-        pair_by_name(tmp_path / "phone", tmp_path / "dslr")
 
 
 CITY100 = Path(__file__).parents[2] / "shared" / "data" / "city100"

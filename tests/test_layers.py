@@ -12,7 +12,7 @@ FOUNDATION = {
     "_version", "errors", "config", "atomic", "manifest", "console", "parallel", "images",
     "records", "geometry", "workfolder", "device", "lazy",
 }  # fmt: skip
-SCIENCE = {"models", "metrics", "colourmap", "shards"}
+SCIENCE = {"models", "metrics", "colourmap", "shards", "pairing"}
 STAGES = {
     "simulate", "align", "patches", "train", "evaluate", "enhance", "export", "import_model",
     "import_patches", "report", "doctor",

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from dpedkit.config import Config, option
+from dpedkit.config import option
+from dpedkit.images.limits import PhotoLimits
+from dpedkit.pairing.config import PairingConfig
 
 
 @dataclass(frozen=True)
-class AlignConfig(Config):
-    """Settings of `align_pair` and `align_folders`."""
+class AlignConfig(PhotoLimits, PairingConfig):
+    """Settings of `align_pair` and `align_folders`: those of pairing and reading, and these."""
 
     matcher: str = option(
         "sift",

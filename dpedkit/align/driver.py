@@ -10,11 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 from dpedkit import console
 from dpedkit.align.config import AlignConfig
-from dpedkit.align.pairing import Pairing, pair_by_name
 from dpedkit.atomic import make_folder
 from dpedkit.errors import PhotoError, TooManyRejectedError
-from dpedkit.images import read_photo, write_photo
+from dpedkit.images import PhotoLimits, read_photo_and_metadata, write_photo
 from dpedkit.manifest import Journal, read_jsonl, write_jsonl
+from dpedkit.pairing.examination import tell
+from dpedkit.pairing.pairing import Pairing
+from dpedkit.pairing.ways import pair_photos
 from dpedkit.parallel import ordered_map
 from dpedkit.records import ACCEPTED, ALIGNED_FORMAT, REJECTED, PairRecord, SourcePhoto
 from dpedkit.workfolder import WorkFolder, prepare
@@ -101,7 +103,7 @@ def align_folders(
     Parameters
     ----------
     phone_folder, dslr_folder : Path
-        Photos of one scene share a file name.
+        `config.pair_by` says which photos belong together.
     output : Path
     config : AlignConfig, optional
     jobs : int
@@ -117,8 +119,8 @@ def align_folders(
         When all is written, if more pairs were rejected than `config.max_rejected` allows.
     """
     config = config or AlignConfig()
-    pairing = pair_by_name(phone_folder, dslr_folder)
-    _tell_unpaired(pairing)
+    pairing = pair_photos(phone_folder, dslr_folder, config)
+    tell(pairing)
     folder = prepare(
         output,
         kind="aligned",
@@ -190,8 +192,8 @@ def _align_one(config: AlignConfig, task: _Task) -> PairRecord:
     phone, dslr = _Photo(task.phone), _Photo(task.dslr)
     try:
         with clock.measuring("read"):
-            phone.read()
-            dslr.read()
+            phone.read(config)
+            dslr.read(config)
     except PhotoError as error:
         alignment = Alignment(str(error).rstrip("."))
     else:
@@ -225,10 +227,16 @@ class _Photo:
         self.source = SourcePhoto.of(path)
         self.pixels: NDArray[np.uint8]
 
-    def read(self) -> None:
-        self.pixels = read_photo(self.path)
+    def read(self, limits: PhotoLimits) -> None:
+        self.pixels, metadata = read_photo_and_metadata(self.path, limits)
         height, width = self.pixels.shape[:2]
-        self.source = replace(self.source, width=width, height=height)
+        self.source = replace(
+            self.source,
+            width=width,
+            height=height,
+            camera=metadata.camera,
+            conversion=metadata.conversion,
+        )
 
 
 def _finished(folder: WorkFolder, tasks: list[_Task], config: AlignConfig) -> dict[str, PairRecord]:
@@ -313,13 +321,6 @@ def _refuse_too_many(summary: AlignSummary, config: AlignConfig) -> None:
         f"First reason: {next(iter(summary.reasons))}.",
         summary,
     )
-
-
-def _tell_unpaired(pairing: Pairing) -> None:
-    for side, photos in (("phone", pairing.unpaired_phone), ("DSLR", pairing.unpaired_dslr)):
-        if photos:
-            names = _some([path.name for path in photos])
-            console.warn(f"{side} photos without a partner, left out ({len(photos)}): {names}")
 
 
 def _some(names: list[str]) -> str:

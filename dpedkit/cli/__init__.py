@@ -26,6 +26,7 @@ from dpedkit.errors import (
 # In the order in which a newcomer needs them; each name is a module of this package.
 COMMANDS = (
     "simulate",
+    "pairs",
     "align",
     "patches",
     "train",

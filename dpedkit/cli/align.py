@@ -31,10 +31,11 @@ def command(
 ) -> None:
     """Align the two photos of each phone-DSLR pair.
 
-    Photos are paired by file name: phone/0001.jpg with dslr/0001.jpg. For each pair the map from
-    one photo to the other is found, both are cropped to what they share, and the DSLR photo is
-    brought to the size of the phone photo, whose pixels are kept as they are. A pair whose map is
-    in doubt is rejected with its reason. The report shows what was done.
+    Photos are paired by file name, phone/0001.jpg with dslr/0001.jpg, or as --pair-by says;
+    `dpedkit pairs` shows the pairs beforehand. For each pair the map from one photo to the other
+    is found, both are cropped to what they share, and the DSLR photo is brought to the size of the
+    phone photo, whose pixels are kept as they are. A pair whose map is in doubt is rejected with
+    its reason. The report shows what was done.
 
     A run that was stopped continues when the same command is given again. Exit code 3 means that
     everything was written, but that more pairs were rejected than --max-rejected allows.

@@ -7,16 +7,23 @@ truncated file is never completed with grey.
     photo = read_photo(path)                        # (H, W, 3) uint8
     photo, metadata = read_photo_and_metadata(path) # with what to write beside changed pixels
     write_photo(path, photo, metadata)
+
+Nothing here imports Pillow or NumPy until a name is used.
 """
 
 from __future__ import annotations
 
-from dpedkit.images.capture import Capture, read_capture
-from dpedkit.images.limits import PhotoLimits
-from dpedkit.images.listing import PHOTO_SUFFIXES, RAW_SUFFIXES, is_photo_name, list_photos
-from dpedkit.images.metadata import Metadata
-from dpedkit.images.reading import photo_size, read_photo, read_photo_and_metadata
-from dpedkit.images.writing import JPEG_QUALITY, write_photo
+from typing import TYPE_CHECKING
+
+from dpedkit.lazy import lazy_exports
+
+if TYPE_CHECKING:
+    from dpedkit.images.capture import Capture, read_capture
+    from dpedkit.images.limits import PhotoLimits
+    from dpedkit.images.listing import PHOTO_SUFFIXES, RAW_SUFFIXES, is_photo_name, list_photos
+    from dpedkit.images.metadata import Metadata
+    from dpedkit.images.reading import photo_size, read_photo, read_photo_and_metadata
+    from dpedkit.images.writing import JPEG_QUALITY, write_photo
 
 __all__ = [
     "JPEG_QUALITY",
@@ -33,3 +40,19 @@ __all__ = [
     "read_photo_and_metadata",
     "write_photo",
 ]
+_HOME = {
+    "JPEG_QUALITY": ".writing",
+    "PHOTO_SUFFIXES": ".listing",
+    "RAW_SUFFIXES": ".listing",
+    "Capture": ".capture",
+    "Metadata": ".metadata",
+    "PhotoLimits": ".limits",
+    "is_photo_name": ".listing",
+    "list_photos": ".listing",
+    "photo_size": ".reading",
+    "read_capture": ".capture",
+    "read_photo": ".reading",
+    "read_photo_and_metadata": ".reading",
+    "write_photo": ".writing",
+}
+__getattr__ = lazy_exports(__name__, _HOME)

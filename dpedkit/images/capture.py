@@ -12,6 +12,7 @@ from PIL import ExifTags, Image
 
 from dpedkit.images.decoding import opened
 from dpedkit.images.listing import RAW_SUFFIXES
+from dpedkit.images.metadata import camera_name
 from dpedkit.images.raw import read_raw_exif
 
 _TIME = "%Y:%m:%d %H:%M:%S"  # EXIF 3.0, section 4.6.5
@@ -47,7 +48,7 @@ def read_capture(path: Path) -> Capture:
     """
     exif, details = _exif(path)
     text = str(details.get(ExifTags.Base.DateTimeOriginal, "")).strip("\0 ")
-    camera = _camera(exif)
+    camera = camera_name(exif)
     try:
         time = datetime.strptime(text, _TIME)
     except ValueError:
@@ -80,13 +81,3 @@ def _zone(details: dict[int, Any]) -> timezone | None:
     sign, hours, minutes = found.groups()
     offset = timedelta(hours=int(hours), minutes=int(minutes))
     return timezone(-offset if sign == "-" else offset) if offset < timedelta(days=1) else None
-
-
-def _camera(exif: Image.Exif) -> str:
-    make, model = (
-        str(exif.get(tag, "")).strip("\0 ") for tag in (ExifTags.Base.Make, ExifTags.Base.Model)
-    )
-    # Many makers repeat their name in that of the model: 'NIKON CORPORATION', 'NIKON D5500'.
-    if not make or (model and model.split()[0].casefold() == make.split()[0].casefold()):
-        return model
-    return f"{make} {model}".strip()

@@ -14,7 +14,7 @@ from PIL import ExifTags, Image, UnidentifiedImageError
 from dpedkit.errors import PhotoError
 from dpedkit.images.limits import PhotoLimits
 from dpedkit.images.listing import missing_library
-from dpedkit.images.metadata import descriptive_exif
+from dpedkit.images.metadata import camera_name, descriptive_exif
 from dpedkit.images.orientation import UPRIGHT
 
 # Pillow knows many more, among them some that start other programs.
@@ -35,6 +35,8 @@ class StoredPhoto:
         What is left to be done: `UPRIGHT` where the decoder has turned the pixels itself.
     icc, exif : bytes
         The embedded profile, and the EXIF block to keep; empty where there is none.
+    camera : str
+        Make and model.
     conversion : str
         How the pixels were made where that is more than decoding.
     """
@@ -43,6 +45,7 @@ class StoredPhoto:
     orientation: int = UPRIGHT
     icc: bytes = b""
     exif: bytes = b""
+    camera: str = ""
     conversion: str = ""
 
 
@@ -67,6 +70,7 @@ def decode(path: Path, limits: PhotoLimits) -> StoredPhoto:
                 exif.get(ExifTags.Base.Orientation, UPRIGHT),
                 image.info.get("icc_profile") or b"",
                 descriptive_exif(exif),
+                camera_name(exif),
             )
     except UnidentifiedImageError:
         if not _begins_like_tiff(path):
@@ -136,7 +140,8 @@ def _decode_with_opencv(path: Path, limits: PhotoLimits) -> StoredPhoto:
         header.load_from_fp(file)
         width, height = header[ExifTags.Base.ImageWidth], header[ExifTags.Base.ImageLength]
         limits.check_pixels(path, width, height)
-        exif, icc = descriptive_exif(header), header.get(ExifTags.Base.InterColorProfile, b"")
+        icc = header.get(ExifTags.Base.InterColorProfile, b"")
+        exif, camera = descriptive_exif(header), camera_name(header)
     pixels = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_UNCHANGED)
     if pixels is None:
         raise PhotoError(f"{path} is damaged, or a kind of TIFF that cannot be read.")
@@ -145,4 +150,4 @@ def _decode_with_opencv(path: Path, limits: PhotoLimits) -> StoredPhoto:
     if pixels.dtype != np.uint8:
         raise PhotoError(f"{path} has {pixels.dtype} pixels; save it with 8 or 16 bits.")
     rgb = pixels if pixels.ndim == 2 else np.ascontiguousarray(pixels[:, :, 2::-1])
-    return StoredPhoto(Image.fromarray(rgb), UPRIGHT, icc, exif)
+    return StoredPhoto(Image.fromarray(rgb), UPRIGHT, icc, exif, camera)

@@ -28,6 +28,8 @@ class Metadata:
         The EXIF block with its orientation set to normal, or empty.
     icc : bytes
         The file's ICC profile where it is one of sRGB, or empty: pixels are always sRGB.
+    camera : str
+        Make and model of the camera; empty where the file does not say.
     conversion : str
         How the pixels were made where that is more than decoding: the settings that a camera RAW
         was developed with, the colour profile that was converted to sRGB. Otherwise empty.
@@ -35,6 +37,7 @@ class Metadata:
 
     exif: bytes = b""
     icc: bytes = b""
+    camera: str = ""
     conversion: str = ""
 
 
@@ -65,6 +68,17 @@ def without_makers_note(block: bytes) -> bytes:
     exif.load(block)
     exif.get_ifd(ExifTags.IFD.Exif).pop(_MAKER_NOTE, None)
     return exif.tobytes()
+
+
+def camera_name(exif: Image.Exif) -> str:
+    """Make and model of the camera by its EXIF data; empty where they do not say."""
+    make, model = (
+        str(exif.get(tag, "")).strip("\0 ") for tag in (ExifTags.Base.Make, ExifTags.Base.Model)
+    )
+    # Many makers repeat their name in that of the model: 'NIKON CORPORATION', 'NIKON D5500'.
+    if not make or (model and model.split()[0].casefold() == make.split()[0].casefold()):
+        return model
+    return f"{make} {model}".strip()
 
 
 def _holds_something(exif: Image.Exif) -> bool:

@@ -12,7 +12,7 @@ from dpedkit.errors import PhotoError
 from dpedkit.images.decoding import StoredPhoto
 from dpedkit.images.limits import PhotoLimits
 from dpedkit.images.listing import missing_library
-from dpedkit.images.metadata import DAMAGED, descriptive_exif
+from dpedkit.images.metadata import DAMAGED, camera_name, descriptive_exif
 from dpedkit.images.orientation import UPRIGHT, upright_size
 
 # As the camera saw it: its own white balance, no automatic brightening, the curve of sRGB, no
@@ -59,9 +59,13 @@ def develop(path: Path, limits: PhotoLimits) -> StoredPhoto:
         raise PhotoError(f"{path} is damaged or of an unknown kind: {_words(error)}.") from None
     version = ".".join(map(str, rawpy.libraw_version))
     image = Image.fromarray(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels)
-    exif = descriptive_exif(read_raw_exif(path), of_raw=True)
+    exif = read_raw_exif(path)
     return StoredPhoto(
-        image, orientation, exif=exif, conversion=f"developed by LibRaw {version}: {_DEVELOPED}"
+        image,
+        orientation,
+        exif=descriptive_exif(exif, of_raw=True),
+        camera=camera_name(exif),
+        conversion=f"developed by LibRaw {version}: {_DEVELOPED}",
     )
 
 

@@ -56,6 +56,7 @@ def read_photo_and_metadata(
         metadata = Metadata(
             stored.exif,
             stored.icc if _has_colours(stored.image) and is_srgb(stored.icc, "RGB") else b"",
+            stored.camera,
             f"converted from {profile} to sRGB" if profile else stored.conversion,
         )
         return upright(pixels, stored.orientation), metadata

@@ -1,0 +1,90 @@
+"""Which phone photo belongs to which DSLR photo: what every way of pairing hands back."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from dpedkit.errors import DpedkitError
+from dpedkit.images import RAW_SUFFIXES, list_photos
+from dpedkit.pairing.clocks import ClockOffset
+
+_SHOWN = 3
+
+
+@dataclass(frozen=True)
+class Pairing:
+    """Photos of two folders, paired.
+
+    Attributes
+    ----------
+    pairs : list of (name, phone file, DSLR file)
+        Each takes the name of its phone photo.
+    unpaired_phone, unpaired_dslr : list of Path
+        Photos without a partner.
+    undecided : list of (list of Path, list of Path)
+        Groups of unpaired phone and DSLR photos that may belong together in several ways.
+    untimed : list of Path
+        Unpaired photos that do not say when they were taken, where that decides.
+    set_aside : list of Path
+        Camera RAW files beside a developed photo of the same name, which is used.
+    clock : ClockOffset or None
+        How the cameras' clocks differ, where the photos are paired by time.
+    """
+
+    pairs: list[tuple[str, Path, Path]]
+    unpaired_phone: list[Path]
+    unpaired_dslr: list[Path]
+    undecided: list[tuple[list[Path], list[Path]]] = field(default_factory=list)
+    untimed: list[Path] = field(default_factory=list)
+    set_aside: list[Path] = field(default_factory=list)
+    clock: ClockOffset | None = None
+
+
+def photos_of(folder: Path) -> tuple[list[Path], list[Path]]:
+    """The photos of a folder to pair, in the order of their names, and those set aside.
+
+    Numbers in names count as numbers: IMG_9 comes before IMG_10.
+
+    Raises
+    ------
+    DpedkitError
+        As `list_photos`.
+    """
+    photos = sorted(list_photos(folder), key=_natural)
+    developed = {path.stem.casefold() for path in photos if not _is_raw(path)}
+    aside = [path for path in photos if _is_raw(path) and path.stem.casefold() in developed]
+    return [path for path in photos if path not in set(aside)], aside
+
+
+def check_names(pairs: list[tuple[str, Path, Path]]) -> None:
+    """Raise DpedkitError if two pairs would have the same name, so one file for both."""
+    taken: dict[str, Path] = {}
+    for name, phone, _ in pairs:
+        other = taken.setdefault(name.casefold(), phone)
+        if other != phone:
+            raise same_name(phone.parent, other, phone)
+
+
+def same_name(folder: Path, one: Path, other: Path) -> DpedkitError:
+    """What to say of two photos that cannot be told apart by name."""
+    return DpedkitError(
+        f"{folder} holds {one.name} and {other.name}, which have the same name; keep one of them."
+    )
+
+
+def first_few(photos: list[Path]) -> str:
+    """The names of a few photos, and how many there are."""
+    names = [path.name for path in photos]
+    more = f", ... {len(names)} in all" if len(names) > _SHOWN else ""
+    return ", ".join(names[:_SHOWN]) + more
+
+
+def _is_raw(path: Path) -> bool:
+    return path.suffix.lower() in RAW_SUFFIXES
+
+
+def _natural(path: Path) -> tuple[list[tuple[int, int, str]], str]:
+    parts = re.findall(r"\d+|\D+", path.stem.casefold())
+    return [(0, int(part), "") if part.isdecimal() else (1, 0, part) for part in parts], path.name

@@ -1,0 +1,31 @@
+"""`pair_photos`: the photos of two folders, paired in the way that the settings name."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from dpedkit.pairing.config import PairingConfig
+from dpedkit.pairing.lists import pair_by_csv
+from dpedkit.pairing.names import pair_by_name, pair_by_order
+from dpedkit.pairing.pairing import Pairing
+from dpedkit.pairing.times import pair_by_time
+
+
+def pair_photos(phone_folder: Path, dslr_folder: Path, config: PairingConfig) -> Pairing:
+    """Pair the photos of two folders in the way that the settings name.
+
+    Raises
+    ------
+    DpedkitError
+        If a folder or a file is missing, or there is nothing to pair.
+    """
+    match config.pair_by:
+        case "order":
+            return pair_by_order(phone_folder, dslr_folder)
+        case "time":
+            return pair_by_time(phone_folder, dslr_folder, config)
+        case "csv":
+            assert config.csv is not None
+            return pair_by_csv(phone_folder, dslr_folder, Path(config.csv))
+        case _:
+            return pair_by_name(phone_folder, dslr_folder, config)
