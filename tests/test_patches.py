@@ -240,10 +240,10 @@ def test_a_run_stopped_between_two_shards_resumes(
     cut_patches(aligned, tmp_path / "whole", CONFIG, jobs=1)
     write, written = shard_writer.write_shard, []
 
-    def write_some(path: Path, *arguments: object) -> None:
+    def write_some(path: Path, *arguments: object, **settings: object) -> None:
         if len(written) > stop_after:
             raise KeyboardInterrupt
-        write(path, *arguments)  # type: ignore[arg-type]
+        write(path, *arguments, **settings)  # type: ignore[arg-type]
         written.append(path)
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
@@ -427,6 +427,24 @@ def test_merging_never_puts_one_photo_into_two_splits(
     cut_patches(aligned, tmp_path / "other", PatchConfig(size=SIZE, seed=5), jobs=1)
     with pytest.raises(DpedkitError, match=r"judged on what it was trained on.*--seed"):
         merge_shards([shards, tmp_path / "other"], tmp_path / "merged", MergeConfig())
+
+
+def test_compressed_shards_hold_the_same_and_unpack_to_the_same_bytes(
+    aligned: Path, shards: Path, tmp_path: Path
+) -> None:
+    packed, unpacked, again = (tmp_path / name for name in ("packed", "unpacked", "again"))
+    cut_patches(aligned, packed, PatchConfig(size=SIZE, compress=True), jobs=1)
+    assert verify(packed).sound, verify(packed).as_text()
+    size = [sum(path.stat().st_size for path in folder.glob("*.h5")) for folder in (packed, shards)]
+    assert size[0] < size[1]
+    merge_shards([packed], unpacked, MergeConfig())
+    merge_shards([unpacked], again, MergeConfig(compress=True))
+    for name in ("train-00000.h5", "val-00000.h5", "test-00000.h5"):
+        assert (unpacked / name).read_bytes() == (shards / name).read_bytes()
+        assert (again / name).read_bytes() == (packed / name).read_bytes()
+    limit = float(np.median(open_split(shards, "train").ncc))
+    filter_shards(packed, tmp_path / "half", FilterConfig(min_corr=limit, compress=True))
+    assert verify(tmp_path / "half").sound
 
 
 @pytest.mark.parametrize("image", ["png", "jpg"])

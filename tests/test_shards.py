@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import multiprocessing
 import pickle
+import tracemalloc
+import zlib
+from collections.abc import Callable
 from pathlib import Path
 
 import h5py
@@ -17,18 +21,23 @@ from dpedkit.manifest import write_jsonl
 from dpedkit.shards import describe, open_split, pair_names, split_counts, verify
 from dpedkit.shards import writer as shard_writer
 from dpedkit.shards.config import ExportConfig
-from dpedkit.shards.format import FIELDS, SHARD_FORMAT, SPLITS, Columns, inspect_shard
+from dpedkit.shards.format import FIELDS, SHARD_FORMAT, SPLITS, Columns
 from dpedkit.shards.index import INDEX_FILE, KIND, PAIRS_FILE
+from dpedkit.shards.layout import inspect_shard
 from dpedkit.shards.writer import Source, describe_splits, write_shard, write_split
 
 SIZE = 12
+Trick = Callable[[h5py.File, Path], None]
 
 
 def columns(count: int, pair: int, seed: int) -> Columns:
-    """Random patches whose NCC is right and whose windows differ."""
+    """Random patches whose NCC is right and whose windows differ.
+
+    Gzip finds something to save in the DSLR's; the phone's noise it would only make larger.
+    """
     rng = np.random.default_rng(seed)
     phone = rng.integers(0, 256, (count, SIZE, SIZE, 3), np.uint8)
-    dslr = np.clip(phone + rng.integers(-9, 10, phone.shape), 0, 255).astype(np.uint8)
+    dslr = np.clip(phone + rng.integers(-9, 10, phone.shape), 0, 255).astype(np.uint8) // 8 * 8
     weights = np.array([0.299, 0.587, 0.114])
     ncc = [
         np.corrcoef((a @ weights).ravel(), (b @ weights).ravel())[0, 1]
@@ -54,14 +63,26 @@ PAIR_COUNTS = (7, 4, 9, 3, 6)
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A shards folder of five pairs, eight patches a shard."""
     monkeypatch.setattr(shard_writer, "PATCHES_PER_SHARD", 8)
-    folder = tmp_path / "shards"
+    return make_folder(tmp_path / "shards", compress=False)
+
+
+@pytest.fixture
+def packed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The same patches in compressed shards."""
+    monkeypatch.setattr(shard_writer, "PATCHES_PER_SHARD", 8)
+    return make_folder(tmp_path / "packed", compress=True)
+
+
+def make_folder(folder: Path, *, compress: bool) -> Path:
     folder.mkdir()
     pairs = [columns(count, number, number) for number, count in enumerate(PAIR_COUNTS)]
     entries = {}
     for split in SPLITS:
         mine = [pair for pair, its in zip(pairs, PAIR_SPLITS, strict=True) if its == split]
         sources = [Source(len(pair["ncc"]), lambda pair=pair: pair) for pair in mine]
-        entries[split] = write_split(folder, split, sources, SIZE, {"min_corr": 0.9})
+        entries[split] = write_split(
+            folder, split, sources, SIZE, {"min_corr": 0.9}, compress=compress
+        )
     write_jsonl(
         folder / PAIRS_FILE,
         [{"name": f"p{n}", "split": split} for n, split in enumerate(PAIR_SPLITS)],
@@ -87,14 +108,23 @@ def train_columns(name: str) -> np.ndarray:
     return np.concatenate([columns(PAIR_COUNTS[n], n, n)[name] for n in numbers])
 
 
-def test_gather_returns_the_written_pixels_in_the_order_asked(folder: Path) -> None:
-    reader = open_split(folder, "train")
+@pytest.mark.parametrize("stored", ["folder", "packed"])
+def test_gather_returns_the_written_pixels_in_the_order_asked(
+    request: pytest.FixtureRequest, stored: str
+) -> None:
+    reader = open_split(request.getfixturevalue(stored), "train")
     assert len(reader) == 22
+    assert reader.nbytes == 22 * 2 * SIZE * SIZE * 3
     order = np.random.default_rng(0).permutation(22)
     phone, dslr = reader.gather(order)
     np.testing.assert_array_equal(phone, train_columns("phone")[order])
     np.testing.assert_array_equal(dslr, train_columns("dslr")[order])
     assert phone.flags.writeable and phone.dtype == np.uint8
+    one_shard = reader.gather([3, 1, 3])
+    np.testing.assert_array_equal(one_shard[0], train_columns("phone")[[3, 1, 3]])
+    into = np.zeros_like(phone), np.zeros_like(dslr)
+    assert reader.gather(order, out=into)[0] is into[0]
+    np.testing.assert_array_equal(into[1], dslr)
 
 
 @pytest.mark.parametrize("field", [field.name for field in FIELDS])
@@ -133,31 +163,48 @@ def _sum_of_first(reader: object) -> int:
     return int(reader.gather([0])[0].sum())  # type: ignore[attr-defined]
 
 
+@pytest.mark.parametrize("stored", ["folder", "packed"])
 @pytest.mark.parametrize("method", ["fork", "spawn"])
-def test_a_reader_that_was_used_can_be_handed_to_other_processes(folder: Path, method: str) -> None:
-    reader = open_split(folder, "train")
+def test_a_reader_that_was_used_can_be_handed_to_other_processes(
+    request: pytest.FixtureRequest, stored: str, method: str
+) -> None:
+    reader = open_split(request.getfixturevalue(stored), "train")
     here = _sum_of_first(reader)
-    assert len(pickle.dumps(reader)) < 3000  # paths, not pixels
+    assert len(pickle.dumps(reader)) < 4000  # paths, not pixels
     with multiprocessing.get_context(method).Pool(1) as pool:
         assert pool.apply(_sum_of_first, (reader,)) == here
 
 
-def test_the_same_patches_give_the_same_bytes_however_they_are_divided(tmp_path: Path) -> None:
+@pytest.mark.parametrize("compress", [False, True])
+def test_the_same_patches_give_the_same_bytes_however_they_are_divided(
+    tmp_path: Path, compress: bool
+) -> None:
     whole = columns(10, 0, 0)
     halves = [
         {name: values[part] for name, values in whole.items()}
         for part in (slice(0, 3), slice(3, 10))
     ]
-    write_shard(tmp_path / "a.h5", [whole], 10, SIZE, {})
-    write_shard(tmp_path / "b.h5", halves, 10, SIZE, {})
+    write_shard(tmp_path / "a.h5", [whole], 10, SIZE, {}, compress=compress)
+    write_shard(tmp_path / "b.h5", halves, 10, SIZE, {}, compress=compress)
     assert (tmp_path / "a.h5").read_bytes() == (tmp_path / "b.h5").read_bytes()
+
+
+def test_h5py_reads_compressed_shards_like_others(folder: Path, packed: Path) -> None:
+    """Nothing but HDF5's own gzip is needed, and a chunk is one patch."""
+    for path in sorted(folder.glob("*.h5")):
+        with h5py.File(path) as plain, h5py.File(packed / path.name) as small:
+            assert small["dslr"].compression == "gzip"
+            assert small["dslr"].chunks == (1, SIZE, SIZE, 3)
+            for field in FIELDS:
+                np.testing.assert_array_equal(plain[field.name][:], small[field.name][:])
 
 
 # ---------------------------------------------------------------------------- damaged folders
 
 
-def test_a_sound_folder_verifies(folder: Path) -> None:
-    found = verify(folder)
+@pytest.mark.parametrize("stored", ["folder", "packed"])
+def test_a_sound_folder_verifies(request: pytest.FixtureRequest, stored: str) -> None:
+    found = verify(request.getfixturevalue(stored))
     assert found.sound, found.as_text()
     assert (found.patches, found.shards) == (29, 5)
 
@@ -170,6 +217,45 @@ def test_one_flipped_bit_is_found_and_the_file_named(folder: Path) -> None:
     found = verify(folder)
     assert not found.sound
     assert "train-00001.h5" in found.as_text() and "SHA-256" in found.as_text()
+
+
+def _spoil_chunk(path: Path) -> None:
+    chunks = inspect_shard(path).compressed["dslr"]
+    content = bytearray(path.read_bytes())
+    content[chunks.offsets[2] : chunks.offsets[2] + 8] = b"no  zlib"
+    path.write_bytes(content)
+
+
+def test_a_patch_that_cannot_be_unpacked_is_found(packed: Path) -> None:
+    """Even where the SHA-256 is that of the damaged file."""
+    path = packed / "train-00001.h5"
+    _spoil_chunk(path)
+    with pytest.raises(DpedkitError, match=r"train-00001\.h5 is damaged: patch 2"):
+        open_split(packed, "train").gather([8 + 2])
+    index = json.loads((packed / INDEX_FILE).read_text())
+    index["splits"]["train"]["shards"][1]["sha256"] = shard_writer.file_sha256(path)
+    write_json(packed / INDEX_FILE, index)
+    assert "train-00001.h5 is damaged: patch 2" in verify(packed).as_text()
+
+
+@pytest.mark.parametrize("grow", [b"", b"x"])
+def test_a_chunk_grows_to_one_patch_and_no_further(packed: Path, grow: bytes) -> None:
+    """A few bytes of gzip can stand for gigabytes."""
+    patches = inspect_shard(packed / "val-00000.h5").compressed["dslr"]
+    chunk = zlib.compress(bytes(SIZE * SIZE * 3) + 10**7 * grow)
+    bomb = packed / "bomb"
+    bomb.write_bytes(chunk)
+    table = {"offsets": np.array([0]), "sizes": np.array([len(chunk)]), "packed": np.array([True])}
+    hostile = dataclasses.replace(patches, path=bomb, **table)
+    if not grow:
+        assert not hostile.patch(0).any()
+        return
+    tracemalloc.start()
+    with pytest.raises(DpedkitError, match="cannot be unpacked"):
+        hostile.patch(0)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 10**6
 
 
 def test_a_pair_in_two_splits_is_found(folder: Path) -> None:
@@ -271,10 +357,25 @@ def _virtual(file: h5py.File, other: Path) -> None:
     file.create_virtual_dataset("phone", layout)
 
 
-def _chunked(file: h5py.File, other: Path) -> None:
-    pixels = file["phone"][:]
+def _rechunked(**storage: object) -> Trick:
+    def trick(file: h5py.File, other: Path) -> None:
+        pixels = file["phone"][:]
+        del file["phone"]
+        file.create_dataset("phone", data=pixels, **storage)
+
+    return trick
+
+
+def _chunks_missing(file: h5py.File, other: Path) -> None:
+    shape = file["phone"].shape
     del file["phone"]
-    file.create_dataset("phone", data=pixels, compression="gzip")
+    file.create_dataset("phone", shape, "u1", chunks=(1, *shape[1:]), compression="gzip")
+
+
+def _small_field_chunked(file: h5py.File, other: Path) -> None:
+    values = file["ncc"][:]
+    del file["ncc"]
+    file.create_dataset("ncc", data=values, chunks=(1,), compression="gzip")
 
 
 def _group(file: h5py.File, other: Path) -> None:
@@ -301,6 +402,14 @@ def _future_format(file: h5py.File, other: Path) -> None:
     file.attrs["format"] = np.int64(2)
 
 
+def _past_format(file: h5py.File, other: Path) -> None:
+    file.attrs["format"] = np.int64(0)
+
+
+def _format_as_text(file: h5py.File, other: Path) -> None:
+    file.attrs["format"] = "1"
+
+
 def _no_field(file: h5py.File, other: Path) -> None:
     del file["angle"]
 
@@ -312,16 +421,23 @@ def _no_field(file: h5py.File, other: Path) -> None:
         _soft_link,
         _external_storage,
         _virtual,
-        _chunked,
+        _rechunked(chunks=(2, SIZE, SIZE, 3), compression="gzip"),
+        _rechunked(chunks=(1, SIZE, SIZE, 3)),
+        _rechunked(chunks=(1, SIZE, SIZE, 3), compression="lzf"),
+        _rechunked(chunks=(1, SIZE, SIZE, 3), compression="gzip", shuffle=True),
+        _chunks_missing,
+        _small_field_chunked,
         _group,
         _wrong_dtype,
         _wrong_shape,
         _absurd_size,
         _future_format,
+        _past_format,
+        _format_as_text,
         _no_field,
     ],
 )
-def test_a_shard_that_is_not_plain_data_is_refused(tmp_path: Path, trick) -> None:  # type: ignore[no-untyped-def]
+def test_a_shard_that_is_not_plain_data_is_refused(tmp_path: Path, trick: Trick) -> None:
     other, path = tmp_path / "other.h5", tmp_path / "train-00000.h5"
     for target in (other, path):
         write_shard(target, [columns(3, 0, 0)], 3, SIZE, {})
@@ -341,6 +457,20 @@ def test_a_claim_of_more_data_than_the_file_holds_is_refused(tmp_path: Path) -> 
             # Contiguous space is only taken when something is written.
             file.create_dataset(field.name, field.shape(10**9, SIZE), field.dtype)
     with pytest.raises(DpedkitError, match="cut short"):
+        inspect_shard(path)
+
+
+@pytest.mark.parametrize("count", [-1, 10**9, 2**61, 2**62, 2**63 - 1])
+def test_an_absurd_number_of_patches_is_refused(tmp_path: Path, count: int) -> None:
+    """Counts whose bytes would wrap round in 64 bits are among them."""
+    path = tmp_path / "train-00000.h5"
+    write_shard(path, [columns(77, 0, 0)], 77, SIZE, {})
+    # Object headers hold the extent of one-dimensional fields twice: as it is, and at most.
+    extent, wanted = (77).to_bytes(8, "little"), count.to_bytes(8, "little", signed=True)
+    content = path.read_bytes()
+    assert content.count(extent * 2) == 4
+    path.write_bytes(content.replace(extent * 2, wanted * 2))
+    with pytest.raises(DpedkitError, match=r"train-00000\.h5"):
         inspect_shard(path)
 
 

@@ -85,16 +85,24 @@ def filter_(
 @command.command(
     "merge",
     cls=options.command_class(click.Command),
-    examples=(("dpedkit shards merge monday/ tuesday/ -o all/", "two folders into one"),),
+    examples=(
+        ("dpedkit shards merge monday/ tuesday/ -o all/", "two folders into one"),
+        ("dpedkit shards merge shards/ --compress -o archive/", "the same patches, packed"),
+    ),
 )
 @click.argument(
     "shards", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="SHARDS_FOLDER..."
 )
 @options.output_folder("shards-merged", "Folder for the patch pairs of all.")
+@options.config_options(MergeConfig)
 @options.overwrite_option
 @options.with_output_options
 def merge(
-    printer: options.Printer, shards: tuple[Path, ...], output: Path, overwrite: bool
+    printer: options.Printer,
+    shards: tuple[Path, ...],
+    output: Path,
+    config: MergeConfig,
+    overwrite: bool,
 ) -> None:
     """Put the patch pairs of several shards folders into one.
 
@@ -103,7 +111,7 @@ def merge(
     """
     from dpedkit.shards.conversion import merge_shards
 
-    printer.show(merge_shards(shards, output, MergeConfig(), overwrite=overwrite))
+    printer.show(merge_shards(shards, output, config, overwrite=overwrite))
 
 
 @command.command(

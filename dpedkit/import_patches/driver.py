@@ -32,9 +32,9 @@ from dpedkit.shards.format import (
     SHARD_FORMAT,
     SPLITS,
     Columns,
-    inspect_shard,
 )
 from dpedkit.shards.index import INDEX_FILE, KIND, PAIRS_FILE, ShardEntry, shard_name
+from dpedkit.shards.layout import inspect_shard
 from dpedkit.shards.tally import NCC_EDGES, SHIFT_EDGES, histogram, window_totals
 from dpedkit.shards.writer import describe_splits, file_sha256, write_shard
 from dpedkit.workfolder import WorkFolder, prepare

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from dpedkit.config import Config, option
 from dpedkit.errors import UsageError
+from dpedkit.shards.config import COMPRESS_HELP
 
 _FLAT = re.compile(r"keep|drop|\d+(\.\d+)?%")
 
@@ -87,6 +88,7 @@ class PatchConfig(Config):
         minimum=0,
         metavar="N",
     )
+    compress: bool = option(False, COMPRESS_HELP)
     seed: int = option(0, "Another seed gives another division into splits.", minimum=0)
 
     def __post_init__(self) -> None:

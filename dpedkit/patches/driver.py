@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import shutil
 import uuid
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -22,10 +21,9 @@ import numpy as np
 from dpedkit.atomic import make_folder
 from dpedkit.console import progress, say, warn
 from dpedkit.errors import DpedkitError, PhotoError, UsageError
-from dpedkit.images import read_photo
 from dpedkit.manifest import Journal, read_jsonl, write_jsonl
 from dpedkit.parallel import ordered_map
-from dpedkit.patches.aligned import content_hash, image_format, photo_files, read_aligned
+from dpedkit.patches.aligned import AlignedPhotos, content_hash, read_aligned
 from dpedkit.patches.config import PatchConfig
 from dpedkit.patches.matching import Patches, match_windows
 from dpedkit.patches.sample import sample_dropped
@@ -93,8 +91,7 @@ def cut_patches(
         shutil.rmtree(output / _WORK, ignore_errors=True)
         say(f"{output} is complete already; nothing to do.")
         return summarise(output, folder.description, resumed_complete=True)
-    images = partial(photo_files, aligned, suffix=image_format(description))
-    pairs = _cut_all(images, folder, records, config, jobs)
+    pairs = _cut_all(AlignedPhotos.of(aligned, description), folder, records, config, jobs)
     result = _pack(folder, pairs, config, description.get("config", {}))
     return summarise(output, result)
 
@@ -103,7 +100,7 @@ def cut_patches(
 
 
 def _cut_all(
-    images: Callable[[str], tuple[Path, Path]],
+    photos: AlignedPhotos,
     folder: WorkFolder,
     records: list[PairRecord],
     config: PatchConfig,
@@ -116,7 +113,7 @@ def _cut_all(
         done = len(read_jsonl(journal_file))
         if done:
             say(f"continuing after {done} of {len(records)} pairs")
-        cut = partial(_cut_pair, images, stage, config)
+        cut = partial(_cut_pair, photos, stage, config)
         todo = list(enumerate(records))[done:]
         with progress("patches", len(records), "pairs", done=done) as bar:
             for record in ordered_map(cut, todo, jobs):
@@ -128,7 +125,7 @@ def _cut_all(
 
 
 def _cut_pair(
-    images: Callable[[str], tuple[Path, Path]],
+    photos: AlignedPhotos,
     stage: Path,
     config: PatchConfig,
     item: tuple[int, PairRecord],
@@ -146,7 +143,7 @@ def _cut_pair(
         "dropped": {},
     }
     try:
-        phone, dslr = (read_photo(path) for path in images(pair.name))
+        phone, dslr = photos.read(pair)
     except PhotoError as error:
         return {**record, "error": str(error)}
     if phone.shape != dslr.shape:
@@ -205,7 +202,14 @@ def _pack(
                 for pair in pairs
                 if split_of.get(pair["name"]) == split
             ]
-            entries[split] = write_split(folder.path, split, sources, config.size, config.to_dict())
+            entries[split] = write_split(
+                folder.path,
+                split,
+                sources,
+                config.size,
+                config.to_dict(),
+                compress=config.compress,
+            )
             bar.advance()
     pairs = [
         {key: value for key, value in pair.items() if key != _STAGED}

@@ -18,8 +18,9 @@ from dpedkit.errors import DpedkitError, UsageError
 from dpedkit.manifest import write_jsonl
 from dpedkit.shards.config import FilterConfig, MergeConfig
 from dpedkit.shards.description import Description, describe
-from dpedkit.shards.format import SHARD_FORMAT, SPLITS, Columns, ShardLayout
+from dpedkit.shards.format import SHARD_FORMAT, SPLITS, Columns
 from dpedkit.shards.index import INDEX_FILE, KIND, PAIRS_FILE, ShardIndex, read_index, read_pairs
+from dpedkit.shards.layout import ShardLayout
 from dpedkit.shards.reader import checked_layout
 from dpedkit.shards.tally import window_totals
 from dpedkit.shards.writer import Source, describe_splits, write_split
@@ -72,7 +73,11 @@ def filter_shards(
         work,
         parts,
         new_pairs,
-        patch_config={**content["patch_config"], "min_corr": config.min_corr},
+        patch_config={
+            **content["patch_config"],
+            "min_corr": config.min_corr,
+            "compress": config.compress,
+        },
         align_config=content.get("align_config", {}),
     )
 
@@ -108,7 +113,11 @@ def merge_shards(
         work,
         parts,
         pairs,
-        patch_config={**first["patch_config"], "min_corr": lowest},
+        patch_config={
+            **first["patch_config"],
+            "min_corr": lowest,
+            "compress": config.compress,
+        },
         align_config=first.get("align_config", {}),
     )
 
@@ -129,7 +138,7 @@ class _Part:
 
     def load(self) -> Columns:
         rows = slice(None) if self.rows is None else self.rows
-        columns = {name: self.layout.map(name)[rows] for name in self.layout.offsets}
+        columns = self.layout.columns(rows)
         return columns | {"pair": columns["pair"] + np.int32(self.first_pair)}
 
 
@@ -169,7 +178,14 @@ def _finish(
             for part in parts
             if part.split == split and part.count
         ]
-        entries[split] = write_split(work.path, split, sources, patch_size, patch_config)
+        entries[split] = write_split(
+            work.path,
+            split,
+            sources,
+            patch_size,
+            patch_config,
+            compress=patch_config["compress"],
+        )
     write_jsonl(work.path / PAIRS_FILE, pairs)
     splits = describe_splits(entries)
     for split in SPLITS:

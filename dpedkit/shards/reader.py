@@ -11,8 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dpedkit.errors import DpedkitError
-from dpedkit.shards.format import FIELDS, IMAGE_FIELDS, SPLITS, ShardLayout, inspect_shard
+from dpedkit.shards.compressed import CompressedPatches
+from dpedkit.shards.format import FIELDS, IMAGE_FIELDS, SPLITS
 from dpedkit.shards.index import ShardEntry, ShardIndex, read_index
+from dpedkit.shards.layout import ShardLayout, inspect_shard
 
 
 def open_split(folder: str | Path, split: str) -> SplitReader:
@@ -64,15 +66,24 @@ class SplitReader:
     def __len__(self) -> int:
         return int(self._starts[-1])
 
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all pixels of the split, unpacked."""
+        return len(self) * len(IMAGE_FIELDS) * self.patch_size**2 * 3
+
     def gather(
-        self, indices: Sequence[int] | NDArray[np.integer[Any]]
+        self,
+        indices: Sequence[int] | NDArray[np.integer[Any]],
+        out: tuple[NDArray[np.uint8], NDArray[np.uint8]] | None = None,
     ) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-        """Copy patch pairs into two new arrays.
+        """Copy patch pairs into two arrays.
 
         Parameters
         ----------
         indices : (B,) sequence of int
             Numbers of patch pairs, from 0, in any order, repeats allowed.
+        out : two (B, S, S, 3) uint8 C-contiguous arrays, optional
+            Where to; by default into new ones.
 
         Returns
         -------
@@ -87,18 +98,27 @@ class SplitReader:
         wanted = np.asarray(indices, dtype=np.int64).reshape(-1)
         if wanted.size and not (wanted.min() >= 0 and wanted.max() < len(self)):
             raise IndexError(f"patch {wanted.min()}..{wanted.max()} of {len(self)}")
-        shards = np.searchsorted(self._starts, wanted, side="right") - 1
-        rows = wanted - self._starts[shards]
-        places = list(zip(shards.tolist(), rows.tolist(), strict=True))
-        phone, dslr = (self._copy(name, places) for name in IMAGE_FIELDS)
+        shape = (len(wanted), self.patch_size, self.patch_size, 3)
+        phone, dslr = out or (np.empty(shape, np.uint8), np.empty(shape, np.uint8))
+        if len(wanted):
+            shards = np.searchsorted(self._starts, wanted, side="right") - 1
+            rows = wanted - self._starts[shards]
+            for name, result in zip(IMAGE_FIELDS, (phone, dslr), strict=True):
+                self._copy(name, shards, rows, result)
         return phone, dslr
 
-    def _copy(self, name: str, places: list[tuple[int, int]]) -> NDArray[np.uint8]:
-        shape = (len(places), self.patch_size, self.patch_size, 3)
-        if not places:
-            return np.empty(shape, np.uint8)
-        maps = self._maps[name]
-        return np.concatenate([maps[shard][row] for shard, row in places]).reshape(shape)
+    def _copy(
+        self, name: str, shards: NDArray[Any], rows: NDArray[Any], out: NDArray[np.uint8]
+    ) -> None:
+        """Copy one photo's patches, rows of shards, into `out`."""
+        sources = self._sources[name]
+        first = sources[shards[0]]
+        if isinstance(first, np.ndarray) and (shards == shards[0]).all():
+            flat = out.reshape(len(rows), -1)
+            first.take(rows, axis=0, out=flat, mode="clip")  # mode "raise" would copy `out`
+            return
+        places = zip(shards.tolist(), rows.tolist(), strict=True)
+        np.concatenate([_row(sources[shard], row) for shard, row in places], out=out.reshape(-1))
 
     @cached_property
     def ncc(self) -> NDArray[np.float32]:
@@ -114,21 +134,30 @@ class SplitReader:
         """All values of one field, such as "xy" or "shift", copied into memory."""
         field = next(field for field in FIELDS if field.name == name)
         parts = [np.empty(field.shape(0, self.patch_size), field.dtype)]
-        return np.concatenate([*parts, *(layout.map(name) for layout in self._layouts)])
+        return np.concatenate([*parts, *(layout.read(name) for layout in self._layouts)])
 
     @cached_property
-    def _maps(self) -> dict[str, list[NDArray[np.uint8]]]:
-        # Plain (N, S*S*3) views: copying rows of np.memmap costs five times as much a patch.
-        return {
-            name: [
-                np.asarray(layout.map(name)).reshape(layout.count, -1) for layout in self._layouts
-            ]
-            for name in IMAGE_FIELDS
-        }
+    def _sources(self) -> dict[str, list[_Source]]:
+        return {name: [_source(layout, name) for layout in self._layouts] for name in IMAGE_FIELDS}
 
     def __getstate__(self) -> dict[str, Any]:
         # Pickling mapped arrays would copy all their pixels.
-        return {key: value for key, value in self.__dict__.items() if key != "_maps"}
+        return {key: value for key, value in self.__dict__.items() if key != "_sources"}
+
+
+_Source = NDArray[np.uint8] | CompressedPatches
+
+
+def _source(layout: ShardLayout, name: str) -> _Source:
+    """One image field of a shard: mapped as (N, S*S*3), or compressed."""
+    if name in layout.compressed:
+        return layout.compressed[name]
+    # A plain view: copying rows of np.memmap costs five times as much a patch.
+    return np.asarray(layout.map(name)).reshape(layout.count, -1)
+
+
+def _row(source: _Source, row: int) -> NDArray[np.uint8]:
+    return source[row] if isinstance(source, np.ndarray) else source.patch(row)
 
 
 def checked_layout(index: ShardIndex, entry: ShardEntry) -> ShardLayout:

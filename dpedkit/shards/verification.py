@@ -12,8 +12,9 @@ import numpy as np
 from dpedkit.console import progress
 from dpedkit.errors import DpedkitError
 from dpedkit.shards.correlation import CHANNELS, LUMA, patch_ncc
-from dpedkit.shards.format import SPLITS, ShardLayout
+from dpedkit.shards.format import SPLITS
 from dpedkit.shards.index import PAIRS_FILE, ShardEntry, ShardIndex, read_index, read_pairs
+from dpedkit.shards.layout import ShardLayout
 from dpedkit.shards.reader import checked_layout
 from dpedkit.shards.writer import file_sha256
 
@@ -72,16 +73,14 @@ def verify(folder: str | Path) -> Verification:
     splits_of_pair: dict[int, set[str]] = {}
     with progress("verify", len(entries), "shards") as bar:
         for split, entry in entries:
-            layout = None
             try:
                 layout = _intact(index, entry)
-            except DpedkitError as error:
-                problems.append(str(error))
-            if layout:
-                faults = _faults(layout, len(pairs), by_channel)
-                problems += [f"{layout.path}: {text}" for text in faults]
                 for pair in np.unique(layout.map("pair")).tolist():
                     splits_of_pair.setdefault(pair, set()).add(split)
+                faults = _faults(layout, len(pairs), by_channel)
+                problems += [f"{layout.path}: {text}" for text in faults]
+            except DpedkitError as error:
+                problems.append(str(error))
             bar.advance()
     for pair, found in sorted(splits_of_pair.items()):
         told = pairs[pair].get("split") if 0 <= pair < len(pairs) else None
@@ -112,7 +111,13 @@ def _intact(index: ShardIndex, entry: ShardEntry) -> ShardLayout:
 
 
 def _faults(layout: ShardLayout, pair_count: int, by_channel: bool) -> Iterator[str]:
-    """What the values of a shard's fields get wrong, one sentence each."""
+    """What the values of a shard's fields get wrong, one sentence each.
+
+    Raises
+    ------
+    DpedkitError
+        If a compressed patch cannot be unpacked.
+    """
     ncc, pair, xy = layout.map("ncc"), layout.map("pair"), layout.map("xy")
     for name in ("ncc", "shift", "angle"):
         if not np.isfinite(layout.map(name)).all():
@@ -126,10 +131,13 @@ def _faults(layout: ShardLayout, pair_count: int, by_channel: bool) -> Iterator[
     places = np.column_stack([pair, xy])
     if len(np.unique(places, axis=0)) < len(places):
         yield "it holds the same window twice."
+    for patches in layout.compressed.values():
+        for row in range(layout.count):
+            patches.patch(row)
     sample = np.linspace(0, layout.count - 1, min(_NCC_SAMPLE, layout.count)).astype(int)
-    phone, dslr = layout.map("phone"), layout.map("dslr")
+    phone, dslr = layout.read("phone", sample), layout.read("dslr", sample)
     weights = CHANNELS if by_channel else LUMA
-    found = [patch_ncc(phone[n], dslr[n], weights) for n in sample]
+    found = [patch_ncc(a, b, weights) for a, b in zip(phone, dslr, strict=True)]
     wrong = np.abs(np.array(found) - ncc[sample]) > _NCC_TOLERANCE
     if wrong.any():
         yield f"the NCC of {wrong.sum()} of {len(sample)} patches is not that of their pixels."

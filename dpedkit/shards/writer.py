@@ -13,15 +13,18 @@ from typing import Any
 import numpy as np
 
 from dpedkit.atomic import complete_or_absent
+from dpedkit.shards.compressed import create_compressed, write_patch
 from dpedkit.shards.format import (
     FIELDS,
+    IMAGE_FIELDS,
     PATCHES_PER_SHARD,
     SHARD_FORMAT,
     SPLITS,
     Columns,
-    inspect_shard,
+    Field,
 )
 from dpedkit.shards.index import ShardEntry, shard_name
+from dpedkit.shards.layout import inspect_shard
 
 _READ_BYTES = 1 << 22
 
@@ -51,6 +54,8 @@ def write_split(
     sources: Sequence[Source],
     patch_size: int,
     config: Mapping[str, Any],
+    *,
+    compress: bool = False,
 ) -> list[ShardEntry]:
     """Write the shards of one split, `PATCHES_PER_SHARD` patches each, the last one shorter.
 
@@ -76,7 +81,7 @@ def write_split(
         path = folder / shard_name(split, number)
         if not path.exists():
             blocks = _blocks(sources, ends, start, stop)
-            write_shard(path, blocks, stop - start, patch_size, config)
+            write_shard(path, blocks, stop - start, patch_size, config, compress=compress)
         entries.append(ShardEntry(path.name, stop - start, file_sha256(path)))
         while released < len(sources) and ends[released] <= stop:
             sources[released].release()
@@ -113,6 +118,8 @@ def write_shard(
     count: int,
     patch_size: int,
     config: Mapping[str, Any],
+    *,
+    compress: bool = False,
 ) -> None:
     """Write one shard from blocks of patches, of which one at a time is in memory.
 
@@ -128,6 +135,8 @@ def write_shard(
         Side of a patch in px.
     config : mapping
         The settings that the patches were made with, kept in the file as JSON.
+    compress : bool
+        Pack each patch by gzip.
 
     Raises
     ------
@@ -140,34 +149,39 @@ def write_shard(
         file.attrs["format"] = np.int64(SHARD_FORMAT)
         file.attrs["patch_size"] = np.int64(patch_size)
         file.attrs["config"] = json.dumps(dict(config))
+        packed = IMAGE_FIELDS if compress else ()
         datasets = {
-            field.name: file.create_dataset(
-                field.name,
-                shape=field.shape(count, patch_size),
-                dtype=field.dtype,
-                track_times=False,  # a time stamp would make equal shards differ
-            )
+            field.name: _create(file, field, field.shape(count, patch_size), field.name in packed)
             for field in FIELDS
         }
         start = 0
         for block in blocks:
             stop = start + len(block["ncc"])
-            for name, dataset in datasets.items():
-                dataset[start:stop] = block[name]
+            for name in (field.name for field in FIELDS if field.name not in packed):
+                datasets[name][start:stop] = block[name]
+            for row in range(start, stop):  # chunks lie in the file in the order of writing
+                for name in packed:
+                    write_patch(datasets[name], row, block[name][row - start])
             start = stop
         assert start == count, f"{start} patches in the blocks, {count} announced"
 
 
+def _create(file: Any, field: Field, shape: tuple[int, ...], packed: bool) -> Any:
+    if packed:
+        return create_compressed(file, field.name, shape)
+    # A time stamp would make equal shards differ.
+    return file.create_dataset(field.name, shape=shape, dtype=field.dtype, track_times=False)
+
+
 def read_shard(path: Path) -> Columns:
-    """All fields of a shard, mapped into memory.
+    """All fields of a shard, mapped into memory where they are not compressed.
 
     Raises
     ------
     DpedkitError
         If the file is missing or no valid shard.
     """
-    layout = inspect_shard(path)
-    return {field.name: layout.map(field.name) for field in FIELDS}
+    return inspect_shard(path).columns()
 
 
 def file_sha256(path: Path) -> str:
