@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 Points = NDArray[np.float64]
+Rectangle = tuple[int, int, int, int]  # x, y, width, height in px
 
 _INVERSE_STEPS = 25
 _INVERSE_TOLERANCE = 1e-9  # px

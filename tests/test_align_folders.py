@@ -1,5 +1,6 @@
 """`align_folders`: bad input, resuming, any number of workers, the records it leaves."""
 
+import dataclasses
 import os
 import shutil
 import signal
@@ -233,3 +234,15 @@ CITY100 = Path(__file__).parents[2] / "shared" / "data" / "city100"
 def test_all_of_city100_aligns(phone, tmp_path):
     summary = align_folders(CITY100 / phone, CITY100 / "nikon", tmp_path / "aligned")
     assert summary.accepted == 50
+
+
+def test_without_images_it_finds_the_same_geometry_and_writes_no_image(raw):
+    run(raw)
+    summary = run(raw, dataclasses.replace(FAST, images=False), output="geometry")
+    assert summary.accepted == 3
+    with_images, without = (read_jsonl(raw / name / PAIRS) for name in ("aligned", "geometry"))
+    for one, other in zip(with_images, without, strict=True):
+        assert (one["map"], one["crop"]) == (other["map"], other["crop"])
+    assert not list((raw / "geometry").rglob("*.png"))
+    again = run(raw, dataclasses.replace(FAST, images=False), output="geometry")
+    assert again.reused == 3

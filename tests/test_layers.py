@@ -12,7 +12,7 @@ FOUNDATION = {
     "_version", "errors", "config", "atomic", "manifest", "console", "parallel", "images",
     "records", "geometry", "workfolder", "device", "lazy",
 }  # fmt: skip
-SCIENCE = {"models", "metrics", "colourmap", "shards", "pairing"}
+SCIENCE = {"models", "metrics", "colourmap", "shards", "pairing", "pixelmap", "resample"}
 STAGES = {
     "simulate", "align", "patches", "train", "evaluate", "enhance", "export", "import_model",
     "import_patches", "report", "doctor",

@@ -1,11 +1,14 @@
 """From two folders of raw photos to an enhanced photo, through the command line alone."""
 
+import contextlib
 import json
 import signal
 import subprocess
 import sys
 import time
 
+import h5py
+import numpy as np
 import pytest
 
 from dpedkit.cli import execute
@@ -94,3 +97,26 @@ def test_ctrl_c_is_exit_code_130_and_the_same_command_continues(here, capsys):
     assert code == 0
     assert result["accepted"] == 4
     assert result["reused"] >= 1
+
+
+def test_patches_straight_from_the_originals_are_the_same(here, capsys):
+    run_json(capsys, "simulate", *SMALL)
+    for name, option in (("with", "--images"), ("without", "--no-images")):
+        run_json(capsys, "align", "raw/iphone", "raw/canon", "-o", name, option, "-j", "1")
+        code, cut = run_json(capsys, "patches", name, "-o", f"{name}-shards", "-j", "1")
+        assert code == 0
+        assert cut["kept"] > 20
+    assert not (here / "without/dslr").exists()
+    shards = sorted(path.name for path in (here / "with-shards").glob("*.h5"))
+    assert shards
+    for shard in shards:
+        paths = (here / f"{name}-shards" / shard for name in ("with", "without"))
+        with contextlib.ExitStack() as stack:
+            one, other = (stack.enter_context(h5py.File(path)) for path in paths)
+            for field in ("phone", "dslr", "xy", "ncc", "shift"):
+                np.testing.assert_array_equal(one[field], other[field])
+    # An original that is not the one that was aligned any more must not be cut.
+    changed = here / "raw/canon/0001.jpg"
+    changed.write_bytes((here / "raw/canon/0002.jpg").read_bytes())
+    code, cut = run_json(capsys, "patches", "without", "-o", "again", "-j", "1")
+    assert list(cut["failed"]) == ["0001"]

@@ -52,7 +52,8 @@ def second_fit(
     """
     mask = valid.astype(np.float32)
     first, second = (cv2.GaussianBlur(image, (0, 0), _BLUR) * mask for image in (phone, warped))
-    shape = [fft.next_fast_len(2 * side, real=True) for side in mask.shape]
+    # Far shifts come out folded into near ones, but even together they overlap too little to count.
+    shape = [fft.next_fast_len(int((2 - _MIN_SHARE) * side) + 2, real=True) for side in mask.shape]
 
     def correlate(a: NDArray[np.complex64], b: NDArray[np.complex64]) -> NDArray[np.float32]:
         product: NDArray[np.float32] = fft.irfft2(a * np.conj(b), shape)

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from dpedkit.align.features import Matcher
 from dpedkit.geometry import apply_homography, resize_matrix, resize_points
 
-LADDER_MP = (0.08, 0.25, 1.0)
+LADDER_MP = (0.05, 0.25, 1.0)
 _RANSAC_PX = 2.0  # of the small image; tighter is worse without local optimisation
 _MIN_INLIERS = 8
 _MANY_INLIERS = 50
@@ -53,7 +53,8 @@ def coarse_fits(
     Parameters
     ----------
     phone, dslr : (H, W) uint8 array
-        Luma of the two photos, at full size or any smaller one.
+        Luma of the two photos, at full size; columns at the right and rows at the bottom may be
+        missing.
     """
     weak = []
     for megapixels in LADDER_MP:
@@ -73,7 +74,8 @@ def shrink(image: NDArray, megapixels: float) -> NDArray:
     scale = np.sqrt(megapixels * 1e6 / (width * height))
     if scale >= 1:
         return image
-    size = (max(1, round(width * scale)), max(1, round(height * scale)))
+    # Even sizes can be halved again.
+    size = (max(4, 4 * round(width * scale / 4)), max(4, 4 * round(height * scale / 4)))
     # By halves first: OpenCV averages 2 x 2 pixels ten times as fast as any other area.
     while image.shape[0] % 2 == image.shape[1] % 2 == 0 and image.shape[1] >= 2 * size[0]:
         half = (image.shape[1] // 2, image.shape[0] // 2)

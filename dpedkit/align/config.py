@@ -20,7 +20,7 @@ class AlignConfig(PhotoLimits, PairingConfig):
         choices=("sift", "orb"),
     )
     working_mp: float = option(
-        2.0,
+        1.5,
         "Size to which the phone photo is reduced for the fine alignment. Larger is slower and, on "
         "sharp photos, a little more accurate.",
         minimum=0.3,
@@ -65,6 +65,12 @@ class AlignConfig(PhotoLimits, PairingConfig):
         "Reject photos whose sharpest edges are blurred by more than this (standard deviation).",
         minimum=0.5,
         metavar="PX",
+    )
+    images: bool = option(
+        True,
+        "Write the aligned images. Without them `dpedkit patches` cuts straight from the original "
+        "photos: the same patches, sooner, and nothing stored twice; the originals must stay "
+        "where they are.",
     )
     image_format: str = option(
         "png",

@@ -5,11 +5,9 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from dpedkit.geometry import PairMap, Points, grid_points
+from dpedkit.geometry import PairMap, Points, Rectangle, grid_points
 
-Rectangle = tuple[int, int, int, int]  # x, y, width, height in px
-
-_NODES = 96  # along the longer side; the edges found there are then moved pixel by pixel
+_NODES = 64  # along the longer side; the edges found there are then moved pixel by pixel
 _EDGE = 2  # px of the DSLR photo kept free, so that resampling never reaches beyond its edge
 
 

@@ -155,6 +155,9 @@ class _Task:
     def image(self, side: str, config: AlignConfig) -> Path:
         return self.output / side / f"{self.name}.{config.image_format}"
 
+    def has_images(self, config: AlignConfig) -> bool:
+        return all(self.image(side, config).exists() for side in _SIDES)
+
 
 def _align(
     todo: list[_Task],
@@ -165,8 +168,9 @@ def _align(
     finished: dict[str, PairRecord],
 ) -> dict[str, PairRecord]:
     """Align the pairs that are left, each written down before the next is waited for."""
-    for side in _SIDES:
-        make_folder(output / side)
+    if config.images:
+        for side in _SIDES:
+            make_folder(output / side)
     records: dict[str, PairRecord] = {}
     accepted = sum(record.accepted for record in finished.values())
     with (
@@ -186,7 +190,7 @@ def _align(
 
 def _align_one(config: AlignConfig, task: _Task) -> PairRecord:
     """Read, align and write one pair; a photo that cannot be read is a rejected pair."""
-    from dpedkit.align.pair import Alignment, Clock, align_pair
+    from dpedkit.align.pair import Alignment, Clock, align_pair, find_alignment
 
     clock = Clock()
     phone, dslr = _Photo(task.phone), _Photo(task.dslr)
@@ -197,7 +201,8 @@ def _align_one(config: AlignConfig, task: _Task) -> PairRecord:
     except PhotoError as error:
         alignment = Alignment(str(error).rstrip("."))
     else:
-        alignment = align_pair(phone.pixels, dslr.pixels, config)
+        align = align_pair if config.images else find_alignment
+        alignment = align(phone.pixels, dslr.pixels, config)
     with clock.measuring("write"):
         for side, image in zip(_SIDES, (alignment.phone, alignment.dslr), strict=True):
             if image is None:
@@ -263,7 +268,7 @@ def _holds(record: PairRecord, task: _Task, config: AlignConfig) -> bool:
         return False
     if not (record.phone.unchanged() and record.dslr.unchanged()):
         return False
-    return not record.accepted or all(task.image(side, config).exists() for side in _SIDES)
+    return not (record.accepted and config.images) or task.has_images(config)
 
 
 def _remove_strays(output: Path, names: set[str]) -> None:

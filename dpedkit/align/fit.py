@@ -6,6 +6,7 @@ current map; the coefficients of lens distortion and field are held near zero by
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -322,6 +323,7 @@ def _field_basis(current: PairMap, points: NDArray[np.float64], model: str) -> N
     return basis
 
 
+@functools.cache
 def _bending(rows: int, columns: int) -> NDArray[np.float64]:
     """(RC, RC) quadratic form: squared second differences of the coefficients.
 

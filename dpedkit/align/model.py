@@ -7,14 +7,22 @@ is the one that predicts best.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from dpedkit.align.blocks import Blocks
 from dpedkit.align.fit import FIELD, HOMOGRAPHY, RADIAL, Fit, cross_validate, fit_map, tile_of
-from dpedkit.align.refine import NOISE_FACTOR, Level, Stride, blocks_of, bounded, observe_level
+from dpedkit.align.refine import (
+    NOISE_FACTOR,
+    Level,
+    Refined,
+    Stride,
+    blocks_of,
+    bounded,
+    observe_level,
+)
 from dpedkit.geometry import PairMap
 
 # Candidate stiffnesses: how far a control point may lie from the line through its neighbours, in
@@ -36,7 +44,7 @@ class Chosen:
     cross_validated : dict
         For each model, the median error in phone px at blocks that the fit did not use.
     blocks : Blocks
-        Large ones, measured under the map of the fit at the full working size.
+        Large ones at the full working size, with the shifts that the map of the fit leaves.
     """
 
     fit: Fit
@@ -44,35 +52,36 @@ class Chosen:
     blocks: Blocks
 
 
-def choose_model(pyramid: list[Level], rigid: Fit, allow_field: bool) -> Chosen:
+def choose_model(pyramid: list[Level], refined: Refined, allow_field: bool) -> Chosen:
     """Add a smooth field to a refined map where cross-validation says that it helps.
 
     Parameters
     ----------
     pyramid : list of Level
         Smallest first.
-    rigid : Fit
+    refined : Refined
         The refined map, without a field.
     allow_field : bool
     """
-    finest = _compare(pyramid[-1], rigid.map)
-    without = Chosen(rigid, finest.errors, finest.blocks)
+    rigid = refined.fit
+    finest = _compare(pyramid[-1], *_last_seen(pyramid[-1], refined))
+    without = Chosen(rigid, finest.errors, _left_by(rigid.map, finest))
     if not allow_field:
         return without
     begin = [pyramid[-1]]
     found = finest
     # Parallax of several pixels is out of reach of a linear step at full working size, so there
     # the field begins one size below.
-    if finest.errors[RADIAL] > _FAR * pyramid[-1].working_px(rigid.map):
+    if finest.errors[RADIAL] > _FAR * pyramid[-1].working_px:
         begin = pyramid[-2:]
-        found = _compare(begin[0], rigid.map)
+        found = _compare(begin[0], rigid.map, _large_blocks(begin[0], rigid.map))
     if not (found.field_helps or finest.field_helps):
         return without
     fit = rigid
     for level in begin:
         if fit is not rigid:
-            found = _compare(level, fit.map)
-        fit = _fitted_field(level, fit.map, found)
+            found = _compare(level, fit.map, _large_blocks(level, fit.map))
+        fit = _fitted_field(level, found)
     if found.errors[FIELD] >= found.errors[RADIAL]:
         return without
     return Chosen(fit, found.errors, _large_blocks(pyramid[-1], fit.map))
@@ -80,17 +89,37 @@ def choose_model(pyramid: list[Level], rigid: Fit, allow_field: bool) -> Chosen:
 
 @dataclass(frozen=True)
 class _Comparison:
+    under: PairMap  # the map that the blocks were measured under
     blocks: Blocks
     errors: dict[str, float]
     field_helps: bool
     bend: float  # of the best field, phone px
 
 
-def _compare(level: Level, current: PairMap) -> _Comparison:
+def _last_seen(level: Level, refined: Refined) -> tuple[PairMap, Blocks]:
+    """Large blocks, and the map that they were measured under.
+
+    A step that settles is so short that it is not worth looking again after it.
+    """
+    if not refined.settled:
+        return refined.fit.map, _large_blocks(level, refined.fit.map)
+    return refined.under, blocks_of(refined.observed, level, level.large_block)
+
+
+def _left_by(pair_map: PairMap, found: _Comparison) -> Blocks:
+    """The blocks with the shifts that a map leaves which is close to the one they were
+    measured under."""
+    if pair_map is found.under:
+        return found.blocks
+    points = found.blocks.points
+    moved = found.under.inverse(pair_map(points)) - points
+    return replace(found.blocks, shift=found.blocks.shift - moved)
+
+
+def _compare(level: Level, current: PairMap, measured: Blocks) -> _Comparison:
     """Cross-validate all models on the shifts that blocks show under the current map."""
-    measured = _large_blocks(level, current)
-    blocks = bounded(measured, level, current)
-    bends = [bend * level.working_px(current) for bend in _BENDS]
+    blocks = bounded(measured, level)
+    bends = [bend * level.working_px for bend in _BENDS]
     found = cross_validate(current, blocks, NOISE_FACTOR, bends)
     losses = [_loss(blocks, residuals) for residuals in found.fields]
     best = int(np.argmin([loss.mean() for loss in losses]))
@@ -104,16 +133,16 @@ def _compare(level: Level, current: PairMap) -> _Comparison:
         name: round(float(np.median(np.linalg.norm(values[precise], axis=1))), 4)
         for name, values in residuals.items()
     }
-    return _Comparison(measured, errors, helps, bends[best])
+    return _Comparison(current, measured, errors, helps, bends[best])
 
 
-def _fitted_field(level: Level, current: PairMap, found: _Comparison) -> Fit:
-    """Fit the field to the blocks of a comparison under this map, then to what is left."""
-    blocks, stride = found.blocks, Stride()
+def _fitted_field(level: Level, found: _Comparison) -> Fit:
+    """Fit the field to the blocks of a comparison, then to what is left."""
+    current, blocks, stride = found.under, found.blocks, Stride()
     for step in range(_FIELD_STEPS):
         if step:
             blocks = _large_blocks(level, current)
-        lengthened = stride.lengthened(bounded(blocks, level, current))
+        lengthened = stride.lengthened(bounded(blocks, level))
         before, fit = current, fit_map(current, lengthened, NOISE_FACTOR, FIELD, found.bend)
         current = fit.map
         if stride.settles(before, current, level):
@@ -122,7 +151,7 @@ def _fitted_field(level: Level, current: PairMap, found: _Comparison) -> Fit:
 
 
 def _large_blocks(level: Level, current: PairMap) -> Blocks:
-    return blocks_of(observe_level(level, current), level, current, level.large_block)
+    return blocks_of(observe_level(level, current), level, level.large_block)
 
 
 def _loss(blocks: Blocks, residuals: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -17,7 +17,7 @@ from dpedkit.align.ambiguity import second_fit, tells_apart
 from dpedkit.align.blocks import Blocks
 from dpedkit.align.coarse import CoarseFit, coarse_fits
 from dpedkit.align.config import AlignConfig
-from dpedkit.align.crop import Rectangle, largest_crop, overlap_share
+from dpedkit.align.crop import largest_crop, overlap_share
 from dpedkit.align.features import MATCHERS, Matcher
 from dpedkit.align.model import Chosen, choose_model
 from dpedkit.align.refine import (
@@ -29,12 +29,13 @@ from dpedkit.align.refine import (
     refine,
     warped,
 )
-from dpedkit.align.resample import resample_dslr
 from dpedkit.align.sharpness import edge_blur
-from dpedkit.geometry import PairMap
+from dpedkit.geometry import PairMap, Rectangle
+from dpedkit.resample import crop_phone, resample_dslr
 
 _SHOWN_MATCHES = 150  # kept in the record for a report to draw
 _SHOWN_RESIDUALS = 300
+_HALVED = 8  # photos are cut to a multiple of this: averaging whole 2 x 2 squares is fast
 _FEW_KEYPOINTS = 30
 _SAME = 0.005  # share of blocks with strong detail that may differ without asking why
 _MORE = 1.1  # inliers of the mirrored photo, as a factor, that are more than chance
@@ -99,8 +100,7 @@ def align_pair(
     assert alignment.map is not None
     clock = Clock()
     with clock.measuring("resample"):
-        x, y, width, height = alignment.crop
-        phone_crop = np.ascontiguousarray(phone[y : y + height, x : x + width])
+        phone_crop = crop_phone(phone, alignment.crop)
         dslr_crop = resample_dslr(dslr, alignment.map, alignment.crop)
     return replace(
         alignment,
@@ -141,20 +141,31 @@ def find_alignment(
 
 @dataclass(frozen=True)
 class Photos:
-    """Luma of the two photos, `(H, W) uint8`."""
+    """Luma of the two photos, as it is compared.
+
+    Attributes
+    ----------
+    phone, dslr : (H, W) uint8 array
+        Without the last few rows and columns, so that they can be halved exactly several times.
+    phone_size, dslr_size : tuple of int
+        `(width, height)` of the whole photos.
+    """
 
     phone: NDArray[np.uint8]
     dslr: NDArray[np.uint8]
+    phone_size: tuple[int, int]
+    dslr_size: tuple[int, int]
 
     @classmethod
     def of(cls, phone: NDArray[np.uint8], dslr: NDArray[np.uint8]) -> Self:
         """From `(H, W, 3) uint8` RGB."""
-        return cls(*(cv2.cvtColor(photo, cv2.COLOR_RGB2GRAY) for photo in (phone, dslr)))
+        luma = [cv2.cvtColor(_evenly_cut(photo), cv2.COLOR_RGB2GRAY) for photo in (phone, dslr)]
+        (h, w), (dslr_h, dslr_w) = phone.shape[:2], dslr.shape[:2]
+        return cls(luma[0], luma[1], (w, h), (dslr_w, dslr_h))
 
     def map_by(self, phone_to_dslr: NDArray[np.float64]) -> PairMap:
         """The map with this homography alone."""
-        (h, w), (dslr_h, dslr_w) = self.phone.shape, self.dslr.shape
-        return PairMap(phone_to_dslr, (w, h), (dslr_w, dslr_h))
+        return PairMap(phone_to_dslr, self.phone_size, self.dslr_size)
 
 
 class Clock:
@@ -172,13 +183,18 @@ class Clock:
         self.seconds[step] = round(spent, 4)
 
 
+def _evenly_cut(photo: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    height, width = (side - side % _HALVED or side for side in photo.shape[:2])
+    return photo[:height, :width]
+
+
 def _inspect(photos: Photos, config: AlignConfig) -> tuple[str, dict[str, Any]]:
     """Why one photo by itself cannot be used, if so, and how sharp both are."""
     evidence: dict[str, Any] = {}
     for name, photo in (("phone", photos.phone), ("dslr", photos.dslr)):
         title = "DSLR" if name == "dslr" else name
-        if min(photo.shape) < config.min_size:
-            height, width = photo.shape
+        width, height = photos.phone_size if name == "phone" else photos.dslr_size
+        if min(width, height) < config.min_size:
             return f"the {title} photo is only {width} x {height} px", evidence
         blur = edge_blur(photo)
         if not np.isfinite(blur):
@@ -206,11 +222,11 @@ def _refined(photos: Photos, coarse: CoarseFit, config: AlignConfig, clock: Cloc
         return Alignment(reason, evidence=evidence)
     with clock.measuring("model"):
         chosen = choose_model(pyramid, rigid, allow_field=config.field == "auto")
-    evidence |= {"model": chosen.fit.model, "cross_validated": chosen.cross_validated}
+    evidence |= {"model": chosen.fit.model, "cross_validated": _finite_ones(chosen.cross_validated)}
     with clock.measuring("verdict"):
         smallest, pair_map = pyramid[0], chosen.fit.map
-        here = blocks_of(observe_level(smallest, pair_map), smallest, pair_map)
-        judged = _judged(chosen, here, pyramid[-1].working_px(pair_map), evidence, config)
+        here = blocks_of(observe_level(smallest, pair_map), smallest)
+        judged = _judged(chosen, here, pyramid[-1].working_px, evidence, config)
         if judged.accepted:
             doubt = _doubt(photos, smallest, here, judged, MATCHERS[config.matcher])
             judged = replace(judged, reason=doubt)
@@ -258,14 +274,13 @@ def _doubt(photos: Photos, level: Level, here: Blocks, judged: Alignment, matche
     judged.evidence["second_fit"] = round(other.ratio, 4)
     if other.ratio < _SECOND_FIT:
         return ""
-    working_px = level.working_px(judged.map)
-    moved = refine([level], _shifted(judged.map, other.shift, working_px))
+    moved = refine([level], _shifted(judged.map, other.shift, level.working_px))
     if moved is None:
         return ""
-    there = blocks_of(observe_level(level, moved.map), level, moved.map)
+    there = blocks_of(observe_level(level, moved.fit.map), level)
     if tells_apart(here, there):
         return ""
-    x, y = (round(shift * working_px) for shift in other.shift)
+    x, y = (round(shift * level.working_px) for shift in other.shift)
     return f"repeated texture: the photos fit as well when one is moved by ({x}, {y}) px"
 
 
@@ -310,6 +325,10 @@ def _why_no_homography(fit: CoarseFit) -> str:
 def _verified(alignment: Alignment) -> int:
     count: int = alignment.evidence.get("verified", -1)
     return count
+
+
+def _finite_ones(values: dict[str, float]) -> dict[str, float | None]:
+    return {name: _finite(value) for name, value in values.items()}
 
 
 def _finite(value: float) -> float | None:

@@ -18,15 +18,16 @@ from numpy.typing import NDArray
 from dpedkit.align.blocks import Blocks, Cells, measure, normalise, observe
 from dpedkit.align.coarse import shrink
 from dpedkit.align.fit import HOMOGRAPHY, RADIAL, Fit, fit_map
-from dpedkit.align.warp import PixelMap
 from dpedkit.geometry import PairMap, Points, centre_of, grid_points, resize_points
+from dpedkit.pixelmap import PixelMap
 
-_SMALLEST_MP = 0.1
+_SMALLEST_MP = 0.08
 _REACH = 3.0  # px of the working image
 _STEPS = (30, 5)  # at most, at the smallest size and at each further one
 _SETTLED = 0.02  # px of the working image: a step shorter than this leaves nothing to correct
 _LINEAR = 0.5  # px of the working image: longer steps say nothing of the next
 _MAX_LEFT = 0.7  # of a step
+_LARGE = 1_000_000  # px
 _MIN_BLOCKS = 12  # for the eight parameters of a homography
 # Neighbouring pixels share noise (demosaicing, JPEG, resizing, the normalisation's window), so a
 # shift's variance is larger than for independent noise; measured on photos with a known map.
@@ -41,10 +42,14 @@ class Level:
     ----------
     phone, dslr : (H, W) float32 array
         Grey, locally normalised, of the same scale.
+    phone_shows, dslr_shows : tuple of int
+        `(width, height)` of what they show, from the corner on, in px of the full-size photos.
     """
 
     phone: NDArray[np.float32]
     dslr: NDArray[np.float32]
+    phone_shows: tuple[int, int]
+    dslr_shows: tuple[int, int]
 
     @property
     def block(self) -> int:
@@ -57,9 +62,10 @@ class Level:
         are fitted: about 1000 of them, and not too few on a small photo."""
         return max(16, 8 * round(np.sqrt(self.phone.size / 1000) / 8))
 
-    def working_px(self, current: PairMap) -> float:
+    @property
+    def working_px(self) -> float:
         """Phone px per px of this size."""
-        return current.phone_size[0] / self.phone.shape[1]
+        return self.phone_shows[0] / self.phone.shape[1]
 
 
 def levels(
@@ -70,8 +76,9 @@ def levels(
     Parameters
     ----------
     phone, dslr : (H, W) uint8 array
-        Grey, at full size or any smaller one that is larger than the working size.
+        Grey, at full size; columns at the right and rows at the bottom may be missing.
     """
+    phone_shows, dslr_shows = phone.shape[::-1], dslr.shape[::-1]
     dslr_per_phone = start.scale_at(centre_of(start.phone_size))
     sizes = [working_mp]
     while sizes[0] / 4 >= _SMALLEST_MP:
@@ -79,13 +86,12 @@ def levels(
     result = []
     for megapixels in reversed(sizes):
         phone = shrink(phone, megapixels)
-        scale = phone.shape[1] / start.phone_size[0] / dslr_per_phone
-        dslr = shrink(dslr, min(1.0, scale**2) * start.dslr_size[0] * start.dslr_size[1] / 1e6)
+        scale = phone.shape[1] / phone_shows[0] / dslr_per_phone
+        dslr = shrink(dslr, min(1.0, scale**2) * dslr_shows[0] * dslr_shows[1] / 1e6)
         # Where the phone photo shows the scene larger, the DSLR photo is left as small as it is.
         shrunk = max(1.0, scale)
-        result.append(
-            Level(normalise(phone.astype(np.float32)), normalise(dslr.astype(np.float32), shrunk))
-        )
+        images = normalise(phone.astype(np.float32)), normalise(dslr.astype(np.float32), shrunk)
+        result.append(Level(*images, phone_shows, dslr_shows))
     return result[::-1]
 
 
@@ -95,55 +101,82 @@ def warped(level: Level, current: PairMap) -> tuple[NDArray[np.float32], NDArray
     return _remap(level, maps), _inside(maps, level.dslr.shape)
 
 
-def observe_level(level: Level, current: PairMap) -> Cells:
-    """What both photos show together at this size under a map."""
+def observe_level(level: Level, current: PairMap, every: int = 1) -> Cells:
+    """What both photos show together at this size under a map; see `blocks.observe`."""
     source = _pixel_map(level, current)
     shown = _inside(source.nodes[1:-1, 1:-1], level.dslr.shape)
-    return observe(level.phone, lambda top, bottom: _remap(level, source.rows(top, bottom)), shown)
+    return observe(
+        level.phone, lambda top, bottom: _remap(level, source.rows(top, bottom)), shown, every
+    )
 
 
-def blocks_of(cells: Cells, level: Level, current: PairMap, block: int | None = None) -> Blocks:
+def blocks_of(cells: Cells, level: Level, block: int | None = None) -> Blocks:
     """The shifts that blocks show, in px of the full-size phone photo.
 
     Parameters
     ----------
     cells : Cells
-        Observed at this level under the current map.
+        Observed at this level under a map; the shifts are those that it leaves.
     block : int, optional
         Side in px of this size, a multiple of a cell's.
     """
     found = measure(cells, block or level.block)
     size = (level.phone.shape[1], level.phone.shape[0])
-    scale = np.array(current.phone_size) / np.array(size)
+    scale = np.array(level.phone_shows) / np.array(size)
     return replace(
         found,
-        points=resize_points(found.points, size, current.phone_size),
+        points=resize_points(found.points, size, level.phone_shows),
         shift=found.shift * scale,
         information=found.information / np.outer(scale, scale),
     )
 
 
-def refine(pyramid: list[Level], start: PairMap) -> Fit | None:
+@dataclass(frozen=True)
+class Refined:
+    """A map that was refined at all working sizes, and what it was last fitted to.
+
+    Attributes
+    ----------
+    fit : Fit
+    observed : Cells
+        At the largest size, under the map before the last step.
+    under : PairMap
+        That map.
+    settled : bool
+        Whether the last step was too short to matter.
+    """
+
+    fit: Fit
+    observed: Cells
+    under: PairMap
+    settled: bool
+
+
+def refine(pyramid: list[Level], start: PairMap) -> Refined | None:
     """Refine homography and lens distortion from the smallest size to the largest.
 
     Returns None when the photos stop matching on the way: too few blocks, or a fit that runs off.
     """
-    current, fit = start, None
+    current, refined = start, None
     for number, level in enumerate(pyramid):
         stride = Stride(learns=number > 0)  # at first the steps are too long to learn from
         for step in range(_STEPS[0] if number == 0 else _STEPS[1]):
-            blocks = blocks_of(observe_level(level, current), level, current)
+            # The first step at a large size only brings the map near: half of the photo will do.
+            every = 2 if step == 0 and level.phone.size > _LARGE else 1
+            cells = observe_level(level, current, every)
+            blocks = blocks_of(cells, level)
             if len(blocks) < _MIN_BLOCKS:
                 return None
             model = HOMOGRAPHY if number == 0 and step < 2 else RADIAL
-            blocks = stride.lengthened(bounded(blocks, level, current))
-            before, fit = current, fit_map(current, blocks, NOISE_FACTOR, model)
-            current = fit.map
-            if not np.isfinite(current.phone_to_dslr).all():
+            blocks = stride.lengthened(bounded(blocks, level))
+            fit = fit_map(current, blocks, NOISE_FACTOR, model)
+            if not np.isfinite(fit.map.phone_to_dslr).all():
                 return None
-            if stride.settles(before, current, level) and model == RADIAL:
+            settled = stride.settles(current, fit.map, level) and model == RADIAL and every == 1
+            refined, current = Refined(fit, cells, current, settled), fit.map
+            if settled:
                 break
-    return fit
+    return refined
 
 
 class Stride:
@@ -166,7 +199,7 @@ class Stride:
         width, height = before.phone_size
         points = grid_points(np.linspace(0, width - 1, 9), np.linspace(0, height - 1, 7))
         moved = after(points) - before(points)
-        moved /= before.scale_at(centre_of(before.phone_size)) * level.working_px(before)
+        moved /= before.scale_at(centre_of(before.phone_size)) * level.working_px
         length = float(np.linalg.norm(moved, axis=1).mean())
         if self.learns and self._moved is not None:
             # What this step found, relative to the one before, is what that one left over.
@@ -176,9 +209,9 @@ class Stride:
         return length < _SETTLED
 
 
-def bounded(blocks: Blocks, level: Level, current: PairMap) -> Blocks:
+def bounded(blocks: Blocks, level: Level) -> Blocks:
     """Shorten shifts beyond the reach of a linear step, which say the direction at most."""
-    reach = _REACH * level.working_px(current)
+    reach = _REACH * level.working_px
     length = np.linalg.norm(blocks.shift, axis=1)
     factor = np.minimum(1, reach / np.maximum(length, 1e-9))
     return replace(blocks, shift=blocks.shift * factor[:, None])
@@ -189,8 +222,8 @@ def _pixel_map(level: Level, current: PairMap) -> PixelMap:
     dslr_size = (level.dslr.shape[1], level.dslr.shape[0])
 
     def to_dslr(points: Points) -> Points:
-        full = resize_points(points, phone_size, current.phone_size)
-        return resize_points(current(full), current.dslr_size, dslr_size)
+        full = resize_points(points, phone_size, level.phone_shows)
+        return resize_points(current(full), level.dslr_shows, dslr_size)
 
     return PixelMap(to_dslr, (0, 0), phone_size)
 
@@ -201,4 +234,5 @@ def _remap(level: Level, maps: NDArray[np.float32]) -> NDArray[np.float32]:
 
 def _inside(points: NDArray[Any], shape: tuple[int, ...]) -> NDArray[np.bool_]:
     """Whether points `(..., 2)` lie inside an image of this shape (rows first)."""
-    return np.all((points >= 0) & (points <= np.array(shape[1::-1]) - 1), axis=-1)
+    x, y = points[..., 0], points[..., 1]
+    return (x >= 0) & (y >= 0) & (x <= shape[1] - 1) & (y <= shape[0] - 1)

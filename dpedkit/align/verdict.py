@@ -14,9 +14,8 @@ from numpy.typing import NDArray
 
 from dpedkit.align.blocks import Blocks
 from dpedkit.align.config import AlignConfig
-from dpedkit.align.crop import Rectangle
 from dpedkit.align.fit import Fit
-from dpedkit.geometry import Points
+from dpedkit.geometry import Points, Rectangle
 
 _VERIFIED_NCC = 0.6  # between locally normalised blocks; unrelated ones stay below 0.4
 _VERIFIED_SHIFT = 1.0  # px of the working image

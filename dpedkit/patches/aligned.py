@@ -1,16 +1,23 @@
-"""The aligned folder as `patches` reads it: checked, and identified by its content."""
+"""The aligned folder as `patches` reads it: checked, identified by its content, pair by pair."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
-from dpedkit.errors import DpedkitError
+import numpy as np
+from numpy.typing import NDArray
+
+from dpedkit.errors import DpedkitError, PhotoError
+from dpedkit.geometry import PairMap
+from dpedkit.images import read_photo
 from dpedkit.manifest import read_json, read_jsonl
-from dpedkit.records import ALIGNED_FORMAT, PairRecord
+from dpedkit.records import ALIGNED_FORMAT, PairRecord, SourcePhoto
+from dpedkit.resample import crop_phone, resample_dslr
 
 
 def read_aligned(folder: Path) -> tuple[list[PairRecord], dict[str, Any]]:
@@ -58,21 +65,74 @@ def read_aligned(folder: Path) -> tuple[list[PairRecord], dict[str, Any]]:
 def content_hash(folder: Path, records: Iterable[PairRecord], description: dict[str, Any]) -> str:
     """A short hash of all that decides the pixels of the aligned photos."""
     digest = hashlib.sha256(json.dumps(description.get("config"), sort_keys=True).encode())
+    photos = AlignedPhotos.of(folder, description)
     for record in records:
-        sizes = [
-            path.stat().st_size if path.is_file() else -1
-            for path in photo_files(folder, record.name, image_format(description))
-        ]
-        content = [record.name, record.crop, record.map, sizes]
+        content = [record.name, record.crop, record.map, photos.state(record)]
         digest.update(json.dumps(content, sort_keys=True).encode())
     return digest.hexdigest()[:16]
 
 
-def image_format(description: dict[str, Any]) -> str:
-    """The suffix, without its dot, of the images in an aligned folder."""
-    return str(description["config"]["image_format"])
+@dataclass(frozen=True)
+class AlignedPhotos:
+    """The two aligned photos of each pair, wherever they come from.
+
+    Attributes
+    ----------
+    folder : Path
+        The aligned folder.
+    suffix : str
+        Of its images, without the dot; empty where it has none (`dpedkit align --no-images`), and
+        the originals are cropped and resampled when they are asked for.
+    """
+
+    folder: Path
+    suffix: str
+
+    @classmethod
+    def of(cls, folder: Path, description: dict[str, Any]) -> Self:
+        """By the folder's `dataset.json`."""
+        config = description["config"]
+        return cls(folder, str(config["image_format"]) if config.get("images", True) else "")
+
+    def read(self, record: PairRecord) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+        """The aligned phone and DSLR photo, `(H, W, 3) uint8` RGB.
+
+        Raises
+        ------
+        PhotoError
+            If one cannot be read, or an original is not the file any more that was aligned.
+        """
+        if self.suffix:
+            phone, dslr = (read_photo(path) for path in self.files(record.name))
+            return phone, dslr
+        phone, dslr = (_read_original(photo) for photo in (record.phone, record.dslr))
+        return (
+            crop_phone(phone, record.crop),
+            resample_dslr(dslr, PairMap.from_dict(record.map), record.crop),
+        )
+
+    def files(self, name: str) -> tuple[Path, Path]:
+        """The images of a pair."""
+        phone, dslr = (self.folder / side / f"{name}.{self.suffix}" for side in ("phone", "dslr"))
+        return phone, dslr
+
+    def state(self, record: PairRecord) -> list[int]:
+        """What changes when another file takes the place of one that is read."""
+        if not self.suffix:
+            return [
+                record.phone.size,
+                record.phone.mtime_ns,
+                record.dslr.size,
+                record.dslr.mtime_ns,
+            ]
+        files = self.files(record.name)
+        return [path.stat().st_size if path.is_file() else -1 for path in files]
 
 
-def photo_files(folder: Path, name: str, suffix: str) -> tuple[Path, Path]:
-    """The aligned phone and DSLR photo of a pair."""
-    return folder / "phone" / f"{name}.{suffix}", folder / "dslr" / f"{name}.{suffix}"
+def _read_original(photo: SourcePhoto) -> NDArray[np.uint8]:
+    if not photo.unchanged():
+        raise PhotoError(
+            f"{photo.file} is gone or has changed since it was aligned; put it back, or run "
+            "`dpedkit align` again."
+        )
+    return read_photo(Path(photo.file))

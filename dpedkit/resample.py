@@ -1,4 +1,8 @@
-"""One resampling of the DSLR photo, from its original pixels to the phone crop's grid."""
+"""Two photos and their map become two images that match pixel for pixel.
+
+The phone photo is cropped and keeps its pixels; the DSLR photo is resampled once, from its original
+pixels to the phone crop's grid.
+"""
 
 from __future__ import annotations
 
@@ -6,12 +10,17 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from dpedkit.align.crop import Rectangle
-from dpedkit.align.warp import PixelMap
-from dpedkit.geometry import PairMap, centre_of
+from dpedkit.geometry import PairMap, Rectangle, centre_of
+from dpedkit.pixelmap import PixelMap
 
 _STRIP = 256  # rows at a time: bounds the memory, and the work stays in the processor's cache
 _MAX_STEP = 1.9  # DSLR px between samples that three filter taps can keep from aliasing
+
+
+def crop_phone(phone: NDArray[np.uint8], crop: Rectangle) -> NDArray[np.uint8]:
+    """A copy of the crop `(x, y, width, height)` of the phone photo `(H, W, 3) uint8`."""
+    x, y, width, height = crop
+    return np.ascontiguousarray(phone[y : y + height, x : x + width])
 
 
 def resample_dslr(dslr: NDArray[np.uint8], pair_map: PairMap, crop: Rectangle) -> NDArray[np.uint8]:
