@@ -7,11 +7,11 @@ correlation of the two aligned images has a second peak nearly as high as the on
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from scipy import fft
 
 from dpedkit.align.blocks import Blocks
 
@@ -53,20 +53,20 @@ def second_fit(
     mask = valid.astype(np.float32)
     first, second = (cv2.GaussianBlur(image, (0, 0), _BLUR) * mask for image in (phone, warped))
     # Far shifts come out folded into near ones, but even together they overlap too little to count.
-    shape = [fft.next_fast_len(int((2 - _MIN_SHARE) * side) + 2, real=True) for side in mask.shape]
+    # NumPy's transform of single precision, not SciPy's: workers start sooner without its import.
+    shape = [cv2.getOptimalDFTSize(int((2 - _MIN_SHARE) * side) + 2) for side in mask.shape]
 
-    def correlate(a: NDArray[np.complex64], b: NDArray[np.complex64]) -> NDArray[np.float32]:
-        product: NDArray[np.float32] = fft.irfft2(a * np.conj(b), shape)
-        return product
+    def correlate(a: NDArray[Any], b: NDArray[Any]) -> NDArray[np.float32]:
+        return np.asarray(np.fft.irfft2(a * np.conj(b), shape), np.float32)
 
     images = (first, second, first**2, second**2, mask)
-    one, two, one_squared, two_squared, inside = (fft.rfft2(image, shape) for image in images)
+    one, two, one_squared, two_squared, inside = (np.fft.rfft2(image, shape) for image in images)
     overlap = correlate(inside, inside)
     power = correlate(one_squared, inside) * correlate(inside, two_squared)
     ncc = correlate(one, two) / np.sqrt(np.maximum(power, 1e-3))
     here = float(ncc[0, 0])
     ncc[overlap < _MIN_SHARE * mask.sum()] = -1
-    y, x = (np.round(fft.fftfreq(side, 1 / side)) for side in shape)
+    y, x = (np.round(np.fft.fftfreq(side, 1 / side)) for side in shape)
     ncc[np.ix_(np.abs(y) < _NEAR, np.abs(x) < _NEAR)] = -1
     row, column = np.unravel_index(ncc.argmax(), ncc.shape)
     return SecondFit(float(ncc.max()) / max(here, 1e-6), (float(x[column]), float(y[row])))
