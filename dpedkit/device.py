@@ -30,6 +30,6 @@ def choose_device(wanted: str) -> torch.device:
     return torch.device(wanted)
 
 
-def to_images(levels: NDArray[np.uint8], device: torch.device) -> Tensor:
+def to_images(levels: NDArray[np.uint8] | Tensor, device: torch.device) -> Tensor:
     """(N, H, W, 3) uint8 -> (N, 3, H, W) float32 in [0, 1], in channels-last memory."""
-    return torch.from_numpy(levels).to(device).permute(0, 3, 1, 2).float().div_(255)
+    return torch.as_tensor(levels).to(device).permute(0, 3, 1, 2).float().div_(255)

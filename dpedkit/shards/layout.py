@@ -57,6 +57,15 @@ class ShardLayout:
             return self.compressed[name][rows]
         return self.map(name)[rows]
 
+    def extent(self, name: str, first: int, last: int) -> tuple[int, int]:
+        """First byte, and byte after the last, of rows `first` to `last` - 1 of an image field."""
+        if name in self.compressed:
+            chunks = self.compressed[name]
+            starts = chunks.offsets[first:last]
+            return int(starts.min()), int((starts + chunks.sizes[first:last]).max())
+        patch = self.patch_size**2 * 3
+        return self.offsets[name] + first * patch, self.offsets[name] + last * patch
+
     def columns(self, rows: slice | NDArray[np.integer[Any]] = slice(None)) -> Columns:
         """Rows of all fields."""
         return {described.name: self.read(described.name, rows) for described in FIELDS}

@@ -16,6 +16,8 @@ from dpedkit.shards.format import FIELDS, IMAGE_FIELDS, SPLITS
 from dpedkit.shards.index import ShardEntry, ShardIndex, read_index
 from dpedkit.shards.layout import ShardLayout, inspect_shard
 
+_PIECE = 1 << 20  # bytes
+
 
 def open_split(folder: str | Path, split: str) -> SplitReader:
     """Open one split of a shards folder.
@@ -135,6 +137,23 @@ class SplitReader:
         field = next(field for field in FIELDS if field.name == name)
         parts = [np.empty(field.shape(0, self.patch_size), field.dtype)]
         return np.concatenate([*parts, *(layout.read(name) for layout in self._layouts)])
+
+    def read_through(self, first: int, last: int) -> None:
+        """Read patch pairs `first` to `last` - 1 from end to end and forget them.
+
+        Afterwards the system holds them in its file cache, and `gather` finds them there.
+        """
+        piece = bytearray(_PIECE)
+        for layout, start in zip(self._layouts, self._starts.tolist(), strict=False):
+            begin, end = max(first - start, 0), min(last - start, layout.count)
+            if begin >= end:
+                continue
+            with layout.path.open("rb", buffering=0) as file:
+                for name in IMAGE_FIELDS:
+                    place, stop = layout.extent(name, begin, end)
+                    file.seek(place)
+                    while place < stop and (read := file.readinto(piece)):
+                        place += read
 
     @cached_property
     def _sources(self) -> dict[str, list[_Source]]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from dpedkit.config import Config, option
 from dpedkit.errors import UsageError
 
+LOADERS = ("auto", "memory", "mapped")
 GENERATOR_NAMES = ("resnet-12-64", "resnet-8-32", "srcnn", "colour-residual")
 
 
@@ -75,6 +76,19 @@ class TrainConfig(Config):
     )
     augment: bool = option(
         False, "Flip and turn patches at random (the paper does not say that it does)."
+    )
+    shuffle: str = option(
+        "full",
+        "Order of the patches: 'full' mixes all of them, 'blocks' reads long stretches of the "
+        "shards and mixes those, for slow disks and for shards larger than the memory.",
+        choices=("full", "blocks"),
+    )
+    loader: str = option(
+        "auto",
+        "How patches are read: 'memory' keeps all of them where the network is, 'mapped' copies "
+        "them from the shards as they are needed, 'auto' takes memory if a GPU has room.",
+        choices=LOADERS,
+        affects_output=False,
     )
     ema: float = option(
         0.0,

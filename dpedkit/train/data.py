@@ -1,14 +1,6 @@
-"""Which patches a training step sees: a function of the seed and the step alone.
-
-Nothing is remembered between steps, so a run that continues from a checkpoint sees exactly what
-it would have seen without the interruption. Processes that train together divide each step among
-them: rank r of W with batches of B sees the r-th part of what one process with batches of W*B sees.
-"""
+"""The batches that a network is trained on: chosen by the step alone, brought to the device."""
 
 from __future__ import annotations
-
-from functools import lru_cache
-from typing import Any
 
 import numpy as np
 import torch
@@ -17,10 +9,25 @@ from torch import Tensor
 
 from dpedkit.device import to_images
 from dpedkit.shards.reader import SplitReader
+from dpedkit.train.loader import (
+    Ahead,
+    GroupReadAhead,
+    Mapped,
+    Pixels,
+    make_loader,
+    warn_if_larger_than_memory,
+)
+from dpedkit.train.order import (
+    BlockShuffle,
+    FullShuffle,
+    Order,
+    Stream,
+    batch_indices,
+    batch_positions,
+    generator,
+)
 
 SYMMETRIES = 8  # four quarter turns, mirrored or not
-# The second word of a random stream's seed: streams of one seed must not repeat each other.
-_ORDER, _SYMMETRY, _COIN = 0, 1, 2
 
 
 class TrainBatches:
@@ -36,9 +43,18 @@ class TrainBatches:
     augment : bool
         Whether each patch pair is flipped and turned at random.
     device : torch.device
+    shuffle : str
+        "full", or "blocks" for an order that reads long stretches of the files.
+    loader : str
+        "memory", "mapped", or "auto"; does not change the batches.
     rank, world_size : int
         Which of how many processes that train together this is; each gets `batch` pairs of a step,
         and no two the same.
+
+    Raises
+    ------
+    UsageError
+        If `loader` is "memory" and the patches do not fit into that of the GPU.
     """
 
     def __init__(
@@ -49,50 +65,47 @@ class TrainBatches:
         augment: bool,
         device: torch.device,
         *,
+        shuffle: str = "full",
+        loader: str = "auto",
         rank: int = 0,
         world_size: int = 1,
     ) -> None:
-        self.reader, self.batch, self.seed = reader, batch, seed
-        self.augment, self.device = augment, device
+        self.batch, self.seed, self.augment, self.device = batch, seed, augment, device
         self.rank, self.world_size = rank, world_size
+        self._loader = make_loader(reader, device, loader)
+        self._pixels = self._load
+        self._read_ahead: GroupReadAhead | None = None
+        blocks = BlockShuffle.of_patches(seed, len(reader), reader.nbytes // len(reader))
+        self._order: Order = blocks if shuffle == "blocks" else FullShuffle(seed, len(reader))
+        if isinstance(self._loader, Mapped):
+            self._pixels = Ahead(self._load).at
+            if shuffle == "blocks":
+                self._read_ahead = GroupReadAhead(reader, blocks)
+            else:
+                warn_if_larger_than_memory(reader)
 
     def at(self, step: int) -> tuple[Tensor, Tensor]:
         """Phone and DSLR patches of a step: two (B, 3, S, S) float32 tensors in [0, 1]."""
-        indices = batch_indices(
-            self.seed, step, self.batch, len(self.reader), self.rank, self.world_size
-        )
-        phone, dslr = (to_images(part, self.device) for part in self.reader.gather(indices))
+        phone, dslr = (to_images(part, self.device) for part in self._pixels(step))
         if self.augment:
             which = symmetries(self.seed, step, self.batch, self.rank, self.world_size)
             phone, dslr = apply_symmetries(phone, which), apply_symmetries(dslr, which)
         return phone, dslr
 
-
-def batch_indices(
-    seed: int, step: int, batch: int, count: int, rank: int = 0, world_size: int = 1
-) -> NDArray[np.int64]:
-    """Numbers of the patch pairs of a step, counted from 0: (batch,) in range(count).
-
-    Every epoch goes through all pairs once in an order of its own; a batch may end one epoch and
-    begin the next.
-    """
-    first = (step * world_size + rank) * batch
-    positions = np.arange(first, first + batch)
-    epochs, places = np.divmod(positions, count)
-    indices = np.empty(batch, np.int64)
-    for epoch in np.unique(epochs):
-        inside = epochs == epoch
-        indices[inside] = _epoch_order(seed, int(epoch), count)[places[inside]]
-    return indices
+    def _load(self, step: int) -> Pixels:
+        if self._read_ahead:
+            self._read_ahead.wait_for(batch_positions(step, self.batch, self.rank, self.world_size))
+        return self._loader.load(
+            batch_indices(self._order, step, self.batch, self.rank, self.world_size)
+        )
 
 
 def symmetries(
     seed: int, step: int, batch: int, rank: int = 0, world_size: int = 1
 ) -> NDArray[np.int64]:
     """Which of the eight symmetries of the square each patch pair of a step gets: (batch,)."""
-    whole = np.random.default_rng((seed, _SYMMETRY, step)).integers(
-        SYMMETRIES, size=world_size * batch
-    )
+    random = generator(seed, Stream.SYMMETRY, step)
+    whole = random.integers(SYMMETRIES, size=world_size * batch)
     return whole[rank * batch : (rank + 1) * batch]
 
 
@@ -116,12 +129,5 @@ def coins(
     seed: int, step: int, batch: int, rank: int = 0, world_size: int = 1
 ) -> NDArray[np.bool_]:
     """One fair coin for each patch pair of a step: (batch,)."""
-    whole = np.random.default_rng((seed, _COIN, step)).integers(2, size=world_size * batch) == 1
+    whole = generator(seed, Stream.COIN, step).integers(2, size=world_size * batch) == 1
     return whole[rank * batch : (rank + 1) * batch]
-
-
-@lru_cache(maxsize=2)
-def _epoch_order(seed: int, epoch: int, count: int) -> NDArray[np.int64]:
-    generator: Any = np.random.default_rng((seed, _ORDER, epoch))
-    order: NDArray[np.int64] = generator.permutation(count)
-    return order

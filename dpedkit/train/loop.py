@@ -126,7 +126,15 @@ class _Training:
         self.folder, self.config, self.content = folder, config, content
         self.objective, self.learner, self.scalars = objective, learner, scalars
         self.device = next(learner.generator.parameters()).device
-        self.batches = TrainBatches(reader, config.batch, config.seed, config.augment, self.device)
+        self.batches = TrainBatches(
+            reader,
+            config.batch,
+            config.seed,
+            config.augment,
+            self.device,
+            shuffle=config.shuffle,
+            loader=config.loader,
+        )
         before = learner.generator.card  # empty unless the run starts from a model file
         seen = before.get("training", {}).get("shards", [None]) if config.init else []
         self.seen = sorted({fingerprint(shards), *seen}, key=str)
