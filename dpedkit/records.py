@@ -13,6 +13,7 @@ from dpedkit.errors import DpedkitError
 
 ALIGNED_FORMAT = 1
 ACCEPTED, REJECTED = "accepted", "rejected"
+BY_HAND = "rejected by hand"  # how the reason of a pair begins that a person rejected
 
 
 @dataclass(frozen=True)
@@ -101,6 +102,16 @@ class PairRecord:
     @property
     def accepted(self) -> bool:
         return self.status == ACCEPTED
+
+    @property
+    def rejected_by_hand(self) -> bool:
+        return not self.accepted and self.reason.startswith(BY_HAND)
+
+    def made_from(self, phone: Path, dslr: Path) -> bool:
+        """Whether these are the photos, as they are on the disk now, that the record tells of."""
+        if [self.phone.file, self.dslr.file] != [str(phone.absolute()), str(dslr.absolute())]:
+            return False
+        return self.phone.unchanged() and self.dslr.unchanged()
 
     def to_dict(self) -> dict[str, Any]:
         """The record as JSON-ready values, in the order of declaration."""

@@ -246,3 +246,60 @@ def test_without_images_it_finds_the_same_geometry_and_writes_no_image(raw):
     assert not list((raw / "geometry").rglob("*.png"))
     again = run(raw, dataclasses.replace(FAST, images=False), output="geometry")
     assert again.reused == 3
+
+
+def decide(raw, *lines):
+    (raw / "decisions.csv").write_text("name,decision,note\n" + "".join(f"{x}\n" for x in lines))
+    return dataclasses.replace(FAST, decisions=str(raw / "decisions.csv"))
+
+
+def names_of_images(folder):
+    return sorted(path.stem for side in ("phone", "dslr") for path in (folder / side).iterdir())
+
+
+def test_pairs_rejected_by_hand_are_left_out_and_come_back(raw):
+    run(raw)
+    before = contents(raw / "aligned")
+    summary = run(raw, decide(raw, '1,rejected,"a tram, passing"'))
+    assert (summary.accepted, summary.rejected) == (2, 1)
+    assert summary.reasons == {"rejected by hand: a tram, passing": ["1"]}
+    record = read_jsonl(raw / "aligned" / PAIRS)[1]
+    assert (record["status"], record["reason"]) == ("rejected", "rejected by hand: a tram, passing")
+    assert record["evidence"] == before[1][1]["evidence"]
+    assert names_of_images(raw / "aligned") == ["0", "0", "2", "2"]
+    assert run(raw, decide(raw)).reused == 2
+    assert contents(raw / "aligned") == before
+
+
+def test_pairs_rejected_by_hand_are_not_aligned_at_all(raw):
+    summary = run(raw, decide(raw, "0,rejected", "2;rejected;blurred"))
+    assert (summary.accepted, summary.rejected, summary.reused) == (1, 2, 0)
+    assert names_of_images(raw / "aligned") == ["1", "1"]
+    assert read_jsonl(raw / "aligned" / PAIRS)[0]["evidence"] == {}
+    assert run(raw).accepted == 3
+    run(raw, output="at once")
+    (images, records), (expected_images, expected_records) = (
+        contents(raw / name) for name in ("aligned", "at once")
+    )
+    for folder in (images, expected_images):
+        del folder["dataset.json"]  # the settings of the first run stay recorded there
+    assert (images, records) == (expected_images, expected_records)
+
+
+def test_decisions_do_not_count_towards_the_limit_of_rejected_pairs(raw):
+    config = decide(raw, "0,rejected", "1,rejected")
+    assert run(raw, dataclasses.replace(config, max_rejected=0.1)).accepted == 1
+
+
+def test_decisions_about_unknown_pairs_are_named(raw, capsys):
+    assert run(raw, decide(raw, "7,rejected", "1,rejected", "8,rejected")).rejected == 1
+    assert "decisions.csv names pairs that are not there: 7, 8." in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("line", "words"), [("1,maybe", "line 2: 'maybe' is no decision"), ("1", "'' is no decision")]
+)
+def test_a_line_that_is_no_decision_is_refused_before_anything_is_done(raw, line, words):
+    with pytest.raises(DpedkitError, match=words):
+        run(raw, decide(raw, line))
+    assert not (raw / "aligned").exists()

@@ -78,10 +78,18 @@ class AlignConfig(PhotoLimits, PairingConfig):
         "faster but is a second lossy step in the training data.",
         choices=("png", "jpg", "tiff"),
     )
+    decisions: str | None = option(
+        None,
+        "File of pairs that you rejected after looking at them, as the report lets you download "
+        "it. They are left out; a pair whose line is removed comes back.",
+        metavar="FILE",
+        affects_output=False,
+        is_file=True,
+    )
     max_rejected: float = option(
         0.5,
-        "End with exit code 3 when a larger share of the pairs than this was rejected. Everything "
-        "is written all the same.",
+        "End with exit code 3 when a larger share of the pairs than this was rejected, other than "
+        "by --decisions. Everything is written all the same.",
         minimum=0,
         maximum=1,
         metavar="SHARE",

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from dpedkit import console
 from dpedkit.align.config import AlignConfig
+from dpedkit.align.decisions import decided, read_decisions
 from dpedkit.atomic import make_folder
 from dpedkit.errors import PhotoError, TooManyRejectedError
 from dpedkit.images import PhotoLimits, read_photo_and_metadata, write_photo
@@ -18,7 +19,7 @@ from dpedkit.pairing.examination import tell
 from dpedkit.pairing.pairing import Pairing
 from dpedkit.pairing.ways import pair_photos
 from dpedkit.parallel import ordered_map
-from dpedkit.records import ACCEPTED, ALIGNED_FORMAT, REJECTED, PairRecord, SourcePhoto
+from dpedkit.records import ACCEPTED, ALIGNED_FORMAT, BY_HAND, REJECTED, PairRecord, SourcePhoto
 from dpedkit.workfolder import WorkFolder, prepare
 
 if TYPE_CHECKING:
@@ -121,6 +122,7 @@ def align_folders(
     config = config or AlignConfig()
     pairing = pair_photos(phone_folder, dslr_folder, config)
     tell(pairing)
+    decisions = read_decisions(config.files().get("decisions"), [p[0] for p in pairing.pairs])
     folder = prepare(
         output,
         kind="aligned",
@@ -131,14 +133,17 @@ def align_folders(
         overwrite=overwrite,
     )
     tasks = [_Task(index, *pair, output) for index, pair in enumerate(pairing.pairs)]
-    finished = _finished(folder, tasks, config)
-    todo = [task for task in tasks if task.name not in finished]
-    if todo and folder.complete:
+    earlier = _earlier(folder)
+    by_hand = decided(decisions, pairing.pairs, earlier)
+    finished = _finished(earlier, [task for task in tasks if task.name not in by_hand], config)
+    known = finished | by_hand
+    todo = [task for task in tasks if task.name not in known]
+    if folder.complete and (todo or by_hand):
         folder.reopen()
-    _remove_strays(output, {task.name for task in tasks})
+    _remove_strays(output, {task.name for task in tasks if task.name not in by_hand})
     if not todo:
         console.say(f"align: all {len(tasks)} pairs are done already")
-    records = finished | _align(todo, config, output, jobs, len(tasks), finished)
+    records = known | _align(todo, config, output, jobs, len(tasks), known)
     summary = _finish(folder, pairing, [records[task.name] for task in tasks], len(finished))
     _refuse_too_many(summary, config)
     return summary
@@ -244,18 +249,23 @@ class _Photo:
         )
 
 
-def _finished(folder: WorkFolder, tasks: list[_Task], config: AlignConfig) -> dict[str, PairRecord]:
-    """Records of an earlier run that still hold: same photos, and the images are there."""
-    if not folder.resumed:
-        return {}
-    before: dict[str, PairRecord] = {}
+def _earlier(folder: WorkFolder) -> dict[str, PairRecord]:
+    """The records that an earlier run left, by the pair's name."""
+    found: dict[str, PairRecord] = {}
     for path in (folder.path / PAIRS, folder.path / _JOURNAL):
-        if path.exists():
+        if folder.resumed and path.exists():
             records = [PairRecord.from_dict(values, path) for values in read_jsonl(path)]
-            before.update({record.name: record for record in records})
+            found.update({record.name: record for record in records})
+    return found
+
+
+def _finished(
+    earlier: dict[str, PairRecord], tasks: list[_Task], config: AlignConfig
+) -> dict[str, PairRecord]:
+    """Records of an earlier run that still hold: same photos, and the images are there."""
     finished = {}
     for task in tasks:
-        record = before.get(task.name)
+        record = earlier.get(task.name)
         if record is None or not _holds(record, task, config):
             continue
         finished[task.name] = replace(record, index=task.index)
@@ -263,10 +273,7 @@ def _finished(folder: WorkFolder, tasks: list[_Task], config: AlignConfig) -> di
 
 
 def _holds(record: PairRecord, task: _Task, config: AlignConfig) -> bool:
-    sources = [record.phone.file, record.dslr.file]
-    if sources != [str(task.phone.absolute()), str(task.dslr.absolute())]:
-        return False
-    if not (record.phone.unchanged() and record.dslr.unchanged()):
+    if record.rejected_by_hand or not record.made_from(task.phone, task.dslr):
         return False
     return not (record.accepted and config.images) or task.has_images(config)
 
@@ -318,7 +325,10 @@ def _finish(
 
 
 def _refuse_too_many(summary: AlignSummary, config: AlignConfig) -> None:
-    if summary.accepted and summary.rejected <= config.max_rejected * summary.pairs:
+    by_hand = sum(
+        len(names) for reason, names in summary.reasons.items() if reason.startswith(BY_HAND)
+    )
+    if summary.accepted and summary.rejected - by_hand <= config.max_rejected * summary.pairs:
         return
     raise TooManyRejectedError(
         f"{summary.rejected} of {summary.pairs} pairs were rejected (limit: "
