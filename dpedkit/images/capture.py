@@ -10,6 +10,7 @@ from typing import Any
 
 from PIL import ExifTags, Image
 
+from dpedkit.errors import DpedkitError, PhotoError
 from dpedkit.images.decoding import opened
 from dpedkit.images.listing import RAW_SUFFIXES
 from dpedkit.images.metadata import camera_name
@@ -70,7 +71,11 @@ def _exif(path: Path) -> tuple[Image.Exif, dict[int, Any]]:
         with opened(path) as image:
             exif = image.getexif()
             return exif, exif.get_ifd(ExifTags.IFD.Exif)
-    except (OSError, SyntaxError, ValueError, TypeError, KeyError, ArithmeticError):
+    except PhotoError:
+        return Image.Exif(), {}
+    except DpedkitError:
+        raise
+    except Exception:  # decoders raise anything for a file that is damaged cleverly
         return Image.Exif(), {}
 
 

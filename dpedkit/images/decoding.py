@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,7 +13,7 @@ from PIL import ExifTags, Image, UnidentifiedImageError
 from dpedkit.errors import PhotoError
 from dpedkit.images.limits import PhotoLimits
 from dpedkit.images.listing import missing_library
-from dpedkit.images.metadata import camera_name, descriptive_exif
+from dpedkit.images.metadata import camera_name, descriptive_exif, exif_of, quiet
 from dpedkit.images.orientation import UPRIGHT
 
 # Pillow knows many more, among them some that start other programs.
@@ -64,7 +63,7 @@ def decode(path: Path, limits: PhotoLimits) -> StoredPhoto:
             limits.check_pixels(path, *image.size)
             image.load()
             # TIFF images are turned while they are loaded: ask for what is left to do afterwards.
-            exif = image.getexif()
+            exif = exif_of(image)
             return StoredPhoto(
                 image,
                 exif.get(ExifTags.Base.Orientation, UPRIGHT),
@@ -91,11 +90,9 @@ def opened(path: Path) -> Iterator[Image.Image]:
     # Pillow's own limit is lower than phones have pixels; that of dpedkit is checked instead.
     before, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of odd EXIF blocks
-            with Image.open(path, formats=formats) as image:
-                _refuse_hdr(path, image)
-                yield image
+        with quiet(), Image.open(path, formats=formats) as image:
+            _refuse_hdr(path, image)
+            yield image
     finally:
         Image.MAX_IMAGE_PIXELS = before
 
@@ -136,9 +133,11 @@ def _decode_with_opencv(path: Path, limits: PhotoLimits) -> StoredPhoto:
     import cv2
 
     header = Image.Exif()
-    with path.open("rb") as file:
+    with path.open("rb") as file, quiet():
         header.load_from_fp(file)
-        width, height = header[ExifTags.Base.ImageWidth], header[ExifTags.Base.ImageLength]
+        width, height = (
+            header.get(tag, 0) for tag in (ExifTags.Base.ImageWidth, ExifTags.Base.ImageLength)
+        )
         limits.check_pixels(path, width, height)
         icc = header.get(ExifTags.Base.InterColorProfile, b"")
         exif, camera = descriptive_exif(header), camera_name(header)

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import struct
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from PIL import ExifTags, Image
@@ -12,7 +15,16 @@ _LAYOUT_TAGS = frozenset((
     *range(254, 260), *range(262, 267), 273, 274, *range(277, 282), 284, *range(290, 294), 301,
     317, 320, *range(322, 326), 330, 338, 339, 347, *range(512, 522), *range(529, 533), 34675,
 ))  # fmt: skip
-_FIRST_PRIVATE_TAG = 50_000  # of DNG and of the makers; DNG 1.7, table of tags
+# What is kept of the first part of a camera RAW's tags; the others tell how to develop it.
+_KEPT_OF_RAW = (
+    ExifTags.Base.ImageDescription,
+    ExifTags.Base.Make,
+    ExifTags.Base.Model,
+    ExifTags.Base.Software,
+    ExifTags.Base.DateTime,
+    ExifTags.Base.Artist,
+    ExifTags.Base.Copyright,
+)
 _MAKER_NOTE = 0x927C
 # What can be wrong with a block of EXIF, as Pillow says it.
 DAMAGED = (struct.error, ValueError, TypeError, KeyError, OverflowError, SyntaxError, OSError)
@@ -41,6 +53,22 @@ class Metadata:
     conversion: str = ""
 
 
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Keep Pillow's warnings of odd EXIF blocks away."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+
+
+def exif_of(image: Image.Image) -> Image.Exif:
+    """The EXIF data of an opened photo; empty where they are damaged."""
+    try:
+        return image.getexif()
+    except DAMAGED:
+        return Image.Exif()
+
+
 def descriptive_exif(found: Image.Exif, *, of_raw: bool = False) -> bytes:
     """The EXIF block without what describes the old file: orientation, layout, thumbnail.
 
@@ -50,8 +78,8 @@ def descriptive_exif(found: Image.Exif, *, of_raw: bool = False) -> bytes:
     kept = Image.Exif()
     try:
         for tag, value in found.items():
-            private = of_raw and tag >= _FIRST_PRIVATE_TAG
-            if tag not in _LAYOUT_TAGS and tag not in tuple(ExifTags.IFD) and not private:
+            layout = tag in _LAYOUT_TAGS or tag in tuple(ExifTags.IFD)
+            if tag in _KEPT_OF_RAW or not (of_raw or layout):
                 kept[tag] = value
         for part in (ExifTags.IFD.Exif, ExifTags.IFD.GPSInfo):
             kept.get_ifd(part).update(found.get_ifd(part))

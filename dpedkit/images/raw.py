@@ -8,11 +8,10 @@ from typing import Any
 
 from PIL import ExifTags, Image
 
-from dpedkit.errors import PhotoError
 from dpedkit.images.decoding import StoredPhoto
 from dpedkit.images.limits import PhotoLimits
 from dpedkit.images.listing import missing_library
-from dpedkit.images.metadata import DAMAGED, camera_name, descriptive_exif
+from dpedkit.images.metadata import DAMAGED, camera_name, descriptive_exif, quiet
 from dpedkit.images.orientation import UPRIGHT, upright_size
 
 # As the camera saw it: its own white balance, no automatic brightening, the curve of sRGB, no
@@ -23,9 +22,9 @@ _DEVELOPMENT: dict[str, Any] = {
     "gamma": (2.4, 12.92),
     "output_bps": 8,
 }
-_DEVELOPED = "as-shot white balance, AHD, no auto-brightening, clipped highlights, sRGB"
-# EXIF orientation by LibRaw's: 3 is half a turn, 5 a quarter counter-clockwise, 6 clockwise.
-_ORIENTATIONS = {0: UPRIGHT, 3: 3, 5: 8, 6: 6}
+_DEVELOPED = "AHD, no auto-brightening, clipped highlights, sRGB"
+# EXIF orientation by LibRaw's: of its three bits, 1 mirrors columns, 2 rows, and 4 transposes.
+_ORIENTATIONS = {0: UPRIGHT, 1: 2, 2: 4, 3: 3, 4: 5, 5: 8, 6: 6, 7: 7}
 _BOX_HEAD = 8  # bytes: length and kind
 _BOXES_READ = 4096  # at most; a CR3 file has a few dozen
 _CANON_UUID = bytes.fromhex("85c0b687820f11e08111f4ce462b6a48")
@@ -37,26 +36,27 @@ def develop(path: Path, limits: PhotoLimits) -> StoredPhoto:
     Raises
     ------
     PhotoError
-        If it is larger than the limits allow, damaged, or no RAW file that LibRaw knows.
+        If it is larger than the limits allow.
     DpedkitError
         If rawpy is not installed.
+    Exception
+        Of several kinds, from LibRaw, for a file that is damaged or of a kind it does not know.
     """
     rawpy = _import_rawpy(path)
-    try:
-        with rawpy.imread(str(path)) as raw:
-            limits.check_pixels(path, raw.sizes.iwidth, raw.sizes.iheight)
-            pixels = raw.postprocess(
-                rawpy.Params(
-                    demosaic_algorithm=rawpy.DemosaicAlgorithm.AHD,
-                    output_color=rawpy.ColorSpace.sRGB,
-                    highlight_mode=rawpy.HighlightMode.Clip,
-                    user_flip=0,
-                    **_DEVELOPMENT,
-                )
+    with rawpy.imread(str(path)) as raw:
+        limits.check_pixels(path, raw.sizes.iwidth, raw.sizes.iheight)
+        # Asked for before LibRaw is told not to turn the photo itself.
+        orientation = _ORIENTATIONS.get(raw.sizes.flip, UPRIGHT)
+        balance = "as-shot" if min(raw.camera_whitebalance[:3]) > 0 else "daylight"
+        pixels = raw.postprocess(
+            rawpy.Params(
+                demosaic_algorithm=rawpy.DemosaicAlgorithm.AHD,
+                output_color=rawpy.ColorSpace.sRGB,
+                highlight_mode=rawpy.HighlightMode.Clip,
+                user_flip=0,
+                **_DEVELOPMENT,
             )
-            orientation = _ORIENTATIONS.get(raw.sizes.flip, UPRIGHT)
-    except rawpy.LibRawError as error:
-        raise PhotoError(f"{path} is damaged or of an unknown kind: {_words(error)}.") from None
+        )
     version = ".".join(map(str, rawpy.libraw_version))
     image = Image.fromarray(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels)
     exif = read_raw_exif(path)
@@ -65,7 +65,7 @@ def develop(path: Path, limits: PhotoLimits) -> StoredPhoto:
         orientation,
         exif=descriptive_exif(exif, of_raw=True),
         camera=camera_name(exif),
-        conversion=f"developed by LibRaw {version}: {_DEVELOPED}",
+        conversion=f"developed by LibRaw {version}: {balance} white balance, {_DEVELOPED}",
     )
 
 
@@ -74,15 +74,11 @@ def raw_size(path: Path) -> tuple[int, int]:
 
     Raises
     ------
-    PhotoError, DpedkitError
+    DpedkitError, Exception
         As `develop`.
     """
-    rawpy = _import_rawpy(path)
-    try:
-        with rawpy.imread(str(path)) as raw:
-            sizes = raw.sizes
-    except rawpy.LibRawError as error:
-        raise PhotoError(f"{path} is damaged or of an unknown kind: {_words(error)}.") from None
+    with _import_rawpy(path).imread(str(path)) as raw:
+        sizes = raw.sizes
     orientation = _ORIENTATIONS.get(sizes.flip, UPRIGHT)
     return upright_size(sizes.iwidth, sizes.iheight, orientation)
 
@@ -93,7 +89,7 @@ def read_raw_exif(path: Path) -> Image.Exif:
     try:
         if path.suffix.lower() == ".cr3":
             return _cr3_exif(path)
-        with path.open("rb") as file:
+        with path.open("rb") as file, quiet():
             exif.load_from_fp(file)
             for part in (ExifTags.IFD.Exif, ExifTags.IFD.GPSInfo):
                 exif.get_ifd(part)  # read now, while the file is open
@@ -142,8 +138,3 @@ def _import_rawpy(path: Path) -> Any:
     except ImportError:
         raise missing_library(path) from None
     return rawpy
-
-
-def _words(error: Exception) -> str:
-    said = error.args[0] if error.args else type(error).__name__
-    return said.decode(errors="replace") if isinstance(said, bytes) else str(said)

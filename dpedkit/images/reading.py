@@ -14,12 +14,14 @@ from dpedkit.errors import DpedkitError, PhotoError
 from dpedkit.images.decoding import StoredPhoto, decode, opened
 from dpedkit.images.limits import PhotoLimits
 from dpedkit.images.listing import RAW_SUFFIXES
-from dpedkit.images.metadata import Metadata
+from dpedkit.images.metadata import Metadata, exif_of
 from dpedkit.images.orientation import UPRIGHT, upright, upright_size
 from dpedkit.images.profiles import is_srgb, to_srgb
 from dpedkit.images.raw import develop, raw_size
 
 _DEFAULT_LIMITS = PhotoLimits()
+# How the libraries say it: Pillow, libheif, LibRaw.
+_CUT_SHORT = ("truncated", "unexpected end of file", "outside of file", "input/output error")
 
 
 def read_photo(path: Path, limits: PhotoLimits = _DEFAULT_LIMITS) -> NDArray[np.uint8]:
@@ -79,7 +81,7 @@ def photo_size(path: Path) -> tuple[int, int]:
                 # Depending on its version, Pillow has turned this size already, or not.
                 header = image.tag_v2  # type: ignore[attr-defined]
                 size = header[ExifTags.Base.ImageWidth], header[ExifTags.Base.ImageLength]
-            return upright_size(*size, image.getexif().get(ExifTags.Base.Orientation, UPRIGHT))
+            return upright_size(*size, exif_of(image).get(ExifTags.Base.Orientation, UPRIGHT))
 
 
 @contextmanager
@@ -106,12 +108,16 @@ def _explained(path: Path) -> Iterator[None]:
 
 
 def _reason(error: Exception) -> str:
-    said = " ".join(str(error).split()) or type(error).__name__
-    if "truncated" in said:
+    first = error.args[0] if error.args else ""
+    said = first.decode(errors="replace") if isinstance(first, bytes) else str(error)
+    said = " ".join(said.split()) or type(error).__name__
+    if any(words in said.lower() for words in _CUT_SHORT):
         return "it is cut short"
     if "decoder" in said:
         # What the decoders of WebP and AVIF say of a file that ends too soon does not say that.
         return "it cannot be decoded, most likely because it is cut short"
+    if isinstance(error, KeyError):
+        return "its header is not complete"
     return said.rstrip(".")
 
 
