@@ -13,6 +13,7 @@ from dpedkit.errors import DpedkitError
 
 ALIGNED_FORMAT = 1
 ACCEPTED, REJECTED = "accepted", "rejected"
+THUMBNAILS = "report/thumbnails"  # NAME.jpg: the two originals side by side
 BY_HAND = "rejected by hand"  # how the reason of a pair begins that a person rejected
 
 

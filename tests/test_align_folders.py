@@ -89,6 +89,22 @@ def test_leaves_images_of_one_size_and_a_record_a_pair(raw):
     assert not (raw / "aligned" / "journal.jsonl").exists()
 
 
+def test_leaves_a_thumbnail_of_every_pair_that_could_be_read(raw):
+    (raw / "dslr" / "1.jpg").write_bytes(b"")
+    run(raw, decide(raw, "2,rejected"))
+    run(raw, decide(raw))
+    thumbnails = sorted((raw / "aligned" / "report" / "thumbnails").iterdir())
+    assert [path.name for path in thumbnails] == ["0.jpg", "2.jpg"]
+    phone = read_photo(raw / "phone" / "0.png")
+    both = read_photo(thumbnails[0]).astype(float)
+    assert both.shape == (120, 160 + 2 + round(820 * 120 / SCENE.shape[0]), 3)
+    means = phone.reshape(120, 4, 160, 4, 3).mean(axis=(1, 3, 4))
+    shown = both[:, :160].mean(axis=2)
+    assert np.corrcoef(shown.ravel(), means.ravel())[0, 1] > 0.95
+    run(raw, decide(raw, "2,rejected"))
+    assert thumbnails[1].exists()
+
+
 def test_bad_photos_reject_their_pair_and_the_rest_goes_on(raw, scene_photos):
     phone, dslr = scene_photos[0]
     whole = (raw / "dslr" / "0.jpg").read_bytes()

@@ -19,7 +19,15 @@ from dpedkit.pairing.examination import tell
 from dpedkit.pairing.pairing import Pairing
 from dpedkit.pairing.ways import pair_photos
 from dpedkit.parallel import ordered_map
-from dpedkit.records import ACCEPTED, ALIGNED_FORMAT, BY_HAND, REJECTED, PairRecord, SourcePhoto
+from dpedkit.records import (
+    ACCEPTED,
+    ALIGNED_FORMAT,
+    BY_HAND,
+    REJECTED,
+    THUMBNAILS,
+    PairRecord,
+    SourcePhoto,
+)
 from dpedkit.workfolder import WorkFolder, prepare
 
 if TYPE_CHECKING:
@@ -140,7 +148,10 @@ def align_folders(
     todo = [task for task in tasks if task.name not in known]
     if folder.complete and (todo or by_hand):
         folder.reopen()
-    _remove_strays(output, {task.name for task in tasks if task.name not in by_hand})
+    names = {task.name for task in tasks}
+    _remove_strays(output / THUMBNAILS, names)
+    for side in _SIDES:
+        _remove_strays(output / side, names - by_hand.keys())
     if not todo:
         console.say(f"align: all {len(tasks)} pairs are done already")
     records = known | _align(todo, config, output, jobs, len(tasks), known)
@@ -160,6 +171,10 @@ class _Task:
     def image(self, side: str, config: AlignConfig) -> Path:
         return self.output / side / f"{self.name}.{config.image_format}"
 
+    @property
+    def thumbnail(self) -> Path:
+        return self.output / THUMBNAILS / f"{self.name}.jpg"
+
     def has_images(self, config: AlignConfig) -> bool:
         return all(self.image(side, config).exists() for side in _SIDES)
 
@@ -173,9 +188,8 @@ def _align(
     finished: dict[str, PairRecord],
 ) -> dict[str, PairRecord]:
     """Align the pairs that are left, each written down before the next is waited for."""
-    if config.images:
-        for side in _SIDES:
-            make_folder(output / side)
+    for folder in (*_SIDES, THUMBNAILS) if config.images else (THUMBNAILS,):
+        make_folder(output / folder)
     records: dict[str, PairRecord] = {}
     accepted = sum(record.accepted for record in finished.values())
     with (
@@ -196,6 +210,7 @@ def _align(
 def _align_one(config: AlignConfig, task: _Task) -> PairRecord:
     """Read, align and write one pair; a photo that cannot be read is a rejected pair."""
     from dpedkit.align.pair import Alignment, Clock, align_pair, find_alignment
+    from dpedkit.align.thumbnails import write_thumbnail
 
     clock = Clock()
     phone, dslr = _Photo(task.phone), _Photo(task.dslr)
@@ -205,9 +220,12 @@ def _align_one(config: AlignConfig, task: _Task) -> PairRecord:
             dslr.read(config)
     except PhotoError as error:
         alignment = Alignment(str(error).rstrip("."))
+        task.thumbnail.unlink(missing_ok=True)
     else:
         align = align_pair if config.images else find_alignment
         alignment = align(phone.pixels, dslr.pixels, config)
+        with clock.measuring("write"):
+            write_thumbnail(task.thumbnail, phone.pixels, dslr.pixels)
     with clock.measuring("write"):
         for side, image in zip(_SIDES, (alignment.phone, alignment.dslr), strict=True):
             if image is None:
@@ -278,13 +296,11 @@ def _holds(record: PairRecord, task: _Task, config: AlignConfig) -> bool:
     return not (record.accepted and config.images) or task.has_images(config)
 
 
-def _remove_strays(output: Path, names: set[str]) -> None:
-    """Images of pairs that no longer exist, and unfinished files of a killed run."""
-    for side in _SIDES:
-        if (output / side).is_dir():
-            for path in (output / side).iterdir():
-                if path.stem not in names:
-                    path.unlink()
+def _remove_strays(folder: Path, names: set[str]) -> None:
+    """Images of pairs that are left out now, and unfinished files of a killed run."""
+    for path in folder.iterdir() if folder.is_dir() else ():
+        if path.stem not in names:
+            path.unlink()
 
 
 def _finish(
