@@ -28,7 +28,13 @@ _NEEDED = (
 )
 _OPENCV = ("opencv-contrib-python", "opencv-contrib-python-headless", "opencv-python")
 # Each package with the extra of dpedkit that brings it.
-_EXTRAS = {"tensorboard": "tensorboard", "onnx": "onnx", "onnxruntime": "onnx"}
+_EXTRAS = {
+    "pillow-heif": "photos",
+    "rawpy": "photos",
+    "tensorboard": "tensorboard",
+    "onnx": "onnx",
+    "onnxruntime": "onnx",
+}
 _CODECS = {"JPEG": "jpg", "PNG": "zlib", "TIFF": "libtiff", "WebP": "webp", "AVIF": "avif"}
 
 

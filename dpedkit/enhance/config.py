@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from dpedkit.config import Config, option
+from dpedkit.config import option
+from dpedkit.images.limits import PhotoLimits
 
 PANEL_SIDE = 1400  # px; a before-after picture is for looking at, the full-size photo is beside it
 
 
 @dataclass(frozen=True)
-class EnhanceConfig(Config):
+class EnhanceConfig(PhotoLimits):
     """How photos are enhanced and written."""
 
     format: str = option(

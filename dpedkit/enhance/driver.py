@@ -103,8 +103,8 @@ def enhance_photos(
     inputs : sequence of Path
         Photos, and folders whose photos are taken.
     output : Path
-        The folder for the enhanced photos, which keep their names. EXIF and ICC blocks are kept,
-        the EXIF orientation is applied, an alpha channel is dropped, 16 bits become 8.
+        The folder for the enhanced photos, which keep their names. They are sRGB with 8 bits,
+        upright and without alpha channel; the EXIF block is kept.
     config : EnhanceConfig
     overwrite : bool
         Replace files of the same names that this command did not make in this way.
@@ -220,7 +220,7 @@ def _enhance_all(
     with console.progress("enhance", sum(strips), "strips") as bar:
         for task, expected in zip(tasks, strips, strict=True):
             try:
-                photo, metadata = images.read_photo_and_metadata(task.photo)
+                photo, metadata = images.read_photo_and_metadata(task.photo, config)
             except PhotoError as error:
                 failed[task.photo] = str(error)
                 console.warn(str(error))

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from dpedkit.errors import DpedkitError, PhotoError
 from dpedkit.geometry import PairMap
 from dpedkit.images import read_photo
+from dpedkit.images.limits import NO_LIMITS
 from dpedkit.manifest import read_json, read_jsonl
 from dpedkit.records import ALIGNED_FORMAT, PairRecord, SourcePhoto
 from dpedkit.resample import crop_phone, resample_dslr
@@ -103,7 +104,7 @@ class AlignedPhotos:
             If one cannot be read, or an original is not the file any more that was aligned.
         """
         if self.suffix:
-            phone, dslr = (read_photo(path) for path in self.files(record.name))
+            phone, dslr = (read_photo(path, NO_LIMITS) for path in self.files(record.name))
             return phone, dslr
         phone, dslr = (_read_original(photo) for photo in (record.phone, record.dslr))
         return (
@@ -135,4 +136,4 @@ def _read_original(photo: SourcePhoto) -> NDArray[np.uint8]:
             f"{photo.file} is gone or has changed since it was aligned; put it back, or run "
             "`dpedkit align` again."
         )
-    return read_photo(Path(photo.file))
+    return read_photo(Path(photo.file), NO_LIMITS)
