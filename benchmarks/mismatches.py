@@ -1,23 +1,28 @@
 """Whether photos of different scenes are refused: phone photos crossed with DSLR photos.
 
-Every phone photo is paired with DSLR photos of other scenes, spread evenly over the folder.
+Every phone photo is paired with DSLR photos of other scenes, spread evenly over the folder, or with
+all of them. The keypoints of a photo are found once and kept; everything else is done for each
+pair anew.
 
-    python benchmarks/mismatches.py PHONE DSLR --each 3
-    python benchmarks/mismatches.py PHOTOS PHOTOS --each 12
+    python benchmarks/mismatches.py PHONE DSLR             # all cross pairs
+    python benchmarks/mismatches.py PHOTOS PHOTOS --each 3
 """
 
 from __future__ import annotations
 
 import argparse
+import hashlib
+import sys
 from collections import Counter
-from collections.abc import Iterator
-from functools import partial
+from collections.abc import Callable, Iterator
+from functools import cache, partial
 from pathlib import Path
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from dpedkit.align import features
 from dpedkit.align.config import AlignConfig
 from dpedkit.align.pair import Alignment, find_alignment
 from dpedkit.images import list_photos, read_photo
@@ -30,15 +35,38 @@ def crossed(phone: list[Path], dslr: list[Path], each: int) -> Iterator[Files]:
     """Pairs whose names differ."""
     for row, first in enumerate(phone):
         others = [second for second in dslr if second.stem != first.stem]
-        picked = (np.arange(each) * len(others) / each + row).astype(int) % len(others)
+        count = each or len(others)
+        picked = (np.arange(count) * len(others) / count + row).astype(int) % len(others)
         for number in sorted(set(picked.tolist())):
             yield first, others[number]
 
 
 def verdict(megapixels: float, files: Files) -> Alignment:
     """Align two photos, reduced to at most this size."""
-    first, second = (reduced(read_photo(file), megapixels) for file in files)
+    if not hasattr(features.describe, "found"):
+        features.describe = remembering(features.describe)
+    first, second = (small_photo(file, megapixels) for file in files)
     return find_alignment(first, second, AlignConfig())
+
+
+def remembering(describe: Callable) -> Callable:
+    """A function of a detector and an image that finds the same keypoints only once."""
+    found: dict[bytes, tuple] = {}
+
+    def described(detector: cv2.Feature2D, image: NDArray[np.uint8]) -> tuple:
+        key = hashlib.sha256(image.tobytes() + str(image.shape).encode()).digest()
+        if key not in found:
+            found[key] = describe(detector, image)
+        return found[key]
+
+    described.found = found  # type: ignore[attr-defined]
+    return described
+
+
+@cache
+def small_photo(file: Path, megapixels: float) -> NDArray[np.uint8]:
+    """A photo from a file, reduced to at most this size."""
+    return reduced(read_photo(file), megapixels)
 
 
 def reduced(photo: NDArray[np.uint8], megapixels: float) -> NDArray[np.uint8]:
@@ -56,7 +84,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("phone", type=Path)
     parser.add_argument("dslr", type=Path)
-    parser.add_argument("--each", type=int, default=3, help="DSLR photos for each phone photo")
+    parser.add_argument(
+        "--each", type=int, default=0, help="DSLR photos for each phone photo; 0 for all"
+    )
     parser.add_argument("--max-mp", type=float, default=2.0, help="larger photos are reduced")
     parser.add_argument("--jobs", type=int, default=1)
     options = parser.parse_args()
@@ -64,6 +94,8 @@ def main() -> None:
     inliers, verified, kinds, accepted = [], [], Counter(), []
     results = ordered_map(partial(verdict, options.max_mp), files, options.jobs)
     for (first, second), found in zip(files, results, strict=True):
+        if len(inliers) % 100 == 99:
+            print(f"{len(inliers) + 1} of {len(files)}", file=sys.stderr, flush=True)
         inliers.append(found.evidence.get("inliers", 0))
         verified.append(found.evidence.get("verified", 0))
         kinds["".join(c for c in found.reason if not c.isdigit())[:48] or "accepted"] += 1

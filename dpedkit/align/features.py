@@ -51,7 +51,7 @@ def match_sift(phone: Grey, dslr: Grey) -> Matches:
     detector = cv2.SIFT.create(contrastThreshold=_SIFT_CONTRAST, enable_precise_upscale=True)
     found = []
     for image in (phone, dslr):
-        points, descriptors = _detect(detector, image)
+        points, descriptors = describe(detector, image)
         found.append((points, _root_sift(descriptors)))
     (phone_points, phone_descriptors), (dslr_points, dslr_descriptors) = found
     similarity = phone_descriptors @ dslr_descriptors.T
@@ -64,7 +64,7 @@ def match_orb(phone: Grey, dslr: Grey) -> Matches:
     detector = cv2.ORB.create(nfeatures=2 * MAX_KEYPOINTS, fastThreshold=7)
     found = []
     for image in (phone, dslr):
-        points, descriptors = _detect(detector, image)
+        points, descriptors = describe(detector, image)
         signs = np.unpackbits(descriptors, axis=1).astype(np.float32) * 2 - 1
         found.append((points, signs))
     (phone_points, phone_bits), (dslr_points, dslr_bits) = found
@@ -106,7 +106,7 @@ def strongest_spread(
     return np.sort(np.lexsort((-strength, rank))[:limit])
 
 
-def _detect(detector: cv2.Feature2D, image: Grey) -> tuple[NDArray[np.float64], NDArray[Any]]:
+def describe(detector: cv2.Feature2D, image: Grey) -> tuple[NDArray[np.float64], NDArray[Any]]:
     """Positions `(N, 2)` and descriptors `(N, D)` of the keypoints to match."""
     keypoints, descriptors = detector.detectAndCompute(image, None)
     if not keypoints:
