@@ -68,7 +68,7 @@ class PairRecord:
     index : int
         Position of the pair in the folder, from 0.
     name : str
-        The file stem that the two photos share; also that of the aligned images.
+        The name of the DSLR photo without its suffix; also that of the aligned images.
     status : str
         "accepted" or "rejected".
     reason : str

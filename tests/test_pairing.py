@@ -63,8 +63,8 @@ class TestNames:
         )
         pairing = paired(tmp_path)
         assert [(name, p.name, d.name) for name, p, d in pairing.pairs] == [
-            ("A1", "A1.JPG", "a1.jpg"),
-            ("b2", "b2.png", "B2.TIF"),
+            ("a1", "A1.JPG", "a1.jpg"),
+            ("B2", "b2.png", "B2.TIF"),
         ]
         assert [path.name for path in pairing.unpaired_phone] == ["c3.jpg"]
 
@@ -399,7 +399,7 @@ class TestCommand:
         assert execute(["pairs", *folders, *by_list]) == 0
         answer = json.loads(capsys.readouterr().out)
         assert len(answer["pairs"]) == 8
-        assert {"name": "IMG_2b", "phone": "IMG_2b.jpg", "dslr": "DSC902.jpg"} in answer["pairs"]
+        assert {"name": "DSC902", "phone": "IMG_2b.jpg", "dslr": "DSC902.jpg"} in answer["pairs"]
         assert answer["unpaired"] == {"phone": ["IMG_2.jpg", "IMG_6.jpg"], "dslr": ["DSC903.jpg"]}
         assert answer["cameras"]["dslr"] == {"Nikon D5500": 9}
 
@@ -411,7 +411,7 @@ class TestCommand:
         (raw / "phone" / "IMG_7.jpg").unlink()  # all from the fifth on are one off
         folders = [str(raw / "phone"), str(raw / "dslr")]
         assert execute(["pairs", *folders, "--pair-by", "order"]) == 0
-        assert "doubtful: IMG_6: its photos are" in capsys.readouterr().out
+        assert "doubtful: DSC907: its photos are" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

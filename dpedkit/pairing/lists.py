@@ -42,7 +42,7 @@ def pair_by_csv(phone_folder: Path, dslr_folder: Path, file: Path) -> Pairing:
                 raise DpedkitError(f"{file}, line {number}: {name} is listed before.")
             listed.add(path)
             both.append(path)
-        pairs.append((both[0].stem, both[0], both[1]))
+        pairs.append((both[1].stem, both[0], both[1]))
     if not pairs:
         raise DpedkitError(f"{file} lists no pair; write one a line: phone photo, DSLR photo.")
     check_names(pairs)

@@ -35,7 +35,7 @@ def pair_by_name(phone_folder: Path, dslr_folder: Path, config: PairingConfig) -
             f"one in {dslr_folder} ({first_few(dslr_photos)}). Rename them, or see --pair-by and "
             "--strip-prefix."
         )
-    pairs = [(path.stem, path, dslrs[key]) for key, path in phones.items() if key in dslrs]
+    pairs = [(dslrs[key].stem, path, dslrs[key]) for key, path in phones.items() if key in dslrs]
     check_names(pairs)
     partners = {path for _, *both in pairs for path in both}
     return Pairing(
@@ -61,7 +61,7 @@ def pair_by_order(phone_folder: Path, dslr_folder: Path) -> Pairing:
             f"{phone_folder} holds {len(phones)} photos and {dslr_folder} {len(dslrs)}; to pair "
             "them by order both must hold as many. --pair-by time copes with missing photos."
         )
-    pairs = [(phone.stem, phone, dslr) for phone, dslr in zip(phones, dslrs, strict=True)]
+    pairs = [(dslr.stem, phone, dslr) for phone, dslr in zip(phones, dslrs, strict=True)]
     check_names(pairs)
     return Pairing(pairs, [], [], set_aside=phone_aside + dslr_aside)
 

@@ -20,7 +20,8 @@ class Pairing:
     Attributes
     ----------
     pairs : list of (name, phone file, DSLR file)
-        Each takes the name of its phone photo.
+        Each takes the name of its DSLR photo: the photos of several phones, each paired with those
+        of one DSLR, then have the same name for the same scene, and so the same split.
     unpaired_phone, unpaired_dslr : list of Path
         Photos without a partner.
     undecided : list of (list of Path, list of Path)
@@ -61,10 +62,10 @@ def photos_of(folder: Path) -> tuple[list[Path], list[Path]]:
 def check_names(pairs: list[tuple[str, Path, Path]]) -> None:
     """Raise DpedkitError if two pairs would have the same name, so one file for both."""
     taken: dict[str, Path] = {}
-    for name, phone, _ in pairs:
-        other = taken.setdefault(name.casefold(), phone)
-        if other != phone:
-            raise same_name(phone.parent, other, phone)
+    for name, _, dslr in pairs:
+        other = taken.setdefault(name.casefold(), dslr)
+        if other != dslr:
+            raise same_name(dslr.parent, other, dslr)
 
 
 def same_name(folder: Path, one: Path, other: Path) -> DpedkitError:

@@ -35,7 +35,7 @@ def pair_by_time(phone_folder: Path, dslr_folder: Path, config: PairingConfig) -
     clock = _clock(phone_times, dslr_times, resolution, config)
     matching = match_times(phone_times, dslr_times, clock.seconds, clock.jitter, config.max_gap)
     phone_paths, dslr_paths = list(phones), list(dslrs)
-    pairs = [(phone_paths[i].stem, phone_paths[i], dslr_paths[j]) for i, j in matching.pairs]
+    pairs = [(dslr_paths[j].stem, phone_paths[i], dslr_paths[j]) for i, j in matching.pairs]
     if not pairs:
         raise DpedkitError(
             f"No photo in {phone_folder} was certainly taken together with one in {dslr_folder}, "
