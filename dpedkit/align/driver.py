@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from dpedkit import console
 from dpedkit.align.config import AlignConfig
 from dpedkit.align.decisions import decided, read_decisions
+from dpedkit.align.imagefolder import write_image_list
 from dpedkit.atomic import make_folder
 from dpedkit.errors import PhotoError, TooManyRejectedError
 from dpedkit.images import PhotoLimits, read_photo_and_metadata, write_photo
@@ -155,7 +156,9 @@ def align_folders(
     if not todo:
         console.say(f"align: all {len(tasks)} pairs are done already")
     records = known | _align(todo, config, output, jobs, len(tasks), known)
-    summary = _finish(folder, pairing, [records[task.name] for task in tasks], len(finished))
+    ordered = [records[task.name] for task in tasks]
+    write_image_list(output, ordered, config)
+    summary = _finish(folder, pairing, ordered, len(finished))
     _refuse_too_many(summary, config)
     return summary
 
