@@ -115,8 +115,10 @@ def _own_detail(working_px: float) -> float:
 
 
 def _blurred(image: NDArray[np.uint8], deviation: float) -> NDArray[np.float32]:
-    image = image.astype(np.float32)
-    return cv2.GaussianBlur(image, (0, 0), deviation) if deviation > _LITTLE_BLUR else image
+    real: NDArray[np.float32] = image.astype(np.float32)
+    if deviation > _LITTLE_BLUR:
+        cv2.GaussianBlur(real, (0, 0), deviation, dst=real)
+    return real
 
 
 def warped(level: Level, current: PairMap) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
