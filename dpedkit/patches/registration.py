@@ -28,8 +28,7 @@ _SMOOTHING = 1.0
 
 # Light falls differently on two photos and their tone curves differ; in plain windows that would
 # pass for a shift. So brightness and contrast are evened out over this neighbourhood.
-_GRID = 4  # px
-_NEIGHBOURHOOD = (9, 9)  # points of the grid
+_NEIGHBOURHOOD = (9, 9)  # points, of a grid of every fourth pixel
 _LEAST_CONTRAST = 4.0  # grey levels; noise is not to be blown up
 
 _ITERATIONS = 8
@@ -40,6 +39,7 @@ _BIAS = 0.05
 
 _NEAR = 0.5  # px; from here on the gradients of the two windows belong to each other
 _LONGEST_STEP = 3.0  # px
+_TINY = 1e-12  # in the place of the energy of a constant window
 _SINGULAR = 1e-3  # determinant of a Hessian that is scaled to a unit diagonal
 _SEARCH_STEP = 2.0  # px of the full-size image to a pixel of the half-size one
 
@@ -115,22 +115,24 @@ class Planes:
         mean, contrast = _local_statistics(full)
         full -= mean
         full /= contrast + _LEAST_CONTRAST
-        height, width = full.shape
-        even = full[: height // 2 * 2, : width // 2 * 2]
-        half = cv2.resize(even, (width // 2, height // 2), interpolation=cv2.INTER_AREA)
-        return cls(full, half)
+        return cls(full, _halved(full))
 
 
 def _local_statistics(image: Image) -> tuple[Image, Image]:
     """Mean and standard deviation around each pixel, worked out on a grid of every fourth."""
     height, width = image.shape
-    small = (max(width // _GRID, 1), max(height // _GRID, 1))
     mean, square = (
-        cv2.blur(cv2.resize(plane, small, interpolation=cv2.INTER_AREA), _NEIGHBOURHOOD)
-        for plane in (image, image * image)
+        cv2.blur(_halved(_halved(plane)), _NEIGHBOURHOOD) for plane in (image, image * image)
     )
     deviation = cv2.sqrt(cv2.max(square - mean * mean, 0))
     return cv2.resize(mean, (width, height)), cv2.resize(deviation, (width, height))
+
+
+def _halved(image: Image) -> Image:
+    """(H // 2, W // 2) means of 2x2 pixels; a last odd row or column is left out."""
+    height, width = image.shape
+    even = image[: height // 2 * 2, : width // 2 * 2]
+    return np.asarray(cv2.resize(even, (width // 2, height // 2), interpolation=cv2.INTER_AREA))
 
 
 def register(
@@ -188,112 +190,176 @@ class _Fit:
     error, use J K^T with K from the moved window instead: noise inflates the former, so that a
     noisy window would stop early and seem certain; the noise of two photos is independent, and
     what their gradients have in common is signal.
+
+    J itself is never formed: it is `rows`, less `sums / S^2` (offset) and `along * target` (gain),
+    and its products follow from products of these.
     """
 
     def __init__(self, window: Image) -> None:
         self.size = window.shape[0]
         self.target = cv2.subtract(window, cv2.mean(window)[0]).ravel()
         self.energy = float(self.target @ self.target)
-        self.jacobian = self._derivatives(window)
-        self.jacobian -= self.jacobian.mean(axis=1, keepdims=True)
-        if self.energy > 0:
-            along = self.jacobian @ self.target / self.energy
-            self.jacobian -= along[:, None] * self.target
+        self.rows = _derivatives(window)
+        self.sums = _sums(self.rows)
+        self.along = self.rows @ self.target / max(self.energy, _TINY)
 
     def solve(self, moving: Image, x: int, y: int, start: tuple[float, float]) -> Motion:
         """Follow the NCC uphill from a shift in px."""
         motion = Motion(start)
-        inverse = _inverse(self.jacobian, self.jacobian)
+        inverse = _inverse(self._hessian(self.rows))
         common: NDArray[np.float64] | None = None
         for _ in range(_ITERATIONS):
-            moved, residual, ncc = self._compare(moving, x, y, motion)
+            moved = _moved_window(moving, motion, x, y, self.size)
+            fit = self._compare(moved)
             if inverse is None:
-                return Motion(start, ncc=ncc)
-            slope = self.jacobian @ residual
-            step = inverse @ slope
+                return Motion(start, ncc=fit.ncc)
+            step = inverse @ fit.slope
             if common is None and self._reach(step) < _NEAR:
-                inverse = common = _inverse(self.jacobian, self._derivatives(moved))
+                inverse = common = _inverse(fit.gain * self._hessian(_derivatives(moved)))
                 if inverse is None:
-                    return Motion(start, ncc=ncc)
-                step = inverse @ slope
+                    return Motion(start, ncc=fit.ncc)
+                step = inverse @ fit.slope
             reach = self._reach(step)
             motion = _compose(motion, step * min(1.0, _LONGEST_STEP / max(reach, 1e-9)))
             if common is not None and reach < _LAST_STEP:
                 break
         if common is None:
-            return Motion(start, ncc=ncc)
-        return self._with_evidence(motion, ncc, residual, common)
+            return Motion(start, ncc=fit.ncc)
+        return self._with_evidence(motion, moved, fit, common)
 
     def _reach(self, step: NDArray[np.float64]) -> float:
         """How far a step moves the window's corners at most, px."""
         return float(abs(step[0]) + abs(step[1]) + abs(step[2]) * self.size)
 
-    def _compare(self, moving: Image, x: int, y: int, motion: Motion) -> tuple[Image, Image, float]:
-        """The moved window scaled like the template, (S*S,) what it differs by, and the NCC."""
-        moved = cv2.warpAffine(
+    def _compare(self, moved: Image) -> _Comparison:
+        """Fit the moved window to the template by gain and offset."""
+        flat = moved.ravel()
+        mean = cv2.mean(moved)[0]
+        cross = float(flat @ self.target)
+        power = float(flat @ flat) - flat.size * mean * mean
+        if power <= 0 or self.energy <= 0:
+            return _Comparison(mean, 0.0, 0.0, np.zeros(3))
+        gain = cross / power
+        slope = gain * (self.rows @ flat - self.sums * mean - self.along * cross)
+        return _Comparison(mean, gain, cross / math.sqrt(power * self.energy), slope)
+
+    def _hessian(self, rows: Image) -> NDArray[np.float64]:
+        """Symmetric part of J K^T, with K the `rows` of derivatives of any window."""
+        # Dot products one by one: BLAS is 3 times slower on a product this long and this narrow.
+        product = np.array([[ours @ theirs for theirs in rows] for ours in self.rows], np.float64)
+        product -= self.sums[:, None] * _sums(rows) / self.target.size
+        product -= self.along[:, None] * (rows @ self.target)
+        return (product + product.T) / 2
+
+    def _with_evidence(
+        self, motion: Motion, moved: Image, fit: _Comparison, inverse: NDArray[np.float64]
+    ) -> Motion:
+        """Add the cluster-robust ("sandwich") standard error, blocks being the clusters."""
+        planes = np.empty((5, self.target.size), np.float32)
+        residual = planes[4]
+        np.multiply(moved.ravel(), np.float32(fit.gain), out=residual)
+        residual -= self.target + np.float32(fit.gain * fit.mean)
+        np.multiply(self.rows, residual, out=planes[:3])
+        np.multiply(self.target, residual, out=planes[3])
+        sums = _block_sums(planes, self.size)
+        scores = sums[:3] - self.along[:, None] * sums[3]
+        scores -= self.sums[:, None] * sums[4] / self.target.size
+        scores -= scores.mean(axis=1)[:, None]  # what the last step has taken away
+        covariance = inverse @ (scores @ scores.T) @ inverse
+        shift_error = _largest_axis(covariance[0, 0], covariance[0, 1], covariance[1, 1])
+        radius = self.size / math.sqrt(6)  # root mean square distance from the window's centre
+        covariance[[0, 1, 2], [0, 1, 2]] += _BIAS**2, _BIAS**2, (_BIAS / radius) ** 2
+        found = np.array([*motion.shift, math.radians(motion.angle)])
+        evidence = float(found @ np.linalg.solve(covariance, found))
+        return Motion(motion.shift, motion.angle, shift_error, evidence, fit.ncc)
+
+
+@dataclass(frozen=True)
+class _Comparison:
+    """A moved window against the template.
+
+    Attributes
+    ----------
+    mean : float
+        Of the moved window.
+    gain : float
+        What brings it nearest to the template once the means are equal.
+    ncc : float
+    slope : (3,) float64
+        J times what is left.
+    """
+
+    mean: float
+    gain: float
+    ncc: float
+    slope: NDArray[np.float64]
+
+
+def _moved_window(moving: Image, motion: Motion, x: int, y: int, size: int) -> Image:
+    """The moving image at the place of the moved window: (S, S)."""
+    left, top = x + motion.shift[0], y + motion.shift[1]
+    whole = motion.angle == 0 and left.is_integer() and top.is_integer()
+    if whole and left >= 0 and top >= 0:
+        window = moving[int(top) : int(top) + size, int(left) : int(left) + size]
+        if window.shape == (size, size):
+            return np.ascontiguousarray(window)
+    return np.asarray(
+        cv2.warpAffine(
             moving,
-            motion.matrix(x, y, self.size),
-            (self.size, self.size),
+            motion.matrix(x, y, size),
+            (size, size),
             flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
             borderMode=cv2.BORDER_REPLICATE,
         )
-        moved -= cv2.mean(moved)[0]
-        flat = moved.ravel()
-        cross, power = float(flat @ self.target), float(flat @ flat)
-        if power <= 0 or self.energy <= 0:
-            return moved, -self.target, 0.0
-        moved *= cross / power
-        return moved, flat - self.target, cross / float(np.sqrt(power * self.energy))
+    )
 
-    def _derivatives(self, window: Image) -> Image:
-        """(3, S*S) derivatives of a window by shift x, shift y and angle."""
-        u, v = _centred_grid(self.size)
-        rows = np.empty((3, *window.shape), np.float32)
-        cv2.Sobel(window, cv2.CV_32F, 1, 0, dst=rows[0], ksize=1, scale=0.5)
-        cv2.Sobel(window, cv2.CV_32F, 0, 1, dst=rows[1], ksize=1, scale=0.5)
-        np.subtract(u * rows[1], v * rows[0], out=rows[2])
-        return rows.reshape(3, -1)
 
-    def _with_evidence(
-        self, motion: Motion, ncc: float, residual: Image, inverse: NDArray[np.float64]
-    ) -> Motion:
-        """Add the cluster-robust ("sandwich") standard error, blocks being the clusters."""
-        pixels = (self.jacobian * residual).reshape(3, self.size, self.size)
-        blocks = (_BLOCKS, _BLOCKS)
-        means = [cv2.resize(row, blocks, interpolation=cv2.INTER_AREA).ravel() for row in pixels]
-        scores = np.array(means, np.float64) * (self.size / _BLOCKS) ** 2
-        scores -= scores.mean(axis=1, keepdims=True)  # what the last step has taken away
-        covariance = inverse @ (scores @ scores.T) @ inverse
-        shift_error = _largest_axis(covariance[0, 0], covariance[0, 1], covariance[1, 1])
-        radius = self.size / np.sqrt(6)  # root mean square distance from the window's centre
-        covariance += np.diag([_BIAS**2, _BIAS**2, (_BIAS / radius) ** 2])
-        found = np.array([*motion.shift, np.radians(motion.angle)])
-        evidence = float(found @ np.linalg.solve(covariance, found))
-        return Motion(motion.shift, motion.angle, shift_error, evidence, ncc)
+def _derivatives(window: Image) -> Image:
+    """(3, S*S) derivatives of a window by shift x, shift y and angle; 0 at its border."""
+    u, v = _centred_grid(len(window))
+    rows = np.zeros((3, *window.shape), np.float32)
+    np.subtract(window[:, 2:], window[:, :-2], out=rows[0, :, 1:-1])
+    np.subtract(window[2:], window[:-2], out=rows[1, 1:-1])
+    rows[:2] *= 0.5
+    np.multiply(u, rows[1], out=rows[2])
+    rows[2] -= v * rows[0]
+    return rows.reshape(3, -1)
+
+
+def _sums(rows: Image) -> NDArray[np.float64]:
+    """Sum of each row: (R,)."""
+    return np.array([cv2.sumElems(row)[0] for row in rows])
+
+
+def _block_sums(planes: Image, size: int) -> NDArray[np.float64]:
+    """Sums over 5x5 blocks of each of the `(P, S*S)` planes: (P, 25)."""
+    tall = planes.reshape(-1, size)
+    means = cv2.resize(tall, (_BLOCKS, _BLOCKS * len(planes)), interpolation=cv2.INTER_AREA)
+    return means.reshape(len(planes), -1) * np.float64((size / _BLOCKS) ** 2)
 
 
 def _compose(motion: Motion, step: NDArray[np.float64]) -> Motion:
     """The motion after undoing a step of the template: W o W(step)^-1."""
-    angle = np.radians(motion.angle) - step[2]
-    cos, sin = np.cos(angle), np.sin(angle)
-    dx = motion.shift[0] - (cos * step[0] - sin * step[1])
-    dy = motion.shift[1] - (sin * step[0] + cos * step[1])
-    return Motion((float(dx), float(dy)), float(np.degrees(angle)))
+    dx, dy, turn = map(float, step)
+    angle = math.radians(motion.angle) - turn
+    cos, sin = math.cos(angle), math.sin(angle)
+    x, y = motion.shift
+    shift = (x - (cos * dx - sin * dy), y - (sin * dx + cos * dy))
+    return Motion(shift, math.degrees(angle))
 
 
-def _inverse(j: Image, k: Image) -> NDArray[np.float64] | None:
-    """Inverse of the symmetric part of J K^T, or None unless it is safely positive definite."""
-    # Dot products one by one: BLAS is 3 times slower on a product this long and this narrow.
-    product = np.array([[row @ column for column in k] for row in j], np.float64)
-    matrix = (product + product.T) / 2
-    diagonal = np.diag(matrix)
-    if not (diagonal > 0).all():
+def _inverse(matrix: NDArray[np.float64]) -> NDArray[np.float64] | None:
+    """Inverse of a symmetric 3x3 matrix, or None unless it is safely positive definite."""
+    (a, b, c), (_, d, e), (_, _, f) = matrix.tolist()
+    minor = a * d - b * b
+    first = (d * f - e * e, c * e - b * f, b * e - c * d)  # of the adjugate
+    determinant = a * first[0] + b * first[1] + c * first[2]
+    # Sylvester's criterion, and a determinant that is not lost in rounding.
+    if not (a > 0 and minor > 0 and determinant > _SINGULAR * a * d * f):
         return None
-    scale = np.sqrt(diagonal)
-    scaled = matrix / np.outer(scale, scale)
-    if scaled[0, 1] ** 2 >= 1 or np.linalg.det(scaled) < _SINGULAR:  # Sylvester's criterion
-        return None
-    return np.asarray(np.linalg.inv(matrix), np.float64)
+    second, last = (a * f - c * c, b * c - a * e), minor
+    adjugate = [first, (first[1], *second), (first[2], second[1], last)]
+    return np.array(adjugate) / determinant
 
 
 def _largest_axis(xx: float, xy: float, yy: float) -> float:
