@@ -92,7 +92,8 @@ def cut_patches(
         say(f"{output} is complete already; nothing to do.")
         return summarise(output, folder.description, resumed_complete=True)
     pairs = _cut_all(AlignedPhotos.of(aligned, description), folder, records, config, jobs)
-    result = _pack(folder, pairs, config, description.get("config", {}))
+    made_from = {"aligned": str(aligned.absolute()), "align_config": description.get("config", {})}
+    result = _pack(folder, pairs, config, made_from)
     return summarise(output, result)
 
 
@@ -179,7 +180,7 @@ def _pack(
     folder: WorkFolder,
     pairs: list[dict[str, Any]],
     config: PatchConfig,
-    align_config: dict[str, Any],
+    made_from: dict[str, Any],
 ) -> dict[str, Any]:
     """Divide the staged pairs into splits, pack them into shards, and finish the index."""
     work = folder.path / _WORK
@@ -227,7 +228,7 @@ def _pack(
         "failed": {pair["name"]: pair["error"] for pair in pairs if "error" in pair},
         "windows": window_totals(pairs),
         "patch_config": config.to_dict(),
-        "align_config": align_config,
+        **made_from,
     }
     folder.finish(**results)
     shutil.rmtree(work, ignore_errors=True)
