@@ -21,6 +21,7 @@ _HOME = {
     "PatchConfig": ".patches.config",
     "match_windows": ".patches.matching",
     "open_split": ".shards.reader",
+    "DpedShards": ".shards.dataset",
     "TrainConfig": ".train.config",
     "load_model": ".models.files",
 }

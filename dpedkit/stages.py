@@ -100,10 +100,14 @@ def patches(
     overwrite: bool = False,
 ) -> PatchSummary:
     """Cut patch pairs from an aligned folder into shards, and write the report that shows them."""
+    from dpedkit.patches.aligned import read_aligned
     from dpedkit.patches.driver import cut_patches
     from dpedkit.report import write_report
+    from dpedkit.shards.card import Cameras, write_card
 
     summary = cut_patches(aligned, output, config, jobs=jobs, overwrite=overwrite)
+    records, _ = read_aligned(aligned)
+    write_card(output, Cameras.of(records), config.licence)
     console.say(write_report(output).as_text())
     return summary
 
@@ -116,13 +120,17 @@ def train(
     runs: Path = Path("runs"),
     resume: bool = False,
     overwrite: bool = False,
-) -> TrainSummary:
-    """Train a network on a shards folder, and write the report of the run."""
+) -> TrainSummary | None:
+    """Train a network on a shards folder, and write the report of the run.
+
+    Of several processes that train together, all but the first give None.
+    """
     from dpedkit.report import write_report
     from dpedkit.train.loop import train as run_training
 
     summary = run_training(shards, config, name=name, runs=runs, resume=resume, overwrite=overwrite)
-    console.say(write_report(summary.folder).as_text())
+    if summary is not None:
+        console.say(write_report(summary.folder).as_text())
     return summary
 
 
@@ -174,8 +182,11 @@ def import_patches(
 ) -> ImportPatchesSummary:
     """Write published patch pairs as shards."""
     from dpedkit.import_patches.driver import import_patches as run_import
+    from dpedkit.shards.card import write_card
 
-    return run_import(folder, dslr_folder, output, config, jobs=jobs, overwrite=overwrite)
+    summary = run_import(folder, dslr_folder, output, config, jobs=jobs, overwrite=overwrite)
+    write_card(output)
+    return summary
 
 
 def colour_loss(plot: Path, photos: Path | None) -> ColourLossReport:

@@ -57,12 +57,12 @@ def save_model(path: Path, model: Generator, card: Mapping[str, Any]) -> None:
         part.write_bytes(save(weights, metadata={_CARD_KEY: json.dumps(content)}))
 
 
-def load_model(path: Path) -> Generator:
+def load_model(path: str | Path) -> Generator:
     """The generator in a model file, ready to enhance.
 
     Parameters
     ----------
-    path : Path
+    path : str or Path
         The file; or the folder of a run, for its best network; or the prefix of a TensorFlow
         checkpoint of the authors.
 
@@ -79,7 +79,7 @@ def load_model(path: Path) -> Generator:
     """
     from safetensors.torch import load_file
 
-    path = find_model(path)
+    path = find_model(Path(path))
     if is_checkpoint(path):
         return load_checkpoint(path)
     card = read_card(path)

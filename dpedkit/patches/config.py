@@ -89,6 +89,12 @@ class PatchConfig(Config):
         metavar="N",
     )
     compress: bool = option(False, COMPRESS_HELP)
+    licence: str = option(
+        "unknown",
+        "Licence of the photos, for the dataset card: 'cc-by-4.0' or the like.",
+        affects_output=False,
+        metavar="NAME",
+    )
     seed: int = option(0, "Another seed gives another division into splits.", minimum=0)
 
     def __post_init__(self) -> None:

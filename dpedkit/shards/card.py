@@ -1,0 +1,200 @@
+"""The dataset card of a shards folder: `README.md` for people, with a head that Hugging Face reads.
+
+With it `datasets.load_dataset("shards/")` knows the splits, and a published folder explains itself.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Self
+
+from dpedkit.atomic import write_text
+from dpedkit.records import PairRecord
+from dpedkit.shards.format import SPLITS
+from dpedkit.shards.index import ShardIndex, read_index
+
+CARD_FILE = "README.md"
+UNKNOWN_LICENCE = "unknown"
+
+_SIDES = {"phone": "phone", "dslr": "DSLR"}
+# Hugging Face's names of our splits, and of the sizes of data sets.
+_HUB_SPLITS = {"train": "train", "val": "validation", "test": "test"}
+_HUB_SIZES = (
+    (1_000, "n<1K"),
+    (10_000, "1K<n<10K"),
+    (100_000, "10K<n<100K"),
+    (1_000_000, "100K<n<1M"),
+    (10_000_000, "1M<n<10M"),
+)
+
+
+_BODY = """\
+# {title}
+
+Pairs of {size} x {size} px patches that show the same scene, one by a phone and one by a DSLR,
+aligned to a fraction of a pixel, to train networks that enhance photos (after DPED, Ignatov et al.,
+ICCV 2017). Made by dpedkit {version}.
+
+{counts}
+
+## Cameras
+{cameras}
+
+## Licence
+Photos: {licence}
+
+## Splits
+By photo pair, never by patch: all patches of a photo are in one split. A photo's split follows from
+a hash of its name (seed {seed}).
+
+## Files
+An HDF5 file a shard, with datasets of equal length:
+
+- `phone`, `dslr` (N, {size}, {size}, 3) uint8: the patches, RGB in sRGB
+- `ncc` (N,): normalised cross-correlation of the two
+- `xy` (N, 2): corner of the window in the aligned phone photo, px
+- `shift` (N, 2), `angle`, `shift_error` (N,): what the match added to the alignment
+- `pair` (N,): number of the photo pair, its line in `pairs.jsonl` from 0
+
+`index.json` has the SHA-256 of each shard.
+
+```python
+from datasets import load_dataset
+patches = load_dataset("path/to/this/folder", split="train")
+
+from torch.utils.data import DataLoader
+import dpedkit
+loader = DataLoader(dpedkit.DpedShards("path/to/this/folder", "train"), batch_size=32, shuffle=True)
+```
+"""
+
+
+@dataclass(frozen=True)
+class Cameras:
+    """What took the photos.
+
+    Attributes
+    ----------
+    phone, dslr : dict of str to int
+        Number of photos by the name of the camera; empty where the photos do not say.
+    """
+
+    phone: dict[str, int] = field(default_factory=dict)
+    dslr: dict[str, int] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, records: Iterable[PairRecord]) -> Self:
+        """The cameras of accepted pairs."""
+        cameras = cls()
+        for record in records:
+            for counts, photo in ((cameras.phone, record.phone), (cameras.dslr, record.dslr)):
+                if record.accepted and photo.camera:
+                    counts[photo.camera] = counts.get(photo.camera, 0) + 1
+        return cameras
+
+
+def write_card(
+    folder: Path, cameras: Cameras | None = None, licence: str = UNKNOWN_LICENCE
+) -> Path:
+    """Write the dataset card of a finished shards folder and return its path.
+
+    Parameters
+    ----------
+    folder : Path
+    cameras : Cameras, optional
+        What took the photos.
+    licence : str
+        Of the photos; one of Hugging Face's identifiers, such as "cc-by-4.0", or "unknown".
+
+    Raises
+    ------
+    DpedkitError
+        If it is no finished shards folder, or may not be written to.
+    """
+    index = read_index(folder)
+    path = folder / CARD_FILE
+    write_text(path, _card(index, cameras or Cameras(), licence))
+    return path
+
+
+def _card(index: ShardIndex, cameras: Cameras, licence: str) -> str:
+    title = "Patch pairs" + _between(cameras)
+    unknown = " Ask whoever took them before you use them." if licence == UNKNOWN_LICENCE else ""
+    body = _BODY.format(
+        title=title,
+        size=index.patch_size,
+        version=index.content.get("tool_version", ""),
+        counts=_counts(index),
+        cameras=_camera_lines(cameras),
+        licence=f"{licence}.{unknown}",
+        seed=index.content.get("patch_config", {}).get("seed", "not known"),
+    )
+    settings = (
+        _settings("Settings of the patches", index.content.get("patch_config")),
+        _settings("Settings of the alignment", index.content.get("align_config")),
+    )
+    return "\n".join([_head(index, title, licence), body, *filter(None, settings)])
+
+
+def _between(cameras: Cameras) -> str:
+    phone, dslr = (_most_frequent(counts) for counts in (cameras.phone, cameras.dslr))
+    return f": {phone} and {dslr}" if phone and dslr else ""
+
+
+def _most_frequent(counts: Mapping[str, int]) -> str:
+    return max(counts, key=lambda camera: counts[camera], default="")
+
+
+def _head(index: ShardIndex, title: str, licence: str) -> str:
+    """YAML, in which every JSON string is a string."""
+    total = sum(index.count(split) for split in SPLITS)
+    size = next((name for limit, name in _HUB_SIZES if total < limit), "n>10M")
+    lines = [
+        "---",
+        f"pretty_name: {json.dumps(title)}",
+        f"license: {json.dumps(licence)}",
+        "task_categories:",
+        "- image-to-image",
+        "size_categories:",
+        f"- {json.dumps(size)}",
+        "configs:",
+        "- config_name: default",
+        "  data_files:",
+    ]
+    for split in SPLITS:
+        if index.count(split):
+            lines += [f"  - split: {_HUB_SPLITS[split]}", f'    path: "{split}-*.h5"']
+    return "\n".join([*lines, "---", ""])
+
+
+def _counts(index: ShardIndex) -> str:
+    described = index.content["splits"]
+    rows = [(split, described[split].get("pairs", ""), index.count(split)) for split in SPLITS]
+    return _table(("split", "photo pairs", "patch pairs"), rows)
+
+
+def _camera_lines(cameras: Cameras) -> str:
+    lines = []
+    for side, name in _SIDES.items():
+        counts: dict[str, int] = getattr(cameras, side)
+        known = [
+            f"{camera} ({count} photo{'s' if count != 1 else ''})"
+            for camera, count in sorted(counts.items())
+        ]
+        lines.append(f"- {name}: {', '.join(known) or 'not known'}")
+    return "\n".join(lines)
+
+
+def _settings(title: str, settings: Mapping[str, Any] | None) -> str:
+    if not settings:
+        return ""
+    rows = [(name, json.dumps(value)) for name, value in settings.items()]
+    return f"## {title}\n{_table(('setting', 'value'), rows)}\n"
+
+
+def _table(header: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
+    lines = [header, ["---"] * len(header), *rows]
+    return "\n".join(f"| {' | '.join(map(str, line))} |" for line in lines)

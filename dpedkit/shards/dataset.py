@@ -1,0 +1,69 @@
+"""Patch pairs as a plain PyTorch dataset, for training loops of your own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from dpedkit.shards.reader import open_split
+
+Pair = tuple[Tensor, Tensor]
+
+
+class DpedShards(Dataset[Any]):
+    """The patch pairs of one split, each a pair of tensors.
+
+    It can be handed to `torch.utils.data.DataLoader` with any number of workers; batches are then
+    read at once, not patch by patch.
+
+        loader = DataLoader(DpedShards("shards", "train"), batch_size=32, shuffle=True)
+        for phone, dslr in loader:      # (32, 3, 100, 100) float32 in [0, 1]
+            ...
+
+    Parameters
+    ----------
+    folder : str or Path
+        What `dpedkit patches` wrote.
+    split : str
+        "train", "val" or "test".
+    transform : callable, optional
+        Takes and returns the two tensors of a pair, to turn or mirror both alike.
+
+    Raises
+    ------
+    DpedkitError
+        As `open_split`.
+    """
+
+    def __init__(
+        self,
+        folder: str | Path,
+        split: str = "train",
+        transform: Callable[[Tensor, Tensor], Any] | None = None,
+    ) -> None:
+        self.reader = open_split(folder, split)
+        self.transform = transform
+
+    def __len__(self) -> int:
+        return len(self.reader)
+
+    def __getitem__(self, index: int) -> Any:
+        """One pair: phone and DSLR patch, (3, S, S) float32 in [0, 1]."""
+        return self.__getitems__([index if index >= 0 else len(self) + index])[0]
+
+    def __getitems__(self, indices: Sequence[int]) -> list[Any]:
+        """Several pairs at once; what PyTorch calls for a batch."""
+        phone, dslr = (_to_tensors(patches) for patches in self.reader.gather(indices))
+        pairs = list(zip(phone, dslr, strict=True))
+        return [self.transform(*pair) for pair in pairs] if self.transform else pairs
+
+
+def _to_tensors(patches: NDArray[Any]) -> Tensor:
+    """(N, S, S, 3) uint8 -> (N, 3, S, S) float32 in [0, 1]."""
+    return torch.from_numpy(patches).permute(0, 3, 1, 2).contiguous().float() / 255
