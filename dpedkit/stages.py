@@ -100,14 +100,12 @@ def patches(
     overwrite: bool = False,
 ) -> PatchSummary:
     """Cut patch pairs from an aligned folder into shards, and write the report that shows them."""
-    from dpedkit.patches.aligned import read_aligned
     from dpedkit.patches.driver import cut_patches
     from dpedkit.report import write_report
-    from dpedkit.shards.card import Cameras, write_card
+    from dpedkit.shards.card import write_card
 
     summary = cut_patches(aligned, output, config, jobs=jobs, overwrite=overwrite)
-    records, _ = read_aligned(aligned)
-    write_card(output, Cameras.of(records), config.licence)
+    write_card(output, config.licence)
     console.say(write_report(output).as_text())
     return summary
 
@@ -135,10 +133,16 @@ def train(
 
 
 def evaluate(model: Path, shards: Path, config: EvaluateConfig) -> Evaluation:
-    """Measure a network beside the untouched photos and the colour polynomial."""
+    """Measure a network beside its baselines; a run keeps the result and shows it in its report."""
     from dpedkit.evaluate.driver import evaluate as run_evaluation
+    from dpedkit.evaluate.record import keep_evaluation
+    from dpedkit.report import write_report
 
-    return run_evaluation(model, shards, config)
+    evaluation = run_evaluation(model, shards, config)
+    run = keep_evaluation(evaluation)
+    if run is not None:
+        console.say(write_report(run).as_text())
+    return evaluation
 
 
 def enhance(

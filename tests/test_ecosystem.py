@@ -15,11 +15,12 @@ import dpedkit
 from dpedkit.align.config import AlignConfig
 from dpedkit.align.imagefolder import IMAGE_LIST, write_image_list
 from dpedkit.images import write_photo
-from dpedkit.manifest import read_jsonl
+from dpedkit.manifest import read_jsonl, write_jsonl
 from dpedkit.models import build_generator, save_model
 from dpedkit.records import ACCEPTED, REJECTED, PairRecord, SourcePhoto
 from dpedkit.shards import open_split
-from dpedkit.shards.card import Cameras, write_card
+from dpedkit.shards.card import CARD_FILE, write_card
+from dpedkit.shards.index import PAIRS_FILE
 
 ROOT = Path(__file__).parents[1]
 RNG = np.random.default_rng(11)
@@ -89,12 +90,15 @@ class TestImageFolder:
 
 class TestCard:
     def test_says_what_is_in_the_folder(self, shards):
-        records = [record("a", "Nikon D5500"), record("b", "Nikon D5500"), record("c", "x")]
-        text = write_card(shards, Cameras.of(records), "cc-by-4.0").read_text()
+        cameras = [["Apple iPhone X", "Nikon D5500"]] * 2 + [["Apple iPhone X", "Nikon Z6"]]
+        kept = [{"name": f"{n}", "kept": 5, "cameras": both} for n, both in enumerate(cameras)]
+        dropped = {"name": "3", "kept": 0, "cameras": ["Apple iPhone X", "Nikon D5500"]}
+        write_jsonl(shards / PAIRS_FILE, [*kept, dropped])
+        text = write_card(shards, "cc-by-4.0").read_text()
         assert 'pretty_name: "Patch pairs: Apple iPhone X and Nikon D5500"' in text
         assert 'license: "cc-by-4.0"' in text
         assert "- phone: Apple iPhone X (3 photos)" in text
-        assert "- DSLR: Nikon D5500 (2 photos), x (1 photo)" in text
+        assert "- DSLR: Nikon D5500 (2 photos), Nikon Z6 (1 photo)" in text
         described = {line.split("|")[1].strip(): line for line in text.splitlines() if "|" in line}
         assert described["train"].endswith("| 30 |") and described["test"].endswith("| 7 |")
         assert 'path: "val-*.h5"' not in text  # there are none

@@ -412,6 +412,8 @@ def test_merging_keeps_splits_and_renumbers_pairs(shards: Path, tmp_path: Path) 
     merge_shards([shards, tmp_path / "half"], merged, MergeConfig())
     assert verify(merged).sound, verify(merged).as_text()
     assert pair_names(merged) == 2 * pair_names(shards)
+    for folder in (tmp_path / "half", merged):
+        assert "| train |" in (folder / "README.md").read_text()
     for split in ("train", "val", "test"):
         parts = [open_split(folder, split) for folder in (shards, tmp_path / "half")]
         both = open_split(merged, split)

@@ -138,6 +138,7 @@ def _cut_pair(
         "split": None,
         "phone": pair.phone.file,
         "dslr": pair.dslr.file,
+        "cameras": [pair.phone.camera, pair.dslr.camera],
         "crop": list(pair.crop),
         "tried": 0,
         "kept": 0,

@@ -12,9 +12,8 @@ from pathlib import Path
 from typing import Any, Self
 
 from dpedkit.atomic import write_text
-from dpedkit.records import PairRecord
 from dpedkit.shards.format import SPLITS
-from dpedkit.shards.index import ShardIndex, read_index
+from dpedkit.shards.index import ShardIndex, read_index, read_pairs
 
 CARD_FILE = "README.md"
 UNKNOWN_LICENCE = "unknown"
@@ -86,28 +85,26 @@ class Cameras:
     dslr: dict[str, int] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, records: Iterable[PairRecord]) -> Self:
-        """The cameras of accepted pairs."""
+    def of(cls, pairs: Iterable[Mapping[str, Any]]) -> Self:
+        """The cameras of the photo pairs of which patches were kept (lines of `pairs.jsonl`)."""
         cameras = cls()
-        for record in records:
-            for counts, photo in ((cameras.phone, record.phone), (cameras.dslr, record.dslr)):
-                if record.accepted and photo.camera:
-                    counts[photo.camera] = counts.get(photo.camera, 0) + 1
+        for pair in pairs:
+            names = pair.get("cameras", ("", "")) if pair.get("kept") else ("", "")
+            for counts, name in zip((cameras.phone, cameras.dslr), names, strict=True):
+                if name:
+                    counts[name] = counts.get(name, 0) + 1
         return cameras
 
 
-def write_card(
-    folder: Path, cameras: Cameras | None = None, licence: str = UNKNOWN_LICENCE
-) -> Path:
+def write_card(folder: Path, licence: str | None = None) -> Path:
     """Write the dataset card of a finished shards folder and return its path.
 
     Parameters
     ----------
     folder : Path
-    cameras : Cameras, optional
-        What took the photos.
-    licence : str
-        Of the photos; one of Hugging Face's identifiers, such as "cc-by-4.0", or "unknown".
+    licence : str, optional
+        Of the photos; one of Hugging Face's identifiers, such as "cc-by-4.0", or "unknown". What
+        the folder's settings say unless given.
 
     Raises
     ------
@@ -116,7 +113,8 @@ def write_card(
     """
     index = read_index(folder)
     path = folder / CARD_FILE
-    write_text(path, _card(index, cameras or Cameras(), licence))
+    recorded = index.content.get("patch_config", {}).get("licence", UNKNOWN_LICENCE)
+    write_text(path, _card(index, Cameras.of(read_pairs(folder)), licence or recorded))
     return path
 
 

@@ -16,6 +16,7 @@ from dpedkit.config import Config
 from dpedkit.console import say
 from dpedkit.errors import DpedkitError, UsageError
 from dpedkit.manifest import write_jsonl
+from dpedkit.shards.card import write_card
 from dpedkit.shards.config import FilterConfig, MergeConfig
 from dpedkit.shards.description import Description, describe
 from dpedkit.shards.format import SHARD_FORMAT, SPLITS, Columns
@@ -199,6 +200,7 @@ def _finish(
         patch_config=patch_config,
         align_config=align_config,
     )
+    write_card(work.path)
     return describe(work.path)
 
 
