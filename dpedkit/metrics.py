@@ -13,6 +13,7 @@ per batch (their training code, behind the published tables)
 from __future__ import annotations
 
 import math
+from functools import lru_cache
 
 import torch
 from torch import Tensor
@@ -144,8 +145,8 @@ def _similarity_and_contrast(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
     """Mean SSIM and mean contrast-structure term of each channel: (N, C) each."""
     height, width = a.shape[-2:]
     size = min(_WINDOW, height, width)
-    rows = _blur_matrix(height, size, a)  # (H', H)
-    columns = _blur_matrix(width, size, a).T  # (W, W')
+    rows = _blur_matrix(height, size, a.dtype, a.device)  # (H', H)
+    columns = _blur_matrix(width, size, a.dtype, a.device).T  # (W, W')
 
     # Four blurred maps are enough: the variances are only needed as their sum.
     maps = torch.stack([a, b, a * a + b * b, a * b])
@@ -157,7 +158,9 @@ def _similarity_and_contrast(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
     return similarity.mean(dim=(2, 3)), contrast.mean(dim=(2, 3))
 
 
-def _blur_matrix(length: int, size: int, like: Tensor) -> Tensor:
+@lru_cache(maxsize=32)
+@torch.inference_mode(False)
+def _blur_matrix(length: int, size: int, dtype: torch.dtype, device: torch.device) -> Tensor:
     """The banded (length - size + 1, length) matrix that blurs one axis, valid part only.
 
     On patches a dense matrix product beats a convolution more than tenfold on a CPU.
@@ -168,7 +171,7 @@ def _blur_matrix(length: int, size: int, like: Tensor) -> Tensor:
     matrix = torch.zeros(outputs, length, dtype=torch.float64)
     for k, tap in enumerate(taps):
         matrix.diagonal(k)[:outputs] = tap / sum(taps)
-    return matrix.to(like)
+    return matrix.to(dtype=dtype, device=device)
 
 
 def _halve(x: Tensor) -> Tensor:

@@ -15,6 +15,7 @@ from dpedkit.train.config import TrainConfig
         ("dpedkit train shards/", "the paper's run -> runs/001/"),
         ("dpedkit train shards/ --recipe cpu", "a small network for machines without a GPU"),
         ("dpedkit train shards/ --name mine --resume", "continue a run that was stopped"),
+        ("torchrun --nproc-per-node 4 -m dpedkit train shards/", "the same run on four GPUs"),
     )
 )
 @options.path_argument("shards", "SHARDS_FOLDER")
@@ -63,4 +64,6 @@ def command(
     """
     from dpedkit import stages
 
-    printer.show(stages.train(shards, config, name=name, runs=runs, resume=resume))
+    summary = stages.train(shards, config, name=name, runs=runs, resume=resume)
+    if summary is not None:
+        printer.show(summary)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -92,8 +91,8 @@ class _Stage(nn.Module):
 
 def to_grey(image: Tensor) -> Tensor:
     """Luma of an RGB image: (N, 3, H, W) -> (N, 1, H, W)."""
-    weights = torch.tensor(_LUMA, dtype=image.dtype, device=image.device)
-    return torch.einsum("nchw,c->nhw", image, weights)[:, None]
+    red, green, blue = image.split(1, dim=1)
+    return _LUMA[0] * red + _LUMA[1] * green + _LUMA[2] * blue
 
 
 def _pad_same(x: Tensor, kernel: int, stride: int) -> Tensor:

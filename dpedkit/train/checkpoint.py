@@ -14,12 +14,13 @@ import torch
 from dpedkit.atomic import complete_or_absent
 from dpedkit.errors import DpedkitError
 
-CHECKPOINT_FORMAT = 1
-_KEPT = 2
+CHECKPOINT_FORMAT = 2
 
 
-def save_checkpoint(folder: Path, step: int, state: dict[str, Any]) -> None:
-    """Write the state after `step` steps, and drop all but the last two checkpoints.
+def save_checkpoint(
+    folder: Path, step: int, state: dict[str, Any], *, keep: int, best: int | None
+) -> None:
+    """Write the state after `step` steps, and drop older checkpoints.
 
     Parameters
     ----------
@@ -27,13 +28,18 @@ def save_checkpoint(folder: Path, step: int, state: dict[str, Any]) -> None:
     step : int
     state : dict
         Tensors, numbers, strings, lists and dictionaries of them.
+    keep : int
+        How many of the last checkpoints stay.
+    best : int or None
+        The step of the best network; its checkpoint stays too.
     """
     content = io.BytesIO()
     torch.save({"format": CHECKPOINT_FORMAT, "step": step, **state}, content)
     with complete_or_absent(_file(folder, step)) as part:
         part.write_bytes(content.getbuffer())
-    for old in list_checkpoints(folder)[:-_KEPT]:
-        old.unlink()
+    for old in list_checkpoints(folder)[:-keep]:
+        if best is None or old != _file(folder, best):
+            old.unlink()
 
 
 def load_checkpoint(folder: Path) -> dict[str, Any] | None:

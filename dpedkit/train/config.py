@@ -8,6 +8,7 @@ from dpedkit.config import Config, option
 from dpedkit.errors import UsageError
 
 LOADERS = ("auto", "memory", "mapped")
+PRECISIONS = ("float32", "tf32", "bfloat16")
 GENERATOR_NAMES = ("resnet-12-64", "resnet-8-32", "srcnn", "colour-residual")
 
 
@@ -29,7 +30,12 @@ class TrainConfig(Config):
         choices=("batch", "instance", "none"),
     )
     steps: int = option(1000, "Training steps.", minimum=1)
-    batch: int = option(32, "Patch pairs in a step.", minimum=1, maximum=4096)
+    batch: int = option(
+        32,
+        "Patch pairs in a step, divided among the processes that train together.",
+        minimum=1,
+        maximum=4096,
+    )
     learning_rate: float = option(5e-4, "Learning rate of Adam, for both networks.", minimum=1e-8)
     schedule: str = option(
         "constant",
@@ -47,6 +53,11 @@ class TrainConfig(Config):
         "Content loss: 'vgg19' compares features of VGG-19, 'msssim-l1' structure and colours "
         "without any weights, 'auto' takes vgg19 if its weights can be had.",
         choices=("auto", "vgg19", "msssim-l1"),
+    )
+    cache_features: bool = option(
+        False,
+        "Compute VGG-19's features of each DSLR patch once and keep them (100 kB a patch of 100 "
+        "px); not with --augment, which changes the patches.",
     )
     vgg: str | None = option(
         None,
@@ -67,6 +78,11 @@ class TrainConfig(Config):
     )
     pixel_weight: float = option(
         0.0, "Weight of the plain absolute difference of pixels (not in the paper).", minimum=0
+    )
+    separate_batches: bool = option(
+        False,
+        "Train the discriminator on patches of its own in each step, as the authors' code does; "
+        "otherwise it is shown the patches that the generator has just enhanced.",
     )
     discriminator_pretraining: int = option(
         0,
@@ -108,8 +124,18 @@ class TrainConfig(Config):
     )
     precision: str = option(
         "float32",
-        "Arithmetic of the networks: 'bfloat16' is faster where the processor has it.",
-        choices=("float32", "bfloat16"),
+        "Arithmetic of the networks: 'tf32' lets a GPU round the inputs of products to 10 bits, "
+        "'bfloat16' keeps 8 bits of all but the first and last layers and the losses.",
+        choices=PRECISIONS,
+    )
+    compile: bool = option(
+        False, "Let torch.compile fuse operations: a minute of preparation, then faster steps."
+    )
+    cuda_graph: bool = option(
+        False,
+        "Record the step on the GPU once and replay it, which saves the time of launching its "
+        "hundreds of operations; with one process.",
+        affects_output=False,
     )
     seed: int = option(0, "Seed of initial weights, order of patches and augmentation.", minimum=0)
     evaluate_every: int = option(
@@ -117,6 +143,12 @@ class TrainConfig(Config):
     )
     evaluate_patches: int = option(
         200, "Patches of the val split that evaluations look at, always the same.", minimum=1
+    )
+    keep_checkpoints: int = option(
+        2,
+        "Keep the last so many checkpoints, besides that of the best network.",
+        minimum=1,
+        affects_output=False,
     )
     checkpoint_seconds: float = option(
         60.0,
@@ -137,3 +169,8 @@ class TrainConfig(Config):
         weights = (self.content_weight, self.texture_weight, self.colour_weight, self.pixel_weight)
         if not any(weights):
             raise UsageError("All loss weights are 0: there is nothing to train towards.")
+        if self.cache_features and self.augment:
+            raise UsageError(
+                "cache_features keeps the features of the patches as they are, but augment turns "
+                "them: leave out one of the two."
+            )

@@ -92,12 +92,14 @@ class TrainBatches:
             phone, dslr = apply_symmetries(phone, which), apply_symmetries(dslr, which)
         return phone, dslr
 
+    def indices(self, step: int) -> NDArray[np.int64]:
+        """Numbers of the patch pairs of a step: (B,)."""
+        return batch_indices(self._order, step, self.batch, self.rank, self.world_size)
+
     def _load(self, step: int) -> Pixels:
         if self._read_ahead:
             self._read_ahead.wait_for(batch_positions(step, self.batch, self.rank, self.world_size))
-        return self._loader.load(
-            batch_indices(self._order, step, self.batch, self.rank, self.world_size)
-        )
+        return self._loader.load(self.indices(step))
 
 
 def symmetries(

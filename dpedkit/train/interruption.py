@@ -20,8 +20,11 @@ def stop_when_asked() -> Iterator[threading.Event]:
         return
 
     def ask(number: int, frame: FrameType | None) -> None:
+        # torchrun passes a Ctrl-C on as SIGTERM: only a second Ctrl-C is impatience.
         if stop.is_set():
-            raise KeyboardInterrupt
+            if number == signal.SIGINT:
+                raise KeyboardInterrupt
+            return
         stop.set()
         console.say("Stopping after this step; Ctrl-C again stops at once.")
 

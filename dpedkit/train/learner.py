@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from dpedkit.colourmap import fit_colour_map_to
 from dpedkit.errors import DpedkitError
@@ -48,42 +48,46 @@ class Learner:
                     outputs=1 if config.losses == "paper" else 2,
                     patch_size=train.patch_size,
                 )
+        self.device = device
         self._place(self.generator, device)
         self.average = copy.deepcopy(self.generator).eval() if config.ema else None
-        self.optimiser = torch.optim.Adam(self.generator.parameters(), config.learning_rate)
+        # How far the average moves towards the generator in a step.
+        self._share = torch.zeros((), device=device)
+        self.optimiser = self._adam(self.generator)
         self.discriminator_optimiser = None
         if self.discriminator is not None:
             self._place(self.discriminator, device)
-            self.discriminator_optimiser = torch.optim.Adam(
-                self.discriminator.parameters(), config.learning_rate
-            )
+            self.discriminator_optimiser = self._adam(self.discriminator)
 
     @property
     def best_guess(self) -> Generator:
         """The generator to evaluate and save: the average where there is one."""
         return self.average or self.generator
 
-    def set_learning_rate(self, step: int) -> float:
-        """Set both optimisers to the learning rate of a step."""
+    def begin_step(self, step: int) -> None:
+        """Set what depends on the step: the learning rate, and how far the average looks back."""
         rate = learning_rate(self.config, step)
         for optimiser in (self.optimiser, self.discriminator_optimiser):
-            if optimiser is not None:
-                for group in optimiser.param_groups:
+            for group in optimiser.param_groups if optimiser is not None else ():
+                if isinstance(group["lr"], Tensor):
+                    group["lr"].fill_(rate)
+                else:
                     group["lr"] = rate
-        return rate
+        # Early on the average looks back less far.
+        self._share.fill_(1 - min(self.config.ema, (1 + step) / (10 + step)))
 
     @torch.no_grad()
-    def update_average(self, step: int) -> None:
-        """Let the average follow the generator; early on it looks back less far."""
+    def update_average(self) -> None:
+        """Let the average follow the generator."""
         if self.average is None:
             return
-        decay = min(self.config.ema, (1 + step) / (10 + step))
-        now = self.generator.state_dict()
-        for name, value in self.average.state_dict().items():
-            if value.is_floating_point():
-                value.lerp_(now[name], 1 - decay)
-            else:
-                value.copy_(now[name])
+        average, now = self.average.state_dict(), self.generator.state_dict()
+        means = [name for name, value in average.items() if value.is_floating_point()]
+        towards = torch._foreach_sub([now[name] for name in means], [average[n] for n in means])
+        torch._foreach_mul_(towards, self._share)
+        torch._foreach_add_([average[name] for name in means], towards)
+        for name in average.keys() - set(means):
+            average[name].copy_(now[name])
 
     def state(self) -> dict[str, Any]:
         """Everything that training changes, for a checkpoint."""
@@ -93,6 +97,24 @@ class Learner:
         """Take over what `state` gave."""
         for name, part in self._parts().items():
             part.load_state_dict(state[name])
+        for optimiser in (self.optimiser, self.discriminator_optimiser):
+            for group in optimiser.param_groups if optimiser is not None else ():
+                group.update(self._adam_options())
+
+    def _adam(self, network: nn.Module) -> torch.optim.Adam:
+        return torch.optim.Adam(network.parameters(), **self._adam_options())
+
+    def _adam_options(self) -> dict[str, Any]:
+        """How Adam computes here; also where a checkpoint comes from another device."""
+        rate: float | Tensor = self.config.learning_rate
+        recorded = self.config.cuda_graph
+        if recorded:  # a recorded step reads its learning rate from memory
+            rate = torch.tensor(rate, device=self.device)
+        return {
+            "lr": rate,
+            "fused": self.device.type in ("cpu", "cuda"),
+            "capturable": recorded and self.device.type == "cuda",
+        }
 
     def _parts(self) -> dict[str, Any]:
         parts = {

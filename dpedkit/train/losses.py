@@ -7,6 +7,7 @@ its docstring says otherwise; the weights of the terms stand in `TrainConfig`.
 from __future__ import annotations
 
 import math
+from functools import lru_cache
 
 import torch
 from torch import Tensor
@@ -152,19 +153,24 @@ def authors_taps() -> Tensor:
 def blur(images: Tensor, taps: Tensor) -> Tensor:
     """Blur both axes with the same symmetric taps, zeros outside: (N, C, H, W) -> the same."""
     # On patches a banded matrix product beats a convolution many times over on a CPU.
-    rows, columns = (_band(taps, size).to(images) for size in images.shape[-2:])
+    band = tuple(taps.tolist())
+    rows, columns = (
+        _band_matrix(band, size, images.dtype, images.device) for size in images.shape[-2:]
+    )
     return rows @ images @ columns.T
 
 
-def _band(taps: Tensor, size: int) -> Tensor:
+@lru_cache(maxsize=8)
+@torch.inference_mode(False)
+def _band_matrix(
+    taps: tuple[float, ...], size: int, dtype: torch.dtype, device: torch.device
+) -> Tensor:
     """The (size, size) matrix with `taps` along its diagonals."""
     matrix = torch.zeros(size, size, dtype=torch.float64)
-    for tap, offset in zip(
-        taps.tolist(), range(-(len(taps) // 2), len(taps) // 2 + 1), strict=True
-    ):
+    for tap, offset in zip(taps, range(-(len(taps) // 2), len(taps) // 2 + 1), strict=True):
         if abs(offset) < size:
             matrix.diagonal(offset).fill_(tap)
-    return matrix
+    return matrix.to(dtype=dtype, device=device)
 
 
 def _norm(x: Tensor) -> Tensor:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -92,12 +92,21 @@ class Monitor:
             spread=_mean(torch.cat(spread)),
         )
 
+    def quality(self, generator: Generator) -> dict[str, Any]:
+        """PSNR and MS-SSIM of enhanced patches, as `measure` has them."""
+        with _evaluating(generator):
+            return self._quality_of(lambda phone: generator(phone).float())
+
     def untouched(self) -> dict[str, Any]:
         """PSNR and MS-SSIM of the phone patches as they are."""
+        return self._quality_of(lambda phone: phone)
+
+    def _quality_of(self, enhance: Callable[[Tensor], Tensor]) -> dict[str, Any]:
         psnr, ms_ssim = [], []
         for phone, dslr in self._batches():
-            psnr.append(metrics.psnr(phone, dslr))
-            ms_ssim.append(metrics.ms_ssim(phone, dslr))
+            enhanced = enhance(phone)
+            psnr.append(metrics.psnr(enhanced.clamp(0, 1), dslr))
+            ms_ssim.append(metrics.ms_ssim(enhanced, dslr))
         return {"psnr": _mean_of_differing(torch.cat(psnr)), "ms_ssim": _mean(torch.cat(ms_ssim))}
 
     def write_samples(self, path: Path, generator: Generator) -> None:

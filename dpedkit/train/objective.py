@@ -10,6 +10,7 @@ from torch import Tensor
 
 from dpedkit.train import losses
 from dpedkit.train.config import TrainConfig
+from dpedkit.train.forward import lower_precision
 from dpedkit.train.vgg import Vgg19
 
 
@@ -39,13 +40,45 @@ class Objective:
     config : TrainConfig
     vgg : Vgg19 or None
         None compares structure and colours (MS-SSIM + L1) instead of features.
+    parts : int
+        Into how many parts a batch is divided among processes. A term that is a sum over the batch
+        counts for all of them, so that the mean over the processes is the loss of the whole batch.
     """
 
-    def __init__(self, config: TrainConfig, vgg: Vgg19 | None) -> None:
+    def __init__(self, config: TrainConfig, vgg: Vgg19 | None, parts: int = 1) -> None:
         self.config, self.vgg = config, vgg
         self.define = _DEFINITIONS[config.losses]
+        self.texture_weight = config.texture_weight
+        if config.losses == "authors":
+            self.texture_weight *= parts
 
-    def terms(self, enhanced: Tensor, target: Tensor, log_odds: Tensor | None) -> dict[str, Tensor]:
+    @property
+    def names(self) -> list[str]:
+        """The terms that `terms` gives, in its order, while there is a discriminator."""
+        weights = {
+            "content": self.config.content_weight,
+            "texture": self.config.texture_weight,
+            "colour": self.config.colour_weight,
+            "tv": self.config.tv_weight,
+            "pixel": self.config.pixel_weight,
+        }
+        return [name for name, weight in weights.items() if weight]
+
+    def features(self, target: Tensor) -> Tensor | None:
+        """What the content loss compares of DSLR patches; None where it looks at their pixels."""
+        if self.vgg is None or not self.config.content_weight:
+            return None
+        with torch.no_grad(), lower_precision(self.config.precision, target.device):
+            found: Tensor = self.vgg(target)
+        return found
+
+    def terms(
+        self,
+        enhanced: Tensor,
+        target: Tensor,
+        log_odds: Tensor | None,
+        target_features: Tensor | None = None,
+    ) -> dict[str, Tensor]:
         """The weighted terms, whose sum is the loss.
 
         Parameters
@@ -54,6 +87,8 @@ class Objective:
             The generator's output and the DSLR patches.
         log_odds : (N,) tensor or None
             What the discriminator says of `enhanced`; None without a discriminator.
+        target_features : tensor, optional
+            From `features`, where they are known already.
 
         Returns
         -------
@@ -62,9 +97,11 @@ class Objective:
         """
         config, terms = self.config, {}
         if config.content_weight:
-            terms["content"] = config.content_weight * self._content(enhanced, target)
+            terms["content"] = config.content_weight * self._content(
+                enhanced, target, target_features
+            )
         if config.texture_weight and log_odds is not None:
-            terms["texture"] = config.texture_weight * self.define.texture(log_odds)
+            terms["texture"] = self.texture_weight * self.define.texture(log_odds)
         if config.colour_weight:
             terms["colour"] = config.colour_weight * self.define.colour(enhanced, target)
         if config.tv_weight:
@@ -73,9 +110,12 @@ class Objective:
             terms["pixel"] = config.pixel_weight * losses.pixel_l1(enhanced, target)
         return terms
 
-    def _content(self, enhanced: Tensor, target: Tensor) -> Tensor:
+    def _content(self, enhanced: Tensor, target: Tensor, target_features: Tensor | None) -> Tensor:
         if self.vgg is None:
             return losses.content_msssim_l1(enhanced, target)
-        with torch.no_grad():
-            target_features = self.vgg(target)
-        return self.define.content(self.vgg(enhanced).float(), target_features.float())
+        if target_features is None:
+            target_features = self.features(target)
+        assert target_features is not None
+        with lower_precision(self.config.precision, enhanced.device):
+            features = self.vgg(enhanced)
+        return self.define.content(features.float(), target_features.float())

@@ -68,13 +68,16 @@ class RunFolder:
     def last_model(self) -> Path:
         return self.path / LAST_NAME
 
-    def begin(self, config: TrainConfig, shards: Path, content: ContentChoice) -> None:
+    def begin(
+        self, config: TrainConfig, shards: Path, content: ContentChoice, processes: int
+    ) -> None:
         """Make the folders and write the record of a new run."""
         for folder in (self.path, self.checkpoints, self.samples):
             make_folder(folder)
         settings = {key: value for key, value in config.to_dict().items() if value is not None}
         record = {
             "tool_version": __version__,
+            "processes": processes,
             "train": settings,
             "data": {"shards": str(shards.absolute()), "fingerprint": fingerprint(shards)},
             "content": content.to_dict(),
@@ -106,6 +109,10 @@ class RunFolder:
                 "ones (or the same --recipe) to --resume it, or begin another run."
             )
         return content
+
+    def processes(self) -> int:
+        """How many processes began the run."""
+        return int(read_toml(self.config_file).get("processes", 1))
 
     def set_best_aside(self) -> None:
         """Keep the best network for resuming, so that another may take its place until then."""

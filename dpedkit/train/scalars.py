@@ -10,11 +10,11 @@ from typing import Any, Self
 
 
 class ScalarLog:
-    """Writes to `tensorboard/` in a run's folder; does nothing without the package."""
+    """Writes to `tensorboard/` in a run's folder; nothing without the package or a folder."""
 
-    def __init__(self, run: Path) -> None:
+    def __init__(self, run: Path | None) -> None:
         self._writer: Any = None
-        if importlib.util.find_spec("tensorboard") is not None:
+        if run is not None and importlib.util.find_spec("tensorboard") is not None:
             from torch.utils.tensorboard import SummaryWriter
 
             self._writer = SummaryWriter(run / "tensorboard")

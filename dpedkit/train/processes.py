@@ -1,0 +1,182 @@
+"""Processes that train one network together, as `torchrun` starts them.
+
+Each has its part of every batch; gradients are averaged, so that all hold the same networks. The
+first one writes and speaks, the others are silent. Where one fails, all end, and one says why.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+import time
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from typing import TypeVar
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+
+from dpedkit.errors import EXIT_FAILED, EXIT_INTERRUPTED, DpedkitError, UsageError
+
+T = TypeVar("T")
+_FAILURE_KEY = "dpedkit/failure"
+_GRACE = timedelta(seconds=5)  # for the process that failed to say why
+
+
+class Processes:
+    """The processes of a run as one of them sees them; alone, every method is trivial.
+
+    Attributes
+    ----------
+    rank, count : int
+        Which of how many this is.
+    """
+
+    def __init__(self, rank: int = 0, count: int = 1) -> None:
+        self.rank, self.count = rank, count
+
+    @property
+    def is_first(self) -> bool:
+        """Whether this is the one that writes and speaks."""
+        return self.rank == 0
+
+    def share(self, batch: int) -> int:
+        """This process's part of a batch.
+
+        Raises
+        ------
+        UsageError
+            If the batch cannot be divided equally.
+        """
+        if batch % self.count:
+            raise UsageError(
+                f"batch is {batch}, but {self.count} processes must divide it equally; take "
+                f"{batch // self.count * self.count or self.count}, or another number of processes."
+            )
+        return batch // self.count
+
+    def wrap(self, network: nn.Module) -> nn.Module:
+        """A network whose gradients are averaged over the processes as they arise."""
+        if self.count == 1:
+            return network
+        # With `find_unused_parameters` the buckets in which gradients are summed keep their
+        # layout, so that a resumed run adds in the same order as one that was never stopped.
+        warnings.filterwarnings("ignore", "find_unused_parameters=True was specified")
+        return nn.parallel.DistributedDataParallel(
+            network, broadcast_buffers=False, find_unused_parameters=True
+        )
+
+    def mean(self, values: Tensor) -> Tensor:
+        """The mean over the processes, the same in all of them."""
+        if self.count == 1:
+            return values
+        total = values.clone()
+        dist.all_reduce(total)
+        return total / self.count
+
+    def any(self, flags: list[bool], device: torch.device) -> list[bool]:
+        """Each flag that is set in some process, the same in all of them."""
+        if self.count == 1:
+            return flags
+        total = torch.tensor(flags, dtype=torch.int32, device=device)
+        dist.all_reduce(total, dist.ReduceOp.MAX)
+        return [bool(flag) for flag in total.tolist()]
+
+    def from_first(self, make: Callable[[], T]) -> T:
+        """What the first process makes, in all of them."""
+        if self.count == 1:
+            return make()
+        box = [make() if self.is_first else None]
+        dist.broadcast_object_list(box)
+        made: T = box[0]  # type: ignore[assignment]
+        return made
+
+    def wait(self) -> None:
+        """Until all processes are here."""
+        if self.count > 1:
+            dist.barrier()
+
+
+def local_device(device: torch.device) -> torch.device:
+    """The GPU of this process among those of its machine; other devices as they are."""
+    if device.type != "cuda":
+        return device
+    local = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
+    if local.index >= torch.cuda.device_count():
+        raise UsageError(
+            f"There are more processes than the {torch.cuda.device_count()} GPUs of this machine; "
+            "lower --nproc-per-node."
+        )
+    torch.cuda.set_device(local)
+    return local
+
+
+@contextmanager
+def together(device: torch.device) -> Iterator[Processes]:
+    """Join the other processes of the run, if `torchrun` started any.
+
+    Parameters
+    ----------
+    device : torch.device
+        GPUs exchange gradients by NCCL, processors by gloo.
+
+    Raises
+    ------
+    DpedkitError
+        In the process that fails first, and in no other: they end in silence.
+    """
+    count = int(os.environ.get("WORLD_SIZE", "1"))
+    if count == 1:
+        yield Processes()
+        return
+    processes = Processes(int(os.environ["RANK"]), count)
+    if not processes.is_first:
+        logging.getLogger("dpedkit").setLevel(logging.ERROR)
+    dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
+    store = dist.distributed_c10d._get_default_store()
+    try:
+        yield processes
+        dist.barrier()
+    except KeyboardInterrupt:
+        if processes.is_first:
+            raise
+        sys.exit(EXIT_INTERRUPTED)
+    except DpedkitError as error:
+        raise _first_to_fail(store, processes, error) from None
+    except RuntimeError as error:  # an exchange was cut off, or torch itself failed
+        if _failed_elsewhere(store):
+            sys.exit(EXIT_FAILED)
+        if not isinstance(error, dist.DistError) and "onnection" not in str(error):
+            raise
+        raise _first_to_fail(store, processes, DpedkitError(_CUT_OFF)) from None
+    finally:
+        dist.destroy_process_group()
+
+
+_CUT_OFF = (
+    "Another process of this run ended without a word, as one does that is killed or runs out of "
+    "memory; --resume continues from the last checkpoint."
+)
+
+
+def _first_to_fail(store: dist.Store, processes: Processes, error: DpedkitError) -> DpedkitError:
+    """The error, if this process is the first to fail; another's ends this one in silence."""
+    if store.add(_FAILURE_KEY, 1) > 1:
+        sys.exit(EXIT_FAILED)
+    if not processes.is_first:
+        error.args = (f"process {processes.rank} of {processes.count}: {error}",)
+    return error
+
+
+def _failed_elsewhere(store: dist.Store) -> bool:
+    """Whether another process says within a moment that it failed."""
+    deadline = time.monotonic() + _GRACE.total_seconds()
+    while time.monotonic() < deadline:
+        if store.add(_FAILURE_KEY, 0) > 0:
+            return True
+        time.sleep(0.05)
+    return False
