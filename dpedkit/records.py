@@ -14,6 +14,7 @@ from dpedkit.errors import DpedkitError
 ALIGNED_FORMAT = 1
 ACCEPTED, REJECTED = "accepted", "rejected"
 THUMBNAILS = "report/thumbnails"  # NAME.jpg: the two originals side by side
+EVALUATIONS = "evaluations"  # in a run: what `dpedkit evaluate` found, a file each
 BY_HAND = "rejected by hand"  # how the reason of a pair begins that a person rejected
 
 

@@ -2,15 +2,36 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
+import json
+import re
+import shlex
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from dpedkit.manifest import read_json, read_jsonl
-from dpedkit.records import PairRecord
-from dpedkit.report.page import escape, write_page
+from dpedkit.records import BY_HAND, THUMBNAILS, PairRecord
+from dpedkit.report.bench import BENCH
+from dpedkit.report.charts import histogram
+from dpedkit.report.page import escape, jpeg_uri, table, write_page
 
 MARK = "dataset.json"
 PAIRS_FILE = "pairs.jsonl"
+
+# A page with thousands of pairs must still open at once: what it may carry in all.
+_DRAWN_BYTES = 3_000_000  # matches and residuals, 8 bytes each, before base64
+_THUMBNAIL_BYTES = 2_000_000  # of the first ones; the others are linked
+_DRAWN_EACH = (12, 400)  # matches and residuals of a pair, at least and at most
+_RESIDUAL_SHARE = 0.65
+_REASONS_SHOWN = 20
+_RESIDUAL_SCALE = 1000  # thousandths of a px, as drawing.js knows
+
+_STYLES = ("aligned.css",)
+_SCRIPTS = ("pairlist.js", "drawing.js", "viewer.js", "decisions.js", "aligned.js")
 
 
 def write(folder: Path) -> Path:
@@ -20,20 +41,31 @@ def write(folder: Path) -> Path:
         PairRecord.from_dict(values, folder / PAIRS_FILE)
         for values in read_jsonl(folder / PAIRS_FILE)
     ]
-    suffix = str(dataset["config"].get("image_format", "png"))
-    pairs = [_for_viewer(record, suffix) for record in records]
     # What needs a person's eye comes first.
-    pairs.sort(key=lambda pair: (pair["accepted"], not pair["warnings"]))
+    records.sort(key=lambda record: (record.accepted, not record.warnings, record.index))
+    thumbnails = _Thumbnails(folder / THUMBNAILS)
+    drawn = _drawn_each(len(records))
+    config = dataset["config"]
+    data = {
+        "pairs": [_for_viewer(record, drawn, thumbnails.of(record.name)) for record in records],
+        "suffix": config["image_format"] if config.get("images", True) else "",
+        "digest": _digest(records),
+    }
     accepted = sum(record.accepted for record in records)
     inputs = dataset["inputs"]
+    again = shlex.join(
+        ["dpedkit", "align", inputs["phone"], inputs["dslr"], "-o", str(folder.absolute())]
+    )
     body = (
         f"<h1>Aligned pairs: {accepted} accepted, {len(records) - accepted} rejected</h1>"
-        f'<p class="soft">{escape(_short(inputs["phone"]))} with {escape(_short(inputs["dslr"]))}. '
-        "Residuals are in phone pixels. Keys: arrows choose a pair, 1-8 a view, space flickers, "
-        "wheel zooms, drag moves, double click resets.</p>"
-        f"{_BENCH}"
+        f'<p class="soft">{escape(_short(inputs["phone"]))} with {escape(_short(inputs["dslr"]))}; '
+        "residuals are in phone pixels.</p>"
+        f"{BENCH}"
+        '<p class="hint" id="hint" hidden>Now leave these pairs out: '
+        f"<code>{escape(again)} --decisions decisions.csv</code></p>"
+        f"{_reasons(records)}{_charts(records)}"
     )
-    return write_page(folder, "Aligned pairs", body, data={"pairs": pairs}, scripts=["aligned.js"])
+    return write_page(folder, "Aligned pairs", body, data=data, styles=_STYLES, scripts=_SCRIPTS)
 
 
 def _short(folder: str) -> str:
@@ -41,15 +73,43 @@ def _short(folder: str) -> str:
     return "/".join(Path(folder).parts[-2:])
 
 
-def _for_viewer(record: PairRecord, suffix: str) -> dict[str, Any]:
-    """What the viewer needs of a record; images as addresses relative to the page."""
+def _digest(records: list[PairRecord]) -> str:
+    """Other verdicts, another digest: marks in the browser are those on these very pairs."""
+    verdicts = [[record.name, record.status, record.reason] for record in records]
+    return hashlib.sha256(json.dumps(verdicts).encode()).hexdigest()[:16]
+
+
+class _Thumbnails:
+    """The thumbnails that `align` left: the first ones for the page to carry, the rest linked."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.there = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
+        self.room = _THUMBNAIL_BYTES
+
+    def of(self, name: str) -> str | bool:
+        """The picture as an address that carries it; True if it is a file, False if none."""
+        file = f"{name}.jpg"
+        if file not in self.there or self.room <= 0:
+            return file in self.there
+        content = (self.folder / file).read_bytes()
+        self.room -= len(content)
+        return jpeg_uri(content)
+
+
+def _for_viewer(record: PairRecord, drawn: int, thumbnail: str | bool) -> dict[str, Any]:
+    """What the viewer needs of a record."""
     evidence = record.evidence
+    residuals = round(drawn * _RESIDUAL_SHARE)
+    scale = np.array([1, 1, _RESIDUAL_SCALE, _RESIDUAL_SCALE])
     return {
         "name": record.name,
         "accepted": record.accepted,
         "reason": record.reason,
+        "byHand": record.rejected_by_hand,
+        "note": record.reason.removeprefix(BY_HAND).removeprefix(": "),
         "warnings": list(record.warnings),
-        "images": [f"../{side}/{record.name}.{suffix}" for side in ("phone", "dslr")],
+        "thumbnail": thumbnail,
         "originals": [Path(photo.file).as_uri() for photo in (record.phone, record.dslr)],
         "sizes": [[photo.width, photo.height] for photo in (record.phone, record.dslr)],
         "crop": list(record.crop),
@@ -60,48 +120,48 @@ def _for_viewer(record: PairRecord, suffix: str) -> dict[str, Any]:
         "inliers": evidence.get("inliers"),
         "coverage": evidence.get("coverage"),
         "model": evidence.get("model", ""),
-        "matches": evidence.get("inlier_matches", []),
-        "residuals": evidence.get("residuals", []),
+        "matches": _packed(evidence.get("inlier_matches", []), drawn - residuals, np.ones(4)),
+        "residuals": _packed(evidence.get("residuals", []), residuals, scale),
     }
 
 
-_VIEWS = (
-    ("side", "side by side"),
-    ("swipe", "swipe"),
-    ("flicker", "flicker"),
-    ("overlay", "overlay"),
-    ("difference", "difference"),
-    ("checker", "checkerboard"),
-    ("matches", "matches"),
-    ("residuals", "residuals"),
-)
+def _drawn_each(pairs: int) -> int:
+    """How many matches and residuals of each pair the page can carry."""
+    low, high = _DRAWN_EACH
+    return min(max(_DRAWN_BYTES // (8 * max(pairs, 1)), low), high)
 
-_BENCH = f"""
-<div class="tools">
-  <input id="search" type="search" placeholder="name or reason" aria-label="filter by name">
-  <select id="verdict" aria-label="filter by verdict">
-    <option value="">all pairs</option><option value="rejected">rejected</option>
-    <option value="warned">with a warning</option><option value="accepted">accepted</option>
-  </select>
-  <span id="count" class="soft"></span>
-</div>
-<div class="bench">
-  <div class="list" id="list"><table><thead><tr>
-    <th data-key="name">pair</th><th data-key="median">median px</th>
-    <th data-key="p95">p95 px</th><th data-key="ncc">NCC</th><th data-key="verified">verified</th>
-    <th data-key="inliers">inliers</th><th data-key="reason">verdict</th>
-  </tr></thead><tbody id="rows"></tbody></table></div>
-  <div class="show">
-    <div class="tools" id="views">{
-    "".join(f'<button data-view="{view}">{words}</button>' for view, words in _VIEWS)
-}</div>
-    <div class="stage" id="stage">
-      <div class="pane phone"><img id="phone" alt="phone photo" draggable="false"></div>
-      <div class="pane dslr"><img id="dslr" alt="DSLR photo" draggable="false"></div>
-      <div class="divider"></div>
-      <svg class="drawing" id="drawing"></svg>
-    </div>
-    <div class="caption" id="caption"></div>
-  </div>
-</div>
-"""
+
+def _packed(rows: list[list[float]], limit: int, scale: np.ndarray[Any, Any]) -> str:
+    """At most `limit` rows, evenly taken, as base64 of little-endian 16-bit integers."""
+    if not rows:
+        return ""
+    step = -(-len(rows) // limit)
+    numbers = np.rint(np.array(rows[::step]) * scale).astype(np.int64)
+    # Positions may pass 32767 and wrap around, which drawing.js undoes; shifts never do.
+    return base64.b64encode(numbers.astype("<i2").tobytes()).decode()
+
+
+def _reasons(records: list[PairRecord]) -> str:
+    """Why pairs were rejected, most frequent first; reasons that differ in numbers count as one."""
+    reasons = Counter(
+        re.sub(r"\d+(\.\d+)?", "N", record.reason) for record in records if not record.accepted
+    )
+    if not reasons:
+        return ""
+    rows = [(count, reason) for reason, count in reasons.most_common(_REASONS_SHOWN)]
+    return "<h2>Why pairs were rejected</h2>" + table(("pairs", "reason"), rows)
+
+
+def _charts(records: list[PairRecord]) -> str:
+    """How well the accepted pairs are aligned."""
+    accepted = [record.evidence for record in records if record.accepted]
+    parts = []
+    for key, title, label in (
+        ("residual_median", "Median residual", "median residual of a pair, phone px"),
+        ("ncc", "Correlation after alignment", "median NCC of a pair's blocks"),
+    ):
+        values = [evidence[key] for evidence in accepted if evidence.get(key) is not None]
+        if values:
+            counts, edges = np.histogram(values, min(30, max(8, len(values) // 4)))
+            parts.append(histogram(counts.tolist(), edges.tolist(), title, label, "pairs"))
+    return f'<h2>The accepted pairs</h2><div class="charts">{"".join(parts)}</div>' if parts else ""

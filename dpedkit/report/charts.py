@@ -1,93 +1,173 @@
-"""Bar charts, histograms and curves as SVG that follows the page's colours."""
+"""Histograms, curves, bars and heat maps as SVG that follows the page's colours.
+
+Every mark tells its numbers in a title that shows when the pointer rests on it.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 
+from dpedkit.report.axes import TOP, Axis, Frame, number, rounded_out
 from dpedkit.report.page import escape
 
-_WIDTH, _HEIGHT = 520, 240
-_LEFT, _RIGHT, _TOP, _BOTTOM = 56, 12, 12, 34
-_CURVES = ("var(--accent)", "var(--second)", "var(--third)")
+_LINES = ("var(--accent)", "var(--second)", "var(--third)", "var(--soft)")
+_BARS_WIDTH, _BAR_HEIGHT, _BAR_LEFT = 520, 26, 150
+_MAP_WIDTH, _SCALE_HEIGHT, _SCALE_STEPS = 520, 34, 20
 
 
 def histogram(
     counts: Sequence[int],
     edges: Sequence[float],
-    label: str,
-    mark: float | None = None,
-    mark_label: str = "",
+    title: str,
+    x_label: str,
+    y_label: str,
+    mark: tuple[float, str] | None = None,
+    *,
+    dim_below: bool = True,
 ) -> str:
-    """Bars of equal width over the axis from `edges[0]` to `edges[-1]`, with a marked value."""
-    low, high = float(edges[0]), float(edges[-1])
-    peak = max([*counts, 1])
-    bars = []
+    """Bars over the axis from `edges[0]` to `edges[-1]`, with a marked value and its name.
+
+    Bars below the mark, or else those above it, are drawn in a fainter colour.
+    """
+    frame = Frame(
+        Axis(float(edges[0]), float(edges[-1]), x_label),
+        rounded_out(0.0, float(max([*counts, 1])), y_label),
+    )
+    parts = []
     for count, left, right in zip(counts, edges[:-1], edges[1:], strict=True):
-        x, width = _x(left, low, high), _x(right, low, high) - _x(left, low, high)
-        height = count / peak * (_HEIGHT - _TOP - _BOTTOM)
-        bars.append(
-            f'<rect x="{x:.1f}" y="{_HEIGHT - _BOTTOM - height:.1f}" width="{width - 1:.1f}" '
-            f'height="{height:.1f}" fill="var(--accent)"><title>{left:.3g} to {right:.3g}: {count}'
-            "</title></rect>"
+        x, width, y = frame.x(left), frame.x(right) - frame.x(left), frame.y(count)
+        faint = mark is not None and ((left + right) / 2 < mark[0]) == dim_below
+        parts.append(
+            f'<rect x="{x + 0.5:.1f}" y="{y:.1f}" width="{max(width - 1, 0.5):.1f}" '
+            f'height="{frame.y(0) - y:.1f}" fill="var({"--dim" if faint else "--accent"})">'
+            f"<title>{left:.3g} to {right:.3g}: {count:,} {escape(y_label)}</title></rect>"
         )
-    if mark is not None and low <= mark <= high:
-        x = _x(mark, low, high)
-        bars.append(
-            f'<line x1="{x:.1f}" x2="{x:.1f}" y1="{_TOP}" y2="{_HEIGHT - _BOTTOM}" '
-            f'stroke="var(--bad)" stroke-width="2"/><text x="{x - 5:.1f}" y="{_TOP + 12}" '
-            f'text-anchor="end" fill="var(--bad)">{escape(mark_label)}</text>'
-        )
-    return _frame("".join(bars), label, (low, high), (0, peak))
+    if mark is not None:
+        parts.append(_marked(frame, *mark))
+    return frame.drawn(title, "".join(parts))
 
 
-def curves(series: Mapping[str, Sequence[tuple[float, float]]], label: str) -> str:
-    """Lines through `(x, y)` points, one for each named series, with a legend."""
-    points = np.array([point for line in series.values() for point in line], np.float64)
-    points = points[np.isfinite(points).all(axis=1)] if len(points) else points
-    if not len(points):
-        return ""
-    (x_low, y_low), (x_high, y_high) = points.min(axis=0), points.max(axis=0)
-    y_high = y_high if y_high > y_low else y_low + 1
-    shapes = []
-    for number, (name, line) in enumerate(series.items()):
-        colour = _CURVES[number % len(_CURVES)]
-        path = " ".join(
-            f"{_x(x, x_low, x_high):.1f},{_y(y, y_low, y_high):.1f}"
-            for x, y in line
-            if np.isfinite(y)
-        )
-        shapes.append(
-            f'<polyline points="{path}" fill="none" stroke="{colour}" stroke-width="2"/>'
-            f'<text x="{_LEFT + 8}" y="{_TOP + 14 + 16 * number}" fill="{colour}">{escape(name)}'
-            "</text>"
-        )
-    return _frame("".join(shapes), label, (x_low, x_high), (y_low, y_high))
-
-
-def _x(value: float, low: float, high: float) -> float:
-    return _LEFT + (value - low) / max(high - low, 1e-12) * (_WIDTH - _LEFT - _RIGHT)
-
-
-def _y(value: float, low: float, high: float) -> float:
-    return _HEIGHT - _BOTTOM - (value - low) / (high - low) * (_HEIGHT - _TOP - _BOTTOM)
-
-
-def _frame(
-    content: str, label: str, x_span: tuple[float, float], y_span: tuple[float, float]
+def curves(
+    series: Mapping[str, Sequence[tuple[float, float]]],
+    title: str,
+    x_label: str,
+    y_label: str,
 ) -> str:
-    base, right = _HEIGHT - _BOTTOM, _WIDTH - _RIGHT
-    ticks = []
-    for share in (0.0, 0.25, 0.5, 0.75, 1.0):
-        x, value = _LEFT + share * (right - _LEFT), x_span[0] + share * (x_span[1] - x_span[0])
-        ticks.append(f'<text x="{x:.0f}" y="{base + 15}" text-anchor="middle">{value:.4g}</text>')
-    for share in (0.0, 0.5, 1.0):
-        y, value = base - share * (base - _TOP), y_span[0] + share * (y_span[1] - y_span[0])
-        ticks.append(f'<text x="{_LEFT - 6}" y="{y + 4:.0f}" text-anchor="end">{value:.4g}</text>')
-        ticks.append(f'<line x1="{_LEFT}" x2="{right}" y1="{y:.0f}" y2="{y:.0f}" class="grid"/>')
+    """Lines through `(x, y)` points, one for each named series."""
+    lines = {name: [p for p in line if np.isfinite(p).all()] for name, line in series.items()}
+    lines = {name: line for name, line in lines.items() if line}
+    if not lines:
+        return ""
+    xs = [x for line in lines.values() for x, _ in line]
+    ys = [y for line in lines.values() for _, y in line]
+    frame = Frame(Axis(min(xs), max(xs), x_label), rounded_out(min(ys), max(ys), y_label))
+    parts = []
+    for place, (name, line) in enumerate(lines.items()):
+        colour = _LINES[place % len(_LINES)]
+        path = " ".join(f"{frame.x(x):.1f},{frame.y(y):.1f}" for x, y in line)
+        parts.append(f'<polyline points="{path}" class="curve" stroke="{colour}"/>')
+        parts += [
+            f'<circle cx="{frame.x(x):.1f}" cy="{frame.y(y):.1f}" r="3" fill="{colour}">'
+            f"<title>{escape(name)}, {escape(x_label)} {number(x)}: {y:.5g}</title></circle>"
+            for x, y in line
+        ]
+    return frame.drawn(title, "".join(parts), _legend(lines))
+
+
+def _legend(lines: Iterable[str]) -> str:
+    """HTML of the lines' names with their colours; nothing for a line by itself."""
+    names = list(lines)
+    if len(names) == 1:
+        return ""
+    return "".join(
+        f'<span class="key"><i style="border-color: {_LINES[place % len(_LINES)]}"></i>'
+        f"{escape(name)}</span>"
+        for place, name in enumerate(names)
+    )
+
+
+def bars(amounts: Mapping[str, int], title: str, unit: str, first_good: bool = False) -> str:
+    """Horizontal bars, one for each name, with its number and its share of the whole."""
+    whole = max(sum(amounts.values()), 1)
+    peak = max([*amounts.values(), 1])
+    room = _BARS_WIDTH - _BAR_LEFT - 110
+    parts = []
+    for place, (name, amount) in enumerate(amounts.items()):
+        y, length = place * _BAR_HEIGHT, amount / peak * room
+        colour = "--third" if first_good and place == 0 else "--second"
+        parts.append(
+            f'<text x="{_BAR_LEFT - 8}" y="{y + 17}" text-anchor="end" class="legend">'
+            f"{escape(name)}</text>"
+            f'<rect x="{_BAR_LEFT}" y="{y + 4}" width="{max(length, 1):.1f}" height="18" rx="2" '
+            f'fill="var({colour})"><title>{escape(name)}: {amount:,} {escape(unit)}</title></rect>'
+            f'<text x="{_BAR_LEFT + length + 8:.1f}" y="{y + 17}" class="tick">{amount:,} '
+            f"({amount / whole:.1%})</text>"
+        )
     return (
-        f'<figure class="chart"><svg viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img" '
-        f'aria-label="{escape(label)}">{"".join(ticks)}{content}</svg>'
-        f"<figcaption>{escape(label)}</figcaption></figure>"
+        f'<figure class="chart"><figcaption>{escape(title)}</figcaption>'
+        f'<svg viewBox="0 0 {_BARS_WIDTH} {max(len(amounts), 1) * _BAR_HEIGHT + 4}" role="img" '
+        f'aria-label="{escape(title)}">{"".join(parts)}</svg></figure>'
+    )
+
+
+def heat_map(shares: NDArray[np.float64], aspect: float, title: str, meaning: str) -> str:
+    """Cells coloured by a share of 0 to 1, with the scale of colours below.
+
+    Parameters
+    ----------
+    shares : (rows, columns) array
+    aspect : float
+        Height over width of the whole map.
+    meaning : str
+        What a cell's share is of, for its title and the scale.
+    """
+    rows, columns = shares.shape
+    low, high = np.floor(10 * shares.min()) / 10, np.ceil(10 * shares.max()) / 10
+    scale = Axis(float(low), float(high), meaning)
+    width, height = _MAP_WIDTH / columns, _MAP_WIDTH * aspect / rows
+    parts = [
+        f'<rect x="{column * width:.1f}" y="{row * height:.1f}" width="{width:.1f}" '
+        f'height="{height:.1f}" fill="{_heat(scale.share(share))}"><title>{share:.0%} '
+        f"{escape(meaning)}</title></rect>"
+        for (row, column), share in np.ndenumerate(shares)
+    ]
+    below, step = _MAP_WIDTH * aspect + 8, _MAP_WIDTH / 2 / _SCALE_STEPS
+    parts += [
+        f'<rect x="{step * n:.1f}" y="{below:.1f}" width="{step:.1f}" height="10" '
+        f'fill="{_heat((n + 0.5) / _SCALE_STEPS)}"/>'
+        for n in range(_SCALE_STEPS)
+    ]
+    parts.append(
+        f'<text x="0" y="{below + 24:.1f}" class="tick">{low:.0%}</text>'
+        f'<text x="{_MAP_WIDTH / 2:.1f}" y="{below + 24:.1f}" text-anchor="end" class="tick">'
+        f'{high:.0%}</text><text x="{_MAP_WIDTH / 2 + 10:.1f}" y="{below + 9:.1f}" '
+        f'class="legend">{escape(meaning)}</text>'
+    )
+    total = _MAP_WIDTH * aspect + _SCALE_HEIGHT
+    return (
+        f'<figure class="chart"><figcaption>{escape(title)}</figcaption>'
+        f'<svg viewBox="0 0 {_MAP_WIDTH} {total:.0f}" role="img" '
+        f'aria-label="{escape(title)}"><g shape-rendering="crispEdges">{"".join(parts)}</g>'
+        "</svg></figure>"
+    )
+
+
+def _heat(share: float) -> str:
+    """From the page's background to its accent."""
+    return f"color-mix(in oklab, var(--accent) {100 * min(max(share, 0), 1):.0f}%, var(--back))"
+
+
+def _marked(frame: Frame, value: float, words: str) -> str:
+    """A vertical line at a value, its name on the side that has room."""
+    if not frame.across.low <= value <= frame.across.high:
+        return ""
+    x = frame.x(value)
+    right = frame.across.share(value) < 0.5
+    return (
+        f'<path d="M{x:.1f} {TOP}V{frame.y(frame.up.low):.1f}" class="mark"/>'
+        f'<text x="{x + 6 if right else x - 6:.1f}" y="{TOP + 10}" '
+        f'text-anchor="{"start" if right else "end"}" class="mark-name">{escape(words)}</text>'
     )

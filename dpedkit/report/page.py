@@ -20,7 +20,13 @@ _HERE = Path(__file__).parent
 
 
 def write_page(
-    folder: Path, title: str, body: str, *, data: Any = None, scripts: Sequence[str] = ()
+    folder: Path,
+    title: str,
+    body: str,
+    *,
+    data: Any = None,
+    styles: Sequence[str] = (),
+    scripts: Sequence[str] = (),
 ) -> Path:
     """Write `folder`/report/index.html.
 
@@ -31,19 +37,27 @@ def write_page(
     title, body : str
         The body is HTML.
     data : JSON-ready, optional
-        Handed to the scripts as `REPORT`.
-    scripts : sequence of str
-        Names of script files beside this module, put into the page.
+        What the scripts find as `REPORT`.
+    styles, scripts : sequence of str
+        Names of files beside this module that are put into the page, the scripts in one.
     """
-    style = (_HERE / "page.css").read_text(encoding="utf-8")
-    code = "\n".join((_HERE / name).read_text(encoding="utf-8") for name in scripts)
-    # "</" would end the script element, whatever JSON string it stands in.
-    content = json.dumps(data, separators=(",", ":"), allow_nan=False).replace("</", "<\\/")
-    script = f"<script>const REPORT = {content};\n{code}</script>" if scripts else ""
+    style = "".join(_read(name) for name in ("page.css", *styles))
+    script = ""
+    if scripts:
+        # "<" could end the element or begin a comment, whatever JSON string it stands in.
+        content = json.dumps(data, separators=(",", ":"), allow_nan=False).replace("<", "\\u003c")
+        code = "".join(_read(name) for name in scripts)
+        script = (
+            f'<script type="application/json" id="data">{content}</script>\n'
+            '<script>"use strict";\n'
+            'const REPORT = JSON.parse(document.getElementById("data").textContent);\n'
+            f"{code}</script>\n"
+        )
     page = (
         "<!doctype html>\n"
         '<html lang="en"><head><meta charset="utf-8">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+        '<link rel="icon" href="data:,">\n'
         f"<title>{escape(title)}</title>\n<style>{style}</style></head>\n"
         f"<body>\n{body}\n<footer>dpedkit {__version__}</footer>\n{script}</body></html>\n"
     )
@@ -57,26 +71,59 @@ def escape(text: object) -> str:
     return html.escape(str(text))
 
 
-def table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
-    """An HTML table; cells are escaped."""
+def table(
+    header: Sequence[str], rows: Sequence[Sequence[object]], *, best: int | None = None
+) -> str:
+    """An HTML table; cells are escaped, and the row numbered `best` stands out."""
     top = "".join(f"<th>{escape(cell)}</th>" for cell in header)
-    lines = "".join(
-        "<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>" for row in rows
+    lines = []
+    for number, row in enumerate(rows):
+        kind = ' class="best"' if number == best else ""
+        lines.append(f"<tr{kind}>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>")
+    return (
+        f'<div class="wide"><table><thead><tr>{top}</tr></thead>'
+        f"<tbody>{''.join(lines)}</tbody></table></div>"
     )
-    return f"<table><thead><tr>{top}</tr></thead><tbody>{lines}</tbody></table>"
+
+
+def cards(facts: Sequence[tuple[str, str]]) -> str:
+    """The few numbers that matter most, each with what it is."""
+    return (
+        '<div class="cards">'
+        + "".join(
+            f'<div class="card"><b>{escape(value)}</b><span>{escape(meaning)}</span></div>'
+            for value, meaning in facts
+        )
+        + "</div>"
+    )
 
 
 def picture(pixels: NDArray[np.uint8], alt: str, quality: int = 88) -> str:
     """An `<img>` that carries its `(H, W, 3) uint8` RGB pixels as JPEG."""
     encoded = cv2.imencode(".jpg", pixels[:, :, ::-1], [cv2.IMWRITE_JPEG_QUALITY, quality])[1]
-    source = base64.b64encode(encoded.tobytes()).decode()
     height, width = pixels.shape[:2]
     return (
-        f'<img src="data:image/jpeg;base64,{source}" width="{width}" height="{height}" '
+        f'<img src="{jpeg_uri(encoded.tobytes())}" width="{width}" height="{height}" '
         f'alt="{escape(alt)}">'
     )
 
 
-def tiles(pictures: Sequence[str]) -> str:
-    """Pictures in rows, as many as fit the window."""
-    return '<div class="tiles">' + "".join(pictures) + "</div>"
+def jpeg_uri(content: bytes) -> str:
+    """A JPEG file's content as an address that carries it."""
+    return "data:image/jpeg;base64," + base64.b64encode(content).decode()
+
+
+def tiles(pictures: Sequence[tuple[str, str]]) -> str:
+    """Pictures with what is to be said of each, in rows, as many as fit the window."""
+    return (
+        '<div class="tiles">'
+        + "".join(
+            f"<figure>{image}<figcaption>{escape(words)}</figcaption></figure>"
+            for image, words in pictures
+        )
+        + "</div>"
+    )
+
+
+def _read(name: str) -> str:
+    return (_HERE / name).read_text(encoding="utf-8")

@@ -6,13 +6,16 @@ from pathlib import Path
 from typing import Any
 
 from dpedkit.config import read_toml
-from dpedkit.images import read_photo
-from dpedkit.manifest import read_jsonl
+from dpedkit.manifest import read_json, read_jsonl
+from dpedkit.models.files import BEST_NAME, model_hash, read_card
+from dpedkit.records import EVALUATIONS
 from dpedkit.report.charts import curves
-from dpedkit.report.page import escape, picture, table, write_page
+from dpedkit.report.page import cards, escape, table, write_page
+from dpedkit.report.samples import over_time
+from dpedkit.shards.index import PAIRS_FILE
 
 MARK = "config.toml"
-_SAMPLES_SHOWN = 6
+_ROWS_SHOWN = 24
 
 Row = dict[str, Any]
 
@@ -23,75 +26,154 @@ def write(folder: Path) -> Path:
     rows = read_jsonl(folder / "log.jsonl")
     settings = record["train"]
     best = _best(folder)
+    camera = _camera(Path(record["data"]["shards"]))
+    shown = _spread(rows)
+    best_row = next(
+        (n for n, row in enumerate(shown) if best and row["step"] == best["step"]), None
+    )
     headline = f"Run {folder.name}: {settings['generator']}"
-    found = ""
-    if best is not None:
-        found = (
-            f"Its best network so far, after {best['step']} of {settings['steps']} steps: "
-            f"{_decibel(best['psnr'])} dB, MS-SSIM {best['ms_ssim']:.4f} in the run's evaluation. "
-        )
     body = (
         f"<h1>{escape(headline)}</h1>"
-        f'<p class="soft">{escape(found)}Content loss: {escape(record["content"]["loss"])}.</p>'
-        f'<div class="charts">{_charts(rows)}</div>'
-        f"<h2>Training progress (the paper's table I)</h2>{_table_1(rows)}"
-        f"<h2>Training progress (the paper's table II)</h2>{_table_2(rows)}"
-        f"<h2>Before, after, DSLR</h2>{_samples(folder)}"
-        f"<h2>Settings</h2>{table(('setting', 'value'), list(settings.items()))}"
+        f"{cards(_facts(best, settings, record['content']['loss']))}"
+        f"{_evaluations(folder)}"
+        f'<h2>Training</h2><div class="charts">{_charts(rows)}</div>'
+        "<h2>Table I: training progress of photo enhancement model, part 1</h2>"
+        f"{_table_1(shown, camera, best_row)}"
+        "<h2>Table II: training progress of photo enhancement model, part 2</h2>"
+        f"{_table_2(shown, camera, best_row)}"
+        f"{_left_out(len(rows) - len(shown))}"
+        f"<h2>Before and after, over time</h2>{over_time(folder / 'samples')}"
+        "<details><summary>Settings</summary>"
+        f"{table(('setting', 'value'), list(settings.items()))}</details>"
     )
     return write_page(folder, headline, body)
+
+
+def _facts(best: Row | None, settings: Row, content: str) -> list[tuple[str, str]]:
+    facts = [(content, "content loss"), (str(settings["batch"]), "patch pairs a step")]
+    if best is None:
+        return [(f"0 of {settings['steps']:,}", "steps so far"), *facts]
+    return [
+        (f"{_decibel(best['psnr'])} dB", "PSNR of the best network on the run's patches"),
+        (f"{best['ms_ssim']:.4f}", "its MS-SSIM"),
+        (f"{best['step']:,} of {settings['steps']:,}", "steps until it was found"),
+        *facts,
+    ]
 
 
 def _charts(rows: list[Row]) -> str:
     def line(key: str) -> list[tuple[float, float]]:
         return [(row["step"], row[key]) for row in rows if row.get(key) is not None]
 
+    def both(key: str) -> dict[str, list[tuple[float, float]]]:
+        return {"train": line(f"{key}_train"), "test": line(f"{key}_test")}
+
     pictures = [
-        curves({"PSNR": line("psnr")}, "PSNR on validation patches, dB, by step"),
-        curves({"MS-SSIM": line("ms_ssim")}, "MS-SSIM on validation patches, by step"),
-        curves(
-            {"train": line("generator_loss_train"), "test": line("generator_loss_test")},
-            "generator loss, by step",
-        ),
-        curves(
-            {
-                "train": line("discriminator_accuracy_train"),
-                "test": line("discriminator_accuracy_test"),
-            },
-            "discriminator accuracy, by step",
-        ),
+        curves({"PSNR": line("psnr")}, "PSNR on validation patches", "step", "PSNR, dB"),
+        curves({"MS-SSIM": line("ms_ssim")}, "MS-SSIM on validation patches", "step", "MS-SSIM"),
+        curves(both("generator_loss"), "Generator", "step", "loss"),
+        curves(both("discriminator_accuracy"), "Discriminator", "step", "accuracy"),
     ]
     return "".join(pictures)
 
 
-def _table_1(rows: list[Row]) -> str:
-    header = ("Step", "Disc. accuracy (train)", "Disc. accuracy (test)")
+def _table_1(rows: list[Row], camera: str, best: int | None) -> str:
+    header = ("Step", "Disc. Accuracy (Train)", "Disc. Accuracy (Test)")
     keys = ("discriminator_accuracy_train", "discriminator_accuracy_test")
-    return table(header, [(row["step"], *(_number(row[key]) for key in keys)) for row in rows])
+    if all(row[key] is None for row in rows for key in keys):
+        return '<p class="soft">This run trained without a discriminator.</p>'
+    lines = [(_step(row, camera), *(_number(row[key]) for key in keys)) for row in rows]
+    return table(header, lines, best=best)
 
 
-def _table_2(rows: list[Row]) -> str:
-    header = ("Step", "Gen. loss (train)", "Gen. loss (test)", "Metrics (PSNR, MS-SSIM)")
+def _table_2(rows: list[Row], camera: str, best: int | None) -> str:
+    header = ("Step", "Gen. Loss (Train)", "Gen. Loss (Test)", "Metrics (PSNR, MS-SSIM)")
     lines = [
         (
-            row["step"],
+            _step(row, camera),
             _number(row["generator_loss_train"]),
             _number(row["generator_loss_test"]),
             f"{_decibel(row['psnr'])}, {row['ms_ssim']:.4f}",
         )
         for row in rows
     ]
-    return table(header, lines)
+    return table(header, lines, best=best)
+
+
+def _step(row: Row, camera: str) -> str:
+    """As the paper writes it: '200, iPhone'."""
+    return f"{row['step']}, {camera}" if camera else str(row["step"])
+
+
+def _camera(shards: Path) -> str:
+    """The name of the folder that the first phone photo came from, if the shards are there."""
+    file = shards / PAIRS_FILE
+    if not file.is_file():
+        return ""
+    phone = next((pair.get("phone") for pair in read_jsonl(file)), None)
+    return Path(phone).parent.name if phone else ""
+
+
+def _spread(rows: list[Row]) -> list[Row]:
+    """Evenly chosen rows, the first and the last among them: as many as a table should have."""
+    last = len(rows) - 1
+    if last < _ROWS_SHOWN:
+        return rows
+    return [rows[round(n * last / (_ROWS_SHOWN - 1))] for n in range(_ROWS_SHOWN)]
+
+
+def _left_out(count: int) -> str:
+    return f'<p class="soft">{count:,} more evaluations are in log.jsonl.</p>' if count else ""
 
 
 def _best(folder: Path) -> Row | None:
     """Step, PSNR and MS-SSIM of the network that the run keeps; None if there is none yet."""
-    from dpedkit.models.files import BEST_NAME, read_card
-
     if not (folder / BEST_NAME).is_file():
         return None
     found: Row = read_card(folder / BEST_NAME)["training"]
     return found
+
+
+def _evaluations(folder: Path) -> str:
+    """What `dpedkit evaluate` found for the run, each network beside its two baselines."""
+    files = sorted((folder / EVALUATIONS).glob("*.json"))
+    parts = [_evaluation(folder, read_json(file)) for file in files]
+    if not parts:
+        return ""
+    return "<h2>Did the network earn its keep?</h2>" + "".join(parts)
+
+
+_COLUMNS = {
+    "per-image PSNR, dB": "psnr",
+    "MS-SSIM": "ms_ssim",
+    "per-batch PSNR, dB": "psnr_per_batch",
+    "per-batch MS-SSIM": "ms_ssim_per_batch",
+    "SSIM": "ssim",
+    "pooled PSNR, dB": "psnr_pooled",
+}
+
+
+def _evaluation(folder: Path, found: Row) -> str:
+    rows = [
+        (
+            f"{split['split']}: {name}",
+            *(
+                _decibel(scores[key]) if "psnr" in key else f"{scores[key]:.4f}"
+                for key in _COLUMNS.values()
+            ),
+        )
+        for split in found["splits"]
+        for name, scores in split["scores"].items()
+    ]
+    model = folder / found["model_file"]
+    old = not model.is_file() or model_hash(model) != found["model_hash"]
+    note = '<p class="warn">Measured on an earlier network of this run.</p>' if old else ""
+    networks = [n for n, row in enumerate(rows) if row[0].endswith(": network")]
+    return (
+        f"<p>{escape(found['verdict'])}</p>{note}"
+        f"{table(('', *_COLUMNS), rows, best=networks[-1] if len(networks) == 1 else None)}"
+        f'<p class="soft">{escape(found["model_file"])} on {escape(found["shards"])}.</p>'
+    )
 
 
 def _decibel(value: float | None) -> str:
@@ -100,15 +182,3 @@ def _decibel(value: float | None) -> str:
 
 def _number(value: float | None) -> str:
     return "-" if value is None else f"{value:.4g}"
-
-
-def _samples(folder: Path) -> str:
-    """Sample pictures of evaluations evenly spread over the run, the first and last among them."""
-    files = sorted((folder / "samples").glob("step-*.png"))
-    count = min(_SAMPLES_SHOWN, len(files))
-    chosen = [files[round(i * (len(files) - 1) / max(count - 1, 1))] for i in range(count)]
-    return "".join(
-        f"<figure><figcaption>{escape(file.stem)}</figcaption>"
-        f"{picture(read_photo(file), file.stem)}</figure>"
-        for file in chosen
-    )

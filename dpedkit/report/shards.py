@@ -8,14 +8,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dpedkit.report.charts import histogram
-from dpedkit.report.page import escape, picture, table, tiles, write_page
+from dpedkit.report.charts import bars, heat_map, histogram
+from dpedkit.report.page import cards, escape, picture, table, tiles, write_page
+from dpedkit.report.windows import DroppedWindow, dropped_windows, kept_shares
 from dpedkit.shards import open_split, read_index
 from dpedkit.shards.format import SPLITS
 from dpedkit.shards.index import PAIRS_FILE, ShardIndex, read_pairs
+from dpedkit.shards.reader import SplitReader
 
 MARK = "index.json"
 _SAMPLES = 24
+_DROPPED_EACH = 6  # windows shown for each reason
 _LOWEST_NCC_SHOWN = 0.3  # the histogram's left edge; what lies below is counted in words
 _PAIRS_SHOWN = 1000
 _GAP = 4
@@ -26,77 +29,133 @@ def write(folder: Path) -> Path:
     index = read_index(folder)
     windows = index.content["windows"]
     pairs = read_pairs(folder)
+    readers = [open_split(folder, split) for split in SPLITS]
+    size = index.patch_size
+    share = windows["kept"] / max(windows["tried"], 1)
     body = (
-        f"<h1>{windows['kept']:,} patch pairs kept of {windows['tried']:,} windows tried</h1>"
-        f'<p class="soft">{len(pairs)} photo pairs; patches of {index.patch_size} x '
-        f"{index.patch_size} px.</p>"
-        + _why_dropped(windows)
-        + '<h2>Windows</h2><div class="charts">'
-        + _charts(index, windows)
-        + "</div><h2>Splits</h2>"
-        + _splits(index, pairs)
-        + _samples(folder, index)
-        + "<h2>Photo pairs</h2>"
-        + _pairs(pairs)
+        "<h1>Patch pairs</h1>"
+        + cards(
+            [
+                (f"{windows['kept']:,}", "patch pairs kept"),
+                (f"{windows['tried']:,}", "windows tried"),
+                (f"{share:.1%}", "kept"),
+                (f"{len(pairs):,}", "photo pairs"),
+                (f"{size} x {size} px", "patch size"),
+            ]
+        )
+        + f'<div class="charts">{_charts(index, windows, readers, pairs)}</div>'
+        + f"<h2>Splits</h2>{_splits(index, pairs)}"
+        + _samples(readers)
+        + _dropped(index, pairs)
+        + f"<h2>Photo pairs, those of which least was kept first</h2>{_pairs(pairs)}"
     )
     return write_page(folder, "Patch pairs", body)
 
 
-def _why_dropped(windows: dict[str, Any]) -> str:
-    tried = max(windows["tried"], 1)
-    rows = [(reason, count, f"{count / tried:.1%}") for reason, count in windows["dropped"].items()]
-    return "<h2>Why windows were dropped</h2>" + table(("reason", "windows", "share"), rows)
-
-
-def _charts(index: ShardIndex, windows: dict[str, Any]) -> str:
-    threshold = float(index.content["patch_config"]["min_corr"])
+def _charts(
+    index: ShardIndex,
+    windows: dict[str, Any],
+    readers: list[SplitReader],
+    pairs: list[dict[str, Any]],
+) -> str:
+    settings = index.content["patch_config"]
     ncc, shift = windows["ncc"], windows["shift"]
+    threshold = float(settings["min_corr"])
     first = int(np.searchsorted(ncc["edges"], min(_LOWEST_NCC_SHOWN, threshold) - 1e-9))
     below = sum(ncc["counts"][:first])
-    label = "NCC of the windows tried" + (f" ({below} lie further left)" if below else "")
-    used = max((i for i, count in enumerate(shift["counts"]) if count), default=0) + 2
-    return histogram(
-        ncc["counts"][first:], ncc["edges"][first:], label, threshold, f"--min-corr {threshold:g}"
-    ) + histogram(
-        shift["counts"][:used],
-        shift["edges"][: used + 1],
-        "shift that the match added to the alignment, px (kept windows)",
-    )
+    ncc_label = "NCC" + (f" ({below:,} windows lie further left)" if below else "")
+    limit = settings.get("max_shift")
+    mark = None if limit is None else (float(limit), f"--max-shift {limit:g} px")
+    furthest = max((i for i, count in enumerate(shift["counts"]) if count), default=0) + 1
+    used = max(furthest, int(np.searchsorted(shift["edges"], limit or 0)))
+    used = min(used + 1, len(shift["counts"]))
+    fates = {"kept": windows["kept"], **windows["dropped"]}
+    parts = [
+        bars(fates, "What became of the windows", "windows", first_good=True),
+        histogram(
+            ncc["counts"][first:],
+            ncc["edges"][first:],
+            "Correlation of all windows",
+            ncc_label,
+            "windows",
+            (threshold, f"--min-corr {threshold:g}"),
+        ),
+        histogram(
+            shift["counts"][:used],
+            shift["edges"][: used + 1],
+            "Shift that the match added to the alignment",
+            "shift of the kept windows, px",
+            "windows",
+            mark,
+            dim_below=False,
+        ),
+    ]
+    if all("crop" in pair for pair in pairs) and any(map(len, readers)):
+        shares, aspect = kept_shares(readers, pairs)
+        title = "Where on the aligned photos patches were kept"
+        parts.append(heat_map(shares, aspect, title, "of the photo pairs have a patch here"))
+    return "".join(parts)
 
 
 def _splits(index: ShardIndex, pairs: list[dict[str, Any]]) -> str:
+    total = max(sum(index.count(split) for split in SPLITS), 1)
     rows = [
         (
             split,
-            sum(pair.get("split") == split for pair in pairs),
-            index.count(split),
+            f"{sum(pair.get('split') == split for pair in pairs):,}",
+            f"{index.count(split):,}",
+            f"{index.count(split) / total:.1%}",
             len(index.shards[split]),
         )
         for split in SPLITS
     ]
-    return table(("split", "photo pairs", "patch pairs", "shards"), rows)
+    return table(("split", "photo pairs", "patch pairs", "share", "shards"), rows)
 
 
-def _samples(folder: Path, index: ShardIndex) -> str:
+def _samples(readers: list[SplitReader]) -> str:
     """Random patch pairs and those closest to the threshold, phone left and DSLR right."""
-    if not index.count("train"):
+    reader = readers[0]
+    if not len(reader):
         return ""
-    reader = open_split(folder, "train")
     chosen = np.random.default_rng(0).permutation(len(reader))[:_SAMPLES]
     lowest = np.argsort(reader.ncc, kind="stable")[:_SAMPLES]
+    shifts = reader.column("shift")
     parts = []
     for title, numbers in (
-        ("Random patch pairs (phone | DSLR)", np.sort(chosen)),
-        ("The patch pairs of lowest NCC that were kept", lowest),
+        ("Kept, chosen by chance (phone | DSLR)", np.sort(chosen)),
+        ("Kept, closest to the threshold", lowest),
     ):
         phone, dslr = reader.gather(numbers)
-        ncc = reader.ncc[numbers]
         pictures = [
-            picture(_beside(a, b), f"NCC {value:.3f}")
-            for a, b, value in zip(phone, dslr, ncc, strict=True)
+            (picture(_beside(a, b), f"NCC {ncc:.3f}"), f"NCC {ncc:.3f}, {_length(shift):.2f} px")
+            for a, b, ncc, shift in zip(
+                phone, dslr, reader.ncc[numbers], shifts[numbers], strict=True
+            )
         ]
         parts.append(f"<h2>{escape(title)}</h2>{tiles(pictures)}")
     return "".join(parts)
+
+
+def _dropped(index: ShardIndex, pairs: list[dict[str, Any]]) -> str:
+    """Dropped windows of every reason, from the aligned photos if these are still there."""
+    if not index.content["windows"]["dropped"] or "aligned" not in index.content:
+        return ""
+    aligned = Path(index.content["aligned"])
+    windows = dropped_windows(aligned, pairs, index.patch_size, _DROPPED_EACH)
+    title = "<h2>Dropped, chosen by chance</h2>"
+    if not windows:
+        return f'{title}<p class="soft">{escape(aligned)} is gone, and its photos with it.</p>'
+    return title + tiles([_dropped_tile(window) for window in windows])
+
+
+def _dropped_tile(window: DroppedWindow) -> tuple[str, str]:
+    ncc = "" if window.ncc is None else f", NCC {window.ncc:.3f}"
+    words = f"{window.reason}{ncc}, pair {window.pair}"
+    return picture(_beside(window.phone, window.dslr), words), words
+
+
+def _length(shift: NDArray[np.float32]) -> float:
+    return float(np.hypot(*shift))
 
 
 def _beside(phone: NDArray[np.uint8], dslr: NDArray[np.uint8]) -> NDArray[np.uint8]:
@@ -111,7 +170,9 @@ def _pairs(pairs: list[dict[str, Any]]) -> str:
     for pair in worst[:_PAIRS_SHOWN]:
         reasons = ", ".join(f"{count} {reason}" for reason, count in pair["dropped"].items())
         error = pair.get("error", "")
-        rows.append((pair["name"], pair["split"], pair["tried"], pair["kept"], error or reasons))
+        kept = f"{pair['kept'] / max(pair['tried'], 1):.0%}"
+        row = (pair["name"], pair["split"] or "-", pair["tried"], pair["kept"], kept)
+        rows.append((*row, error or reasons))
     left = len(pairs) - len(rows)
     note = f'<p class="soft">{left:,} more are in {PAIRS_FILE}.</p>' if left else ""
-    return table(("pair", "split", "tried", "kept", "dropped"), rows) + note
+    return table(("pair", "split", "tried", "kept", "share", "dropped"), rows) + note

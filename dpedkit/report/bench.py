@@ -1,0 +1,81 @@
+"""The HTML of the viewer of aligned pairs, which the scripts beside it bring to life."""
+
+from __future__ import annotations
+
+_VIEWS = {
+    "side": "side by side",
+    "swipe": "swipe",
+    "flicker": "flicker",
+    "overlay": "overlay",
+    "difference": "difference",
+    "checker": "checkerboard",
+    "matches": "matches",
+    "residuals": "residuals",
+}
+_KEYS = {
+    "arrows": "another pair",
+    "1-8": "view",
+    "space": "flicker",
+    "r": "reject",
+    "d": "download",
+    "wheel + -": "zoom",
+    "p": "1:1",
+    "f": "fit",
+}
+_COLUMNS = {
+    "name": ("pair", ""),
+    "median": ("med.", "median residual, phone px"),
+    "p95": ("p95", "95th percentile of the residuals, phone px"),
+    "ncc": ("NCC", "median correlation of the blocks after alignment"),
+    "inliers": ("inliers", "keypoint matches that agree on the homography"),
+    "verified": ("verified", "blocks found in place after alignment"),
+    "reason": ("verdict", ""),
+}
+
+
+def _heads() -> str:
+    return "".join(
+        f'<th data-key="{key}" title="{meaning}">{words}</th>'
+        for key, (words, meaning) in _COLUMNS.items()
+    )
+
+
+def _buttons() -> str:
+    return "".join(f'<button data-view="{view}">{words}</button>' for view, words in _VIEWS.items())
+
+
+def _keys() -> str:
+    return " ".join(f"<kbd>{key}</kbd> {words}&nbsp;" for key, words in _KEYS.items())
+
+
+BENCH = f"""
+<div class="tools">
+  <input id="search" type="search" placeholder="name, reason, ncc&lt;0.8, p95&gt;1 ..."
+    aria-label="filter" title="words, and limits such as median&gt;0.3 ncc&lt;0.8 inliers&lt;50">
+  <select id="verdict" aria-label="filter by verdict">
+    <option value="">all pairs</option><option value="rejected">rejected</option>
+    <option value="warned">with a warning</option><option value="accepted">accepted</option>
+    <option value="marked">rejected by hand</option>
+  </select>
+  <span id="count" class="soft"></span><span class="space"></span>
+  <input id="note" placeholder="why (optional)" aria-label="why it is rejected" hidden>
+  <button id="reject" class="reject">reject</button>
+  <button id="download">download decisions (0)</button>
+</div>
+<div class="bench">
+  <div class="list" id="list"><table><thead><tr><th></th>{_heads()}</tr></thead>
+    <tbody id="rows"></tbody></table></div>
+  <div class="show">
+    <div class="tools" id="views">{_buttons()}</div>
+    <div class="stage" id="stage">
+      <div class="pane phone"><img id="phone" alt="phone photo" draggable="false"></div>
+      <div class="pane dslr"><img id="dslr" alt="DSLR photo" draggable="false"></div>
+      <div class="divider"></div>
+      <svg class="drawing" id="drawing"></svg>
+      <span class="tag" id="side"></span><span class="tag" id="zoom"></span>
+    </div>
+    <div class="caption" id="caption"></div>
+  </div>
+</div>
+<p class="soft">{_keys()}</p>
+"""

@@ -1,0 +1,108 @@
+/* ---- the list of pairs: filtered, sorted, and drawn only where it is seen ---- */
+const ROW = 40;  // px, as in the style
+const MEASURES = ["median", "p95", "ncc", "inliers", "verified", "coverage"];
+const byId = (id) => document.getElementById(id);
+const list = byId("list"), rows = byId("rows");
+let shown = [], chosen = null, order = { key: "", down: false };
+
+/** The tests that a line like "tram ncc<0.8" asks for; every one must hold. */
+function testsOf(line) {
+  return line.toLowerCase().split(/\s+/).filter(Boolean).map((word) => {
+    const [, key, sign, limit] = word.match(/^([a-z0-9]+)([<>])([\d.]+)$/) ?? [];
+    if (!MEASURES.includes(key)) {
+      return (pair) => `${pair.name} ${reasonOf(pair)}`.toLowerCase().includes(word);
+    }
+    const bound = Number(limit);
+    return (pair) => pair[key] != null && (sign === "<" ? pair[key] < bound : pair[key] > bound);
+  });
+}
+
+const KINDS = {
+  "": () => true,
+  rejected: (pair) => !pair.accepted || isMarked(pair),
+  warned: (pair) => pair.accepted && pair.warnings.length > 0,
+  accepted: (pair) => pair.accepted && !isMarked(pair),
+  marked: isMarked,
+};
+
+function reasonOf(pair) {
+  if (isMarked(pair)) return noteOf(pair) ? `rejected by hand: ${noteOf(pair)}` : "rejected by hand";
+  if (pair.byHand) return "taken back";
+  return pair.accepted ? pair.warnings.join("; ") || "accepted" : pair.reason;
+}
+
+function update() {
+  const tests = [...testsOf(byId("search").value), KINDS[byId("verdict").value]];
+  shown = REPORT.pairs.filter((pair) => tests.every((test) => test(pair)));
+  if (order.key) {
+    const worst = order.down ? -Infinity : Infinity, sign = order.down ? -1 : 1;
+    const value = (pair) => (order.key === "reason" ? reasonOf(pair) : pair[order.key] ?? worst);
+    shown.sort((a, b) => (value(a) < value(b) ? -sign : value(a) > value(b) ? sign : 0));
+  }
+  byId("count").textContent = `${shown.length} of ${REPORT.pairs.length} pairs`;
+  if (shown.includes(chosen)) paint(); else choose(shown[0]);
+}
+
+/** Make the rows that are in sight, and some above and below. */
+function paint() {
+  const first = Math.max(0, Math.floor(list.scrollTop / ROW) - 8);
+  const last = Math.min(shown.length, first + Math.ceil(list.clientHeight / ROW) + 16);
+  rows.replaceChildren(
+    gap(first), ...shown.slice(first, last).map(rowOf), gap(shown.length - last),
+  );
+}
+
+function gap(count) {
+  const line = document.createElement("tr");
+  line.className = "gap";
+  line.innerHTML = `<td colspan="8" style="height:${count * ROW}px"></td>`;
+  return line;
+}
+
+function rowOf(pair) {
+  const line = document.createElement("tr");
+  const cell = (content, kind) => {
+    const made = document.createElement("td");
+    made.append(content);
+    if (kind) made.className = kind;
+    line.append(made);
+    return made;
+  };
+  const number = (value, digits) => (value == null ? "" : value.toFixed(digits));
+  cell(thumbnailOf(pair));
+  cell(pair.name).title = pair.name;
+  const measured = pair.median != null;
+  if (measured) {
+    cell(number(pair.median, 2)); cell(number(pair.p95, 2)); cell(number(pair.ncc, 3));
+    cell(number(pair.inliers, 0)); cell(number(pair.verified, 0));
+  }
+  const good = pair.accepted && !isMarked(pair);
+  const words = reasonOf(pair);
+  const verdict = cell(words, good ? (pair.warnings.length ? "warn" : "good") : "bad");
+  verdict.title = words;
+  if (!measured) verdict.colSpan = 6;
+  line.classList.toggle("chosen", pair === chosen);
+  line.classList.toggle("marked", isMarked(pair));
+  line.onclick = () => choose(pair);
+  return line;
+}
+
+function thumbnailOf(pair) {
+  const address = thumbnailAddress(pair);
+  if (!address) return "";
+  const image = document.createElement("img");
+  image.src = address;
+  image.alt = "";
+  return image;
+}
+
+function thumbnailAddress(pair) {
+  if (pair.thumbnail === true) return `thumbnails/${encodeURIComponent(pair.name)}.jpg`;
+  return pair.thumbnail;
+}
+
+function bringIntoSight(pair) {
+  const top = shown.indexOf(pair) * ROW, room = list.clientHeight - ROW;
+  if (top < list.scrollTop) list.scrollTop = top;
+  else if (top > list.scrollTop + room - ROW) list.scrollTop = top - room + ROW;
+}

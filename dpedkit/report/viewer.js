@@ -1,0 +1,133 @@
+/* ---- the viewer: two images of one size under one zoom and one place ---- */
+const stage = byId("stage"), phone = byId("phone"), dslr = byId("dslr"), views = byId("views");
+const SHOWABLE = /\.(jpe?g|png|webp|avif|gif|bmp)$/i;  // what browsers can decode
+const OF_ORIGINALS = ["side", "matches"];
+const NEIGHBOURS = [1, 2, -1];
+let view = "side", zoom = 1, fit = 1, panX = 0, panY = 0, drag = null, ahead = [];
+
+/** Addresses of what the pair is shown by: aligned images, else the originals. */
+function sourcesOf(pair) {
+  if (isAligned(pair)) {
+    const name = encodeURIComponent(pair.name);
+    return ["phone", "dslr"].map((side) => `../${side}/${name}.${REPORT.suffix}`);
+  }
+  return pair.originals;
+}
+
+const isAligned = (pair) => pair.accepted && SHOWABLE.test("." + REPORT.suffix);
+const canShow = (pair) => isAligned(pair) || pair.originals.every((file) => SHOWABLE.test(file));
+
+function allows(pair, name) {
+  if (name === "residuals") return canShow(pair) && pair.residuals !== "";
+  if (name === "matches") {
+    return pair.matches !== "" && pair.originals.every((file) => SHOWABLE.test(file));
+  }
+  return isAligned(pair) || OF_ORIGINALS.includes(name);
+}
+
+function choose(pair) {
+  chosen = pair ?? null;
+  if (!chosen) {
+    phone.removeAttribute("src"); dslr.removeAttribute("src");
+    byId("caption").textContent = "No pair is like this.";
+    byId("side").textContent = "";
+    paint();
+    return;
+  }
+  const sources = sourcesOf(chosen);
+  for (const [image, source] of [[phone, sources[0]], [dslr, sources[1]]]) {
+    const wanted = canShow(chosen) ? source : thumbnailAddress(chosen);
+    if (wanted) image.src = wanted; else image.removeAttribute("src");
+  }
+  ahead = NEIGHBOURS.map((step) => shown[shown.indexOf(chosen) + step]).filter(Boolean)
+    .filter(canShow).flatMap(sourcesOf).map(loaded);
+  bringIntoSight(chosen);
+  paint();
+  showCaption();
+  showMark();
+  setView(allows(chosen, view) ? view : "side");
+}
+
+function loaded(address) {
+  const image = new Image();
+  image.src = address;
+  return image;
+}
+
+function showCaption() {
+  const box = byId("caption"), pair = chosen;
+  const verdict = document.createElement("b"), facts = document.createElement("div");
+  const good = pair.accepted && !isMarked(pair);
+  verdict.className = good ? "good" : "bad";
+  const words = reasonOf(pair);
+  verdict.textContent =
+    `${pair.name}: ` + (pair.accepted || isMarked(pair) || pair.byHand ? words : `rejected, ${words}`);
+  facts.className = "soft";
+  const [x, y, width, height] = pair.crop;
+  facts.textContent = pair.accepted
+    ? `${width} x ${height} px at (${x}, ${y}) of the phone photo; model: ${pair.model}; residual ` +
+      `${pair.median.toFixed(2)} px (median), ${pair.p95.toFixed(2)} px (p95); ${pair.verified} ` +
+      `verified points cover ${Math.round(100 * pair.coverage)}% of the crop.`
+    : canShow(pair) ? "The photos as they were taken."
+    : "A browser cannot show these photos; this is their thumbnail.";
+  box.replaceChildren(verdict, facts);
+}
+
+function setView(name) {
+  view = name;
+  const small = chosen && !canShow(chosen);
+  stage.className = "stage " + (small ? "thumbnail" : name);
+  for (const button of views.children) {
+    button.classList.toggle("on", button.dataset.view === name);
+    button.disabled = small || !chosen || !allows(chosen, button.dataset.view);
+  }
+  if (name === "matches") drawMatches(); else if (name === "residuals") drawResiduals();
+  tell();
+  reset();
+}
+
+/** Which photo is to be seen. */
+function tell() {
+  const second = stage.classList.contains("second");
+  byId("side").textContent =
+    view === "flicker" ? (second ? "DSLR" : "phone")
+    : view === "side" || view === "matches" ? "phone | DSLR" : "";
+}
+
+function flick() { stage.classList.toggle("second"); tell(); }
+
+function reset() { zoom = 1; panX = panY = 0; place(); }
+
+/** Both images are fitted to the same size, then share zoom and place: pixels stay on pixels. */
+function place() {
+  for (const image of [phone, dslr]) {
+    const pane = image.parentElement;
+    if (!image.naturalWidth || !pane.clientWidth) continue;
+    fit = Math.min(pane.clientWidth / image.naturalWidth, pane.clientHeight / image.naturalHeight);
+    const scale = fit * zoom;
+    const left = (pane.clientWidth - image.naturalWidth * scale) / 2 + panX;
+    const top = (pane.clientHeight - image.naturalHeight * scale) / 2 + panY;
+    image.style.transform = `translate(${left}px, ${top}px) scale(${scale})`;
+    pane.classList.toggle("crisp", scale >= 2);
+  }
+  drawing.style.transform = `translate(${panX}px, ${panY}px) scale(${zoom})`;
+  byId("zoom").textContent = drawn() ? `${Math.round(100 * zoom)}%`
+    : `${Math.round(100 * fit * zoom * devicePixelRatio)}%`;
+}
+
+const drawn = () => view === "matches" || view === "residuals";
+
+/** Zoom by a factor about a point given from the middle of a pane, in px. */
+function zoomBy(factor, x = 0, y = 0) {
+  const before = zoom;
+  zoom = Math.min(Math.max(zoom * factor, 1), drawn() ? 64 : Math.max(64 / fit, 1));
+  panX = zoom === 1 ? 0 : x - ((x - panX) * zoom) / before;
+  panY = zoom === 1 ? 0 : y - ((y - panY) * zoom) / before;
+  place();
+}
+
+function fromMiddle(event) {
+  const box = stage.getBoundingClientRect();
+  const width = view === "side" ? box.width / 2 : box.width;
+  return [((event.clientX - box.left) % width) - width / 2, event.clientY - box.top - box.height / 2];
+}
