@@ -232,6 +232,20 @@ def test_no_shared_name_lists_the_first_few_of_each(tmp_path):
     assert not (tmp_path / "out").exists()
 
 
+def test_pairs_from_a_list_take_the_name_of_the_dslr_photo(raw):
+    for number in range(3):
+        (raw / "phone" / f"{number}.png").rename(raw / "phone" / f"IMG_{number}.png")
+    (raw / "pairs.csv").write_text("IMG_2.png,2.jpg\nIMG_0.png,0.jpg\n")
+    config = AlignConfig(field="off", pair_by="csv", csv=str(raw / "pairs.csv"))
+    summary = run(raw, config)
+    assert (summary.accepted, summary.unpaired_phone, summary.unpaired_dslr) == (2, 1, 1)
+    records = read_jsonl(raw / "aligned" / PAIRS)
+    assert [(r["name"], Path(r["phone"]["file"]).name) for r in records] == [
+        ("2", "IMG_2.png"),
+        ("0", "IMG_0.png"),
+    ]
+
+
 def test_missing_and_empty_folders(tmp_path):
     (tmp_path / "empty").mkdir()
     with pytest.raises(DpedkitError, match="there is no such folder"):

@@ -75,6 +75,7 @@ def test_help_loads_neither_torch_nor_opencv():
         (["patches", "--min-corr", "2"], 2, "2.0 is not in the range"),
         (["patches", "-q", "-v"], 2, "exclude each other"),
         (["align", "nowhere", "b"], 1, "nowhere: there is no such folder"),
+        (["pairs", "nowhere", "b"], 1, "nowhere: there is no such folder"),
         (["patches", "nowhere"], 1, "nowhere"),
         (["train", "nowhere"], 1, "nowhere"),
         (["evaluate", "none.safetensors", "nowhere"], 1, "none.safetensors"),

@@ -19,7 +19,7 @@ from dpedkit.manifest import read_jsonl, write_jsonl
 from dpedkit.models import build_generator, save_model
 from dpedkit.records import ACCEPTED, REJECTED, PairRecord, SourcePhoto
 from dpedkit.shards import open_split
-from dpedkit.shards.card import CARD_FILE, write_card
+from dpedkit.shards.card import write_card
 from dpedkit.shards.index import PAIRS_FILE
 
 ROOT = Path(__file__).parents[1]

@@ -177,6 +177,14 @@ class TestDepthAndChannels:
         assert images.photo_size(path) == (96, 64)
         assert metadata.camera == "X1"
 
+    def test_a_jpeg_of_several_pictures(self, tmp_path):
+        """Some phones put a preview or a depth map behind the photo (CIPA DC-007)."""
+        path = tmp_path / "a.jpg"
+        first = Image.fromarray(picture())
+        preview = first.resize((24, 16))
+        first.save(path, "MPO", save_all=True, append_images=[preview], quality=95, subsampling=0)
+        assert difference(images.read_photo(path), picture()).mean() < 1.5
+
     def test_bmp(self, tmp_path):
         Image.fromarray(picture()).save(tmp_path / "a.bmp")
         np.testing.assert_array_equal(images.read_photo(tmp_path / "a.bmp"), picture())
@@ -205,33 +213,38 @@ def rgb_to_xyz(name: str) -> np.ndarray:
 
 
 def icc_profile(name: str) -> bytes:
-    """A display profile of version 2 (ICC.1:2001-04)."""
+    """A display profile with three channels."""
     cones = BRADFORD @ np.array(D50) / (BRADFORD @ xyz(*D65))
     to_d50 = np.linalg.inv(BRADFORD) @ np.diag(cones) @ BRADFORD @ rgb_to_xyz(name)
+    colourants = {kind: xyz_tag(to_d50[:, i]) for i, kind in enumerate((b"rXYZ", b"gXYZ", b"bXYZ"))}
+    curves = dict.fromkeys((b"rTRC", b"gTRC", b"bTRC"), curve_tag(PROFILES[name][3]))
+    return profile_of(name, b"RGB ", colourants | curves)
 
-    def xyz_tag(values) -> bytes:
-        fixed = [round(float(value) * 65536) for value in values]
-        return b"XYZ \0\0\0\0" + struct.pack(">3i", *fixed)
 
+def grey_profile(exponent: float) -> bytes:
+    return profile_of("Grey", b"GRAY", {b"kTRC": curve_tag(exponent)})
+
+
+def xyz_tag(values) -> bytes:
+    return b"XYZ \0\0\0\0" + struct.pack(">3i", *(round(float(v) * 65536) for v in values))
+
+
+def curve_tag(exponent: float) -> bytes:
+    return b"curv\0\0\0\0" + struct.pack(">IH", 1, round(exponent * 256))
+
+
+def profile_of(name: str, space: bytes, tags: dict[bytes, bytes]) -> bytes:
+    """A profile of version 2 (ICC.1:2001-04)."""
     text = name.encode() + b"\0"
     description = b"desc\0\0\0\0" + struct.pack(">I", len(text)) + text + b"\0" * 78
-    curve = b"curv\0\0\0\0" + struct.pack(">IH", 1, round(PROFILES[name][3] * 256))
-    tags = {
-        b"desc": description,
-        b"wtpt": xyz_tag(D50),
-        **{kind: xyz_tag(to_d50[:, i]) for i, kind in enumerate((b"rXYZ", b"gXYZ", b"bXYZ"))},
-        **dict.fromkeys((b"rTRC", b"gTRC", b"bTRC"), curve),
-    }
+    tags = {b"desc": description, b"wtpt": xyz_tag(D50), **tags}
     table, data = struct.pack(">I", len(tags)), b""
     begin = 128 + 4 + 12 * len(tags)
     for kind, content in tags.items():
-        padded = content + b"\0" * (-len(content) % 4)
         table += struct.pack(">4sII", kind, begin + len(data), len(content))
-        data += padded
+        data += content + b"\0" * (-len(content) % 4)
     head = bytearray(128)
-    struct.pack_into(
-        ">I4xI4s4s4s", head, 0, begin + len(data), 0x02400000, b"mntr", b"RGB ", b"XYZ "
-    )
+    struct.pack_into(">I4xI4s4s4s", head, 0, begin + len(data), 0x02400000, b"mntr", space, b"XYZ ")
     head[36:40] = b"acsp"
     struct.pack_into(">3i", head, 68, *(round(value * 65536) for value in D50))
     return bytes(head) + table + data
@@ -240,9 +253,13 @@ def icc_profile(name: str) -> bytes:
 def to_srgb(photo: np.ndarray, name: str) -> np.ndarray:
     """What a photo in another space is in sRGB, by the definitions of both."""
     linear = (photo / 255.0) ** PROFILES[name][3]
-    srgb = linear @ (np.linalg.inv(rgb_to_xyz("BT.709")) @ rgb_to_xyz(name)).T
-    srgb = srgb.clip(0, 1)
-    return 255 * np.where(srgb <= 0.0031308, 12.92 * srgb, 1.055 * srgb ** (1 / 2.4) - 0.055)
+    return encode(linear @ (np.linalg.inv(rgb_to_xyz("BT.709")) @ rgb_to_xyz(name)).T)
+
+
+def encode(linear: np.ndarray) -> np.ndarray:
+    """Linear light to sRGB from 0 to 255."""
+    light = linear.clip(0, 1)
+    return 255 * np.where(light <= 0.0031308, 12.92 * light, 1.055 * light ** (1 / 2.4) - 0.055)
 
 
 class TestProfiles:
@@ -262,6 +279,13 @@ class TestProfiles:
         assert error.mean() < 0.4 * np.abs(picture() - expected).mean()
         assert metadata.conversion == f"converted from {name} to sRGB"
         assert metadata.icc == b""  # the pixels handed on are sRGB
+
+    def test_grey_photos_have_profiles_too(self, tmp_path):
+        path = tmp_path / "a.png"
+        grey = picture()[:, :, 0]
+        Image.fromarray(grey).save(path, icc_profile=grey_profile(1.0))
+        expected = np.repeat(encode(grey / 255.0)[:, :, None], 3, axis=2)
+        assert difference(images.read_photo(path), expected.round().astype(int)).max() <= 1
 
     def test_srgb_stays_as_it_is(self, tmp_path):
         path = tmp_path / "a.png"
