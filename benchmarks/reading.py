@@ -3,8 +3,8 @@
     python benchmarks/reading.py [--photo PHOTO] [--megapixels 12]
 
 The photo (one of dpedkit's own scenes unless given) is saved as JPEG - plain, lying on its side,
-and with the colour profile of the photo given - and in other formats. Each file is decoded by Pillow
-alone and read by `read_photo`, in turn, in one process; the table has the medians.
+and with the colour profile of the photo given - and in other formats. Each file is decoded by
+Pillow alone and read by `read_photo`, in turn, in one process; the table has the medians.
 """
 
 from __future__ import annotations
