@@ -1,10 +1,11 @@
 """How fast random batches of patch pairs are read, mapped against other ways to store them.
 
-    python benchmarks/loader.py [--patches 4096] [--batch 50]
+    python benchmarks/loader.py [--patches 8192] [--batch 50]
 
-The same random batches are gathered from arrays in memory, from mapped shards (dpedkit), from the
-same shards by h5py's fancy indexing, and from loose JPEGs. "cold" drops the files from the page
-cache first, where the system allows it.
+The same random batches are gathered from arrays in memory, from mapped shards (dpedkit), from
+compressed shards, from shards by h5py's fancy indexing, and from loose JPEGs. "cold" drops the
+files from the page cache first, where the system allows it, and counts by the clock; "warm" counts
+processor time, so that other work on the machine changes less.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import cv2
 import h5py
 import numpy as np
 from numpy.typing import NDArray
@@ -24,24 +26,28 @@ from dpedkit.atomic import write_json
 from dpedkit.console import QUIET, set_verbosity, table
 from dpedkit.images import read_photo
 from dpedkit.manifest import write_jsonl
-from dpedkit.shards import ExportConfig, export_patches, open_split
+from dpedkit.shards import ExportConfig, MergeConfig, export_patches, merge_shards, open_split
 from dpedkit.shards.format import SHARD_FORMAT, SPLITS, Columns
 from dpedkit.shards.index import INDEX_FILE, KIND, PAIRS_FILE
 from dpedkit.shards.writer import Source, describe_splits, write_split
 
 SIZE = 100
 _GOES = 8
+_COLD_SECONDS = 0.2
 Gather = Callable[[NDArray[np.int64]], object]
 
 
-def make_shards(folder: Path, count: int) -> Path:
-    """A shards folder of `count` random, smooth patch pairs for training."""
+def make_columns(count: int) -> Columns:
+    """Smooth random patches with a little noise."""
     rng = np.random.default_rng(0)
-    coarse = rng.integers(0, 256, (count, SIZE // 4, SIZE // 4, 3), np.uint8)
-    patches = coarse.repeat(4, axis=1).repeat(4, axis=2)
-    columns: Columns = {
-        "phone": patches,
-        "dslr": 255 - patches,
+    phone = np.empty((count, SIZE, SIZE, 3), np.uint8)
+    for patch in phone:
+        coarse = rng.uniform(0, 255, (SIZE // 8, SIZE // 8, 3)).astype(np.float32)
+        smooth = cv2.resize(coarse, (SIZE, SIZE), interpolation=cv2.INTER_LINEAR)
+        patch[:] = (smooth + rng.normal(0, 1, smooth.shape)).clip(0, 255)
+    return {
+        "phone": phone,
+        "dslr": 255 - phone,
         "ncc": np.ones(count, np.float32),
         "xy": np.zeros((count, 2), np.int32),
         "shift": np.zeros((count, 2), np.float32),
@@ -49,13 +55,20 @@ def make_shards(folder: Path, count: int) -> Path:
         "shift_error": np.zeros(count, np.float32),
         "pair": np.zeros(count, np.int32),
     }
+
+
+def make_shards(folder: Path, count: int) -> Path:
+    """A shards folder of `count` patch pairs for training."""
+    columns = make_columns(count)
     folder.mkdir()
     entries = {split: [] for split in SPLITS}
     entries["train"] = write_split(folder, "train", [Source(count, lambda: columns)], SIZE, {})
-    write_jsonl(folder / PAIRS_FILE, [{"name": "synthetic", "split": "train"}])
+    pair = {"name": "synthetic", "split": "train", "dslr": "", "tried": count, "kept": count}
+    write_jsonl(folder / PAIRS_FILE, [{**pair, "dropped": {}}])
     index = {
         "format": SHARD_FORMAT,
         "kind": KIND,
+        "tool_version": "",
         "complete": True,
         "patch_size": SIZE,
         "patch_config": {"min_corr": 0.9, "size": SIZE, "correlate": "luma"},
@@ -65,19 +78,36 @@ def make_shards(folder: Path, count: int) -> Path:
     return folder
 
 
-def from_memory(folder: Path) -> Gather:
-    reader = open_split(folder, "train")
+def from_memory(home: Path) -> Gather:
+    reader = open_split(home / "shards", "train")
     phone, dslr = reader.gather(range(len(reader)))
     return lambda batch: (phone[batch], dslr[batch])
 
 
-def from_mapped_shards(folder: Path) -> Gather:
-    return open_split(folder, "train").gather
+def from_mapped_shards(home: Path) -> Gather:
+    return open_split(home / "shards", "train").gather
 
 
-def from_h5py(folder: Path) -> Gather:
+def from_announced_shards(home: Path) -> Gather:
+    """As training does: the disk is told of a batch while the one before it is used."""
+    reader = open_split(home / "shards", "train")
+    waiting: list[NDArray[np.int64]] = []
+
+    def gather(batch: NDArray[np.int64]) -> object:
+        waiting.append(batch)
+        reader.announce(batch)
+        return reader.gather(waiting.pop(0) if len(waiting) > 1 else batch)
+
+    return gather
+
+
+def from_compressed_shards(home: Path) -> Gather:
+    return open_split(home / "compressed", "train").gather
+
+
+def from_h5py(home: Path) -> Gather:
     """h5py wants increasing numbers without repeats, and one shard here holds the first 4,096."""
-    file = h5py.File(folder / "train-00000.h5")
+    file = h5py.File(home / "shards" / "train-00000.h5")
 
     def gather(batch: NDArray[np.int64]) -> object:
         rows = np.unique(batch % len(file["phone"]))
@@ -86,23 +116,38 @@ def from_h5py(folder: Path) -> Gather:
     return gather
 
 
-def from_jpegs(folder: Path) -> Gather:
-    home = folder.parent / "loose" / "iphone" / "training_data"
+def from_jpegs(home: Path) -> Gather:
+    folder = home / "loose" / "iphone" / "training_data"
 
     def gather(batch: NDArray[np.int64]) -> object:
         return [
-            np.stack([read_photo(home / side / f"{number}.jpg") for number in batch])
+            np.stack([read_photo(folder / side / f"{number}.jpg") for number in batch])
             for side in ("iphone", "canon")
         ]
 
     return gather
 
 
+WAYS = {
+    "arrays in memory": (from_memory, ""),
+    "mapped shards (dpedkit)": (from_mapped_shards, "shards"),
+    "mapped, announced a batch ahead": (from_announced_shards, "shards"),
+    "compressed shards (dpedkit)": (from_compressed_shards, "compressed"),
+    "h5py fancy indexing": (from_h5py, "shards"),
+    "loose JPEGs": (from_jpegs, "loose"),
+}
+
+
 def drop_from_cache(folder: Path) -> None:
     for path in folder.rglob("*"):
         if path.is_file() and hasattr(os, "posix_fadvise"):
             with path.open("rb") as file:
+                os.fsync(file.fileno())
                 os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+
+
+def megabytes(folder: Path) -> float:
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()) / 1e6
 
 
 def batches(count: int, batch: int, seed: int) -> Iterator[NDArray[np.int64]]:
@@ -111,54 +156,60 @@ def batches(count: int, batch: int, seed: int) -> Iterator[NDArray[np.int64]]:
         yield rng.integers(0, count, batch)
 
 
-def pairs_per_second(gather: Gather, count: int, batch: int, seconds: float, seed: int) -> float:
-    start, done = time.perf_counter(), 0
-    for chosen in batches(count, batch, seed):
-        gather(chosen)
-        done += batch
-        if (spent := time.perf_counter() - start) > seconds:
+def pairs_per_second(
+    gather: Gather,
+    chosen: Iterator[NDArray[np.int64]],
+    seconds: float,
+    clock: Callable[[], float],
+) -> float:
+    start, done = clock(), 0
+    for batch in chosen:
+        gather(batch)
+        done += len(batch)
+        if (spent := clock() - start) > seconds:
             return done / spent
     raise AssertionError("batches never end")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--patches", type=int, default=4096)
+    parser.add_argument("--patches", type=int, default=8192)
     parser.add_argument("--batch", type=int, default=50)
     parser.add_argument("--seconds", type=float, default=4, help="for each measurement")
     arguments = parser.parse_args()
     set_verbosity(QUIET)
-    ways = {
-        "arrays in memory": from_memory,
-        "mapped shards (dpedkit)": from_mapped_shards,
-        "h5py fancy indexing": from_h5py,
-        "loose JPEGs": from_jpegs,
-    }
+    count, batch = arguments.patches, arguments.batch
     with tempfile.TemporaryDirectory() as scratch:
-        folder = make_shards(Path(scratch) / "shards", arguments.patches)
-        export_patches(folder, Path(scratch) / "loose", ExportConfig())
-        gathers = {name: way(folder) for name, way in ways.items()}
+        home = Path(scratch)
+        make_shards(home / "shards", count)
+        merge_shards([home / "shards"], home / "compressed", MergeConfig(compress=True))
+        export_patches(home / "shards", home / "loose", ExportConfig())
+        gathers = {name: way(home) for name, (way, _) in WAYS.items()}
         cold = {}
         for name, gather in gathers.items():
-            drop_from_cache(Path(scratch))
-            cold[name] = pairs_per_second(gather, arguments.patches, arguments.batch, 0.2, seed=1)
-        warm = dict.fromkeys(ways, 0.0)
+            drop_from_cache(home)
+            chosen = batches(count, batch, seed=1)
+            cold[name] = pairs_per_second(gather, chosen, _COLD_SECONDS, time.perf_counter)
+        warm = dict.fromkeys(WAYS, 0.0)
         for go in range(_GOES):  # by turns, so that other work on the machine hits all alike
             for name, gather in gathers.items():
+                chosen = batches(count, batch, seed=go)
                 seconds = arguments.seconds / _GOES
-                rate = pairs_per_second(gather, arguments.patches, arguments.batch, seconds, go)
+                rate = pairs_per_second(gather, chosen, seconds, time.thread_time)
                 warm[name] = max(warm[name], rate)
+        sizes = {name: megabytes(home / place) for name, (_, place) in WAYS.items() if place}
     memory = warm["arrays in memory"]
     rows = [
         (
             name,
-            "-" if name == "arrays in memory" else f"{cold[name]:,.0f}",
+            f"{sizes[name]:.0f}" if name in sizes else "-",
+            f"{cold[name]:,.0f}" if name in sizes else "-",
             f"{rate:,.0f}",
             f"{100 * rate / memory:.0f}%",
         )
         for name, rate in warm.items()
     ]
-    header = ("random batches, pairs/s", "cold", "warm", "of memory")
+    header = (f"{count} patch pairs, random batches of {batch}", "MB", "cold /s", "warm /s", "warm")
     print(table(header, rows))
 
 

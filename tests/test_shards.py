@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import mmap
 import multiprocessing
 import pickle
 import tracemalloc
@@ -127,6 +128,33 @@ def test_gather_returns_the_written_pixels_in_the_order_asked(
     np.testing.assert_array_equal(into[1], dslr)
 
 
+@pytest.mark.skipif(not hasattr(mmap, "MADV_WILLNEED"), reason="the system cannot be told")
+@pytest.mark.parametrize("stored", ["folder", "packed"])
+def test_announced_patches_are_those_that_the_system_is_told_of(
+    request: pytest.FixtureRequest, stored: str
+) -> None:
+    reader = open_split(request.getfixturevalue(stored), "train")
+    told = []
+
+    class Told:
+        def __init__(self, shard: int) -> None:
+            self.shard = shard
+
+        def madvise(self, advice: int, start: int, length: int) -> None:
+            assert advice == mmap.MADV_WILLNEED and start % mmap.PAGESIZE == 0
+            told.append((self.shard, start, start + length))
+
+    reader._files = [Told(shard) for shard in range(3)]  # type: ignore[misc]
+    reader.announce([9, 21])
+    for shard, row in ((1, 1), (2, 5)):
+        layout = inspect_shard(reader.folder / f"train-{shard:05d}.h5")
+        for name in ("phone", "dslr"):
+            start, stop = layout.extent(name, row, row + 1)
+            assert any(n == shard and a <= start and stop <= b for n, a, b in told)
+    assert len(told) == 4
+    open_split(reader.folder, "train").announce([0, 1])  # the system accepts it
+
+
 @pytest.mark.parametrize("field", [field.name for field in FIELDS])
 def test_every_field_is_read_back_across_shards(folder: Path, field: str) -> None:
     values = open_split(folder, "train").column(field)
@@ -248,11 +276,11 @@ def test_a_chunk_grows_to_one_patch_and_no_further(packed: Path, grow: bytes) ->
     table = {"offsets": np.array([0]), "sizes": np.array([len(chunk)]), "packed": np.array([True])}
     hostile = dataclasses.replace(patches, path=bomb, **table)
     if not grow:
-        assert not hostile.patch(0).any()
+        assert not hostile[0].any()
         return
     tracemalloc.start()
     with pytest.raises(DpedkitError, match="cannot be unpacked"):
-        hostile.patch(0)
+        hostile[0]
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < 10**6

@@ -24,7 +24,7 @@ _AS_IT_IS = 1  # HDF5's filter mask of a chunk that its first filter has left al
 
 @dataclass(frozen=True)
 class CompressedPatches:
-    """One image field of a compressed shard; rows are unpacked when they are indexed.
+    """One image field of a compressed shard; patches are unpacked when they are indexed.
 
     Attributes
     ----------
@@ -46,16 +46,16 @@ class CompressedPatches:
     def __len__(self) -> int:
         return len(self.offsets)
 
-    def __getitem__(self, rows: slice | NDArray[np.integer[Any]]) -> NDArray[np.uint8]:
+    def read(self, rows: slice | NDArray[np.integer[Any]]) -> NDArray[np.uint8]:
         """Unpack rows: (n, S, S, 3) uint8."""
         chosen = np.arange(len(self))[rows]
         side = self.patch_size
         result = np.empty((len(chosen), side, side, 3), np.uint8)
         for place, row in enumerate(chosen.tolist()):
-            result[place] = self.patch(row).reshape(side, side, 3)
+            result[place] = self[row].reshape(side, side, 3)
         return result
 
-    def patch(self, row: int) -> NDArray[np.uint8]:
+    def __getitem__(self, row: int) -> NDArray[np.uint8]:
         """Unpack one patch: (S*S*3,) uint8.
 
         Raises

@@ -54,7 +54,7 @@ class ShardLayout:
     def read(self, name: str, rows: slice | NDArray[np.integer[Any]] = slice(None)) -> NDArray[Any]:
         """Rows of any field as an array; views of the mapped file where that is possible."""
         if name in self.compressed:
-            return self.compressed[name][rows]
+            return self.compressed[name].read(rows)
         return self.map(name)[rows]
 
     def extent(self, name: str, first: int, last: int) -> tuple[int, int]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mmap
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
@@ -17,6 +18,7 @@ from dpedkit.shards.index import ShardEntry, ShardIndex, read_index
 from dpedkit.shards.layout import ShardLayout, inspect_shard
 
 _PIECE = 1 << 20  # bytes
+_MAPPED = ("_files", "_sources")
 
 
 def open_split(folder: str | Path, split: str) -> SplitReader:
@@ -97,30 +99,47 @@ class SplitReader:
         IndexError
             If a number is not in the range of the split.
         """
+        shards, rows = self._places(indices)
+        shape = (len(rows), self.patch_size, self.patch_size, 3)
+        phone, dslr = out or (np.empty(shape, np.uint8), np.empty(shape, np.uint8))
+        if not len(rows):
+            return phone, dslr
+        lone = shards[0] if shards[0] == shards[-1] and (shards == shards[0]).all() else None
+        places = list(zip(shards.tolist(), rows.tolist(), strict=True))
+        for name, result in zip(IMAGE_FIELDS, (phone, dslr), strict=True):
+            sources = self._sources[name]
+            if lone is not None and isinstance(source := sources[lone], np.ndarray):
+                # The mode "raise" would copy into another array first.
+                source.take(rows, axis=0, out=result.reshape(len(rows), -1), mode="clip")
+            else:
+                patches = [sources[shard][row] for shard, row in places]
+                np.concatenate(patches, out=result.reshape(-1))
+        return phone, dslr
+
+    def _places(
+        self, indices: Sequence[int] | NDArray[np.integer[Any]]
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Shards that hold these patch pairs, and their rows there: (B,) each."""
         wanted = np.asarray(indices, dtype=np.int64).reshape(-1)
         if wanted.size and not (wanted.min() >= 0 and wanted.max() < len(self)):
             raise IndexError(f"patch {wanted.min()}..{wanted.max()} of {len(self)}")
-        shape = (len(wanted), self.patch_size, self.patch_size, 3)
-        phone, dslr = out or (np.empty(shape, np.uint8), np.empty(shape, np.uint8))
-        if len(wanted):
-            shards = np.searchsorted(self._starts, wanted, side="right") - 1
-            rows = wanted - self._starts[shards]
-            for name, result in zip(IMAGE_FIELDS, (phone, dslr), strict=True):
-                self._copy(name, shards, rows, result)
-        return phone, dslr
+        shards = np.searchsorted(self._starts, wanted, side="right") - 1
+        return shards, wanted - self._starts[shards]
 
-    def _copy(
-        self, name: str, shards: NDArray[Any], rows: NDArray[Any], out: NDArray[np.uint8]
-    ) -> None:
-        """Copy one photo's patches, rows of shards, into `out`."""
-        sources = self._sources[name]
-        first = sources[shards[0]]
-        if isinstance(first, np.ndarray) and (shards == shards[0]).all():
-            flat = out.reshape(len(rows), -1)
-            first.take(rows, axis=0, out=flat, mode="clip")  # mode "raise" would copy `out`
+    def announce(self, indices: Sequence[int] | NDArray[np.integer[Any]]) -> None:
+        """Have the system read patch pairs from the disk that `gather` will want soon.
+
+        This does not wait. Without it, a patch that is not in the file cache is fetched when it is
+        touched, one after the other. Does nothing where the system cannot be told.
+        """
+        if not hasattr(mmap, "MADV_WILLNEED"):
             return
-        places = zip(shards.tolist(), rows.tolist(), strict=True)
-        np.concatenate([_row(sources[shard], row) for shard, row in places], out=out.reshape(-1))
+        shards, rows = self._places(indices)
+        for shard, row in zip(shards.tolist(), rows.tolist(), strict=True):
+            for name in IMAGE_FIELDS:
+                start, stop = self._layouts[shard].extent(name, row, row + 1)
+                start -= start % mmap.PAGESIZE
+                self._files[shard].madvise(mmap.MADV_WILLNEED, start, stop - start)
 
     @cached_property
     def ncc(self) -> NDArray[np.float32]:
@@ -156,27 +175,32 @@ class SplitReader:
                         place += read
 
     @cached_property
-    def _sources(self) -> dict[str, list[_Source]]:
-        return {name: [_source(layout, name) for layout in self._layouts] for name in IMAGE_FIELDS}
+    def _files(self) -> list[mmap.mmap]:
+        files = []
+        for layout in self._layouts:
+            with layout.path.open("rb") as file:
+                files.append(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
+        return files
+
+    @cached_property
+    def _sources(self) -> dict[str, list[NDArray[np.uint8] | CompressedPatches]]:
+        """By name and shard: (N, S*S*3) views of the mapped file, or compressed patches."""
+        patch = self.patch_size**2 * 3
+        return {
+            name: [
+                layout.compressed[name]
+                if name in layout.compressed
+                else np.frombuffer(
+                    file, np.uint8, layout.count * patch, layout.offsets[name]
+                ).reshape(layout.count, patch)
+                for layout, file in zip(self._layouts, self._files, strict=True)
+            ]
+            for name in IMAGE_FIELDS
+        }
 
     def __getstate__(self) -> dict[str, Any]:
-        # Pickling mapped arrays would copy all their pixels.
-        return {key: value for key, value in self.__dict__.items() if key != "_sources"}
-
-
-_Source = NDArray[np.uint8] | CompressedPatches
-
-
-def _source(layout: ShardLayout, name: str) -> _Source:
-    """One image field of a shard: mapped as (N, S*S*3), or compressed."""
-    if name in layout.compressed:
-        return layout.compressed[name]
-    # A plain view: copying rows of np.memmap costs five times as much a patch.
-    return np.asarray(layout.map(name)).reshape(layout.count, -1)
-
-
-def _row(source: _Source, row: int) -> NDArray[np.uint8]:
-    return source[row] if isinstance(source, np.ndarray) else source.patch(row)
+        # Mapped files cannot be pickled, and pickling arrays of them would copy all pixels.
+        return {key: value for key, value in self.__dict__.items() if key not in _MAPPED}
 
 
 def checked_layout(index: ShardIndex, entry: ShardEntry) -> ShardLayout:

@@ -133,7 +133,7 @@ def _faults(layout: ShardLayout, pair_count: int, by_channel: bool) -> Iterator[
         yield "it holds the same window twice."
     for patches in layout.compressed.values():
         for row in range(layout.count):
-            patches.patch(row)
+            patches[row]  # raises where it is damaged
     sample = np.linspace(0, layout.count - 1, min(_NCC_SAMPLE, layout.count)).astype(int)
     phone, dslr = layout.read("phone", sample), layout.read("dslr", sample)
     weights = CHANNELS if by_channel else LUMA

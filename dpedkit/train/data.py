@@ -99,6 +99,8 @@ class TrainBatches:
     def _load(self, step: int) -> Pixels:
         if self._read_ahead:
             self._read_ahead.wait_for(batch_positions(step, self.batch, self.rank, self.world_size))
+        elif isinstance(self._loader, Mapped):
+            self._loader.announce(self.indices(step + 1))
         return self._loader.load(self.indices(step))
 
 

@@ -93,6 +93,10 @@ class Mapped:
         self.reader.gather(indices, out=(phone.numpy(), dslr.numpy()))
         return phone.to(self.device, non_blocking=True), dslr.to(self.device, non_blocking=True)
 
+    def announce(self, indices: NDArray[np.int64]) -> None:
+        """Have the disk read what the next `load` will want."""
+        self.reader.announce(indices)
+
 
 class Ahead(Generic[Result]):
     """Does the work for the next step in a thread while this one's result is used."""
