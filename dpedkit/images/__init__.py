@@ -22,7 +22,12 @@ if TYPE_CHECKING:
     from dpedkit.images.limits import PhotoLimits
     from dpedkit.images.listing import PHOTO_SUFFIXES, RAW_SUFFIXES, is_photo_name, list_photos
     from dpedkit.images.metadata import Metadata
-    from dpedkit.images.reading import photo_size, read_photo, read_photo_and_metadata
+    from dpedkit.images.reading import (
+        photo_size,
+        read_photo,
+        read_photo_and_metadata,
+        read_thumbnail,
+    )
     from dpedkit.images.writing import JPEG_QUALITY, write_photo
 
 __all__ = [
@@ -38,6 +43,7 @@ __all__ = [
     "read_capture",
     "read_photo",
     "read_photo_and_metadata",
+    "read_thumbnail",
     "write_photo",
 ]
 _HOME = {
@@ -53,6 +59,7 @@ _HOME = {
     "read_capture": ".capture",
     "read_photo": ".reading",
     "read_photo_and_metadata": ".reading",
+    "read_thumbnail": ".reading",
     "write_photo": ".writing",
 }
 __getattr__ = lazy_exports(__name__, _HOME)

@@ -64,6 +64,27 @@ def read_photo_and_metadata(
         return upright(pixels, stored.orientation), metadata
 
 
+def read_thumbnail(
+    path: Path, side: int, limits: PhotoLimits = _DEFAULT_LIMITS
+) -> NDArray[np.uint8]:
+    """Read a photo as `read_photo` does, reduced to at most `side` px in width and height.
+
+    Raises
+    ------
+    PhotoError, DpedkitError
+        As `read_photo`.
+    """
+    with _explained(path):
+        limits.check_file(path, path.stat().st_size)
+        if path.suffix.lower() in RAW_SUFFIXES:
+            stored = develop(path, limits, half_size=True)
+            stored.image.thumbnail((side, side))
+        else:
+            stored = decode(path, limits, side)
+        pixels, _ = _to_rgb8(stored)
+        return upright(pixels, stored.orientation)
+
+
 def photo_size(path: Path) -> tuple[int, int]:
     """Width and height of a photo as `read_photo` returns it, from its header alone.
 

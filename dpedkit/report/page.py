@@ -28,12 +28,32 @@ def write_page(
     styles: Sequence[str] = (),
     scripts: Sequence[str] = (),
 ) -> Path:
-    """Write `folder`/report/index.html.
+    """Write `folder`/report/index.html and return its path.
 
     Parameters
     ----------
     folder : Path
         What the report is about.
+    title, body, data, styles, scripts
+        As for `page`.
+    """
+    path = make_folder(folder / "report") / "index.html"
+    write_text(path, page(title, body, data=data, styles=styles, scripts=scripts))
+    return path
+
+
+def page(
+    title: str,
+    body: str,
+    *,
+    data: Any = None,
+    styles: Sequence[str] = (),
+    scripts: Sequence[str] = (),
+) -> str:
+    """A page of HTML with all that it needs inside.
+
+    Parameters
+    ----------
     title, body : str
         The body is HTML.
     data : JSON-ready, optional
@@ -53,7 +73,7 @@ def write_page(
             'const REPORT = JSON.parse(document.getElementById("data").textContent);\n'
             f"{code}</script>\n"
         )
-    page = (
+    return (
         "<!doctype html>\n"
         '<html lang="en"><head><meta charset="utf-8">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
@@ -61,9 +81,6 @@ def write_page(
         f"<title>{escape(title)}</title>\n<style>{style}</style></head>\n"
         f"<body>\n{body}\n<footer>dpedkit {__version__}</footer>\n{script}</body></html>\n"
     )
-    path = make_folder(folder / "report") / "index.html"
-    write_text(path, page)
-    return path
 
 
 def escape(text: object) -> str:
