@@ -1,0 +1,438 @@
+"""The reports in a real browser: they load from the disk, and what can be done in them works."""
+
+import io
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from fake_aligned import BLUE, MARK, RED, RESIDUALS, write_aligned
+from PIL import Image
+
+from dpedkit.align.decisions import read_decisions
+from dpedkit.cli import execute
+from dpedkit.report import write_report
+
+pytestmark = pytest.mark.slow
+
+REASONS = {
+    "street": "the photos have too little in common",
+    "wall": "repeated texture: the photos fit as well when one is moved by (40, 0) px",
+}
+LAPTOP = {"width": 1366, "height": 768}
+VIEWS = ["side", "swipe", "flicker", "overlay", "difference", "checker", "matches", "residuals"]
+CORNER = 8  # px
+TONE = 3  # levels by which a browser may round a colour
+
+
+def find_chromium(playwright):
+    names = ("chromium", "chromium-browser", "google-chrome", "chrome")
+    found = [path for name in names if (path := shutil.which(name))]
+    own = playwright.chromium.executable_path  # of `playwright install chromium`
+    return next(iter([*found, *([own] if Path(own).exists() else [])]), None)
+
+
+@pytest.fixture(scope="module")
+def browser():
+    api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    with api.sync_playwright() as playwright:
+        path = find_chromium(playwright)
+        if path is None:
+            pytest.skip("there is no Chromium; `apt install chromium` or `playwright install`")
+        options = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
+        chromium = playwright.chromium.launch(executable_path=path, args=options)
+        yield chromium
+        chromium.close()
+
+
+@pytest.fixture
+def open_page(browser):
+    """Open a folder's report; at the end there must be no error and no address but files."""
+    contexts, complaints = [], []
+
+    def opened(folder, scheme="light"):
+        context = browser.new_context(viewport=LAPTOP, color_scheme=scheme)
+        contexts.append(context)
+        page = context.new_page()
+        page.on("console", lambda message: complaints.append(f"{message.type}: {message.text}"))
+        page.on("pageerror", lambda error: complaints.append(str(error)))
+        page.on("requestfailed", lambda request: complaints.append(f"failed: {request.url}"))
+        page.on("request", lambda request: urls.append(request.url))
+        page.goto((folder / "report" / "index.html").as_uri())
+        page.wait_for_load_state("networkidle")
+        return page
+
+    urls = []
+    yield opened
+    for context in contexts:
+        context.close()
+    assert complaints == []
+    assert {url.split(":")[0] for url in urls} <= {"file", "data", "blob"}
+
+
+@pytest.fixture(scope="module")
+def aligned(tmp_path_factory):
+    folder = write_aligned(tmp_path_factory.mktemp("fake"), 40, REASONS)
+    write_report(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """All that the commands leave, on simulated photos."""
+    here = tmp_path_factory.mktemp("trained")
+    small = ("--pairs", "5", "--phone-megapixels", "0.35", "--dslr-megapixels", "0.9")
+    training = (
+        *("--generator", "srcnn", "--steps", "4", "--batch", "4", "--content", "msssim-l1"),
+        *("--evaluate-every", "1", "--evaluate-patches", "8", "--name", "001"),
+    )
+    for command in (
+        ("simulate", *small, "-o", "raw"),
+        ("align", "raw/iphone", "raw/canon", "-o", "aligned"),
+        ("patches", "aligned", "--min-corr", "0.9", "-o", "shards"),
+        ("train", "shards", *training, "--runs", "runs"),
+        ("evaluate", "runs/001", "shards"),
+    ):
+        paths = ("raw", "aligned", "shards", "runs")
+        absolute = [str(here / word) if word.split("/")[0] in paths else word for word in command]
+        assert execute([*absolute, "-q"]) == 0
+    return here
+
+
+def names_in(page):
+    return page.locator("#rows tr:not(.gap) td:nth-child(2)").all_text_contents()
+
+
+def caption(page):
+    return page.locator("#caption b").text_content()
+
+
+def choose(page, name):
+    page.fill("#search", name)
+    page.click("#rows tr:not(.gap)")
+    page.fill("#search", "")
+    page.locator("#search").blur()
+    page.wait_for_function("phone.complete && dslr.complete && phone.naturalWidth > 0")
+
+
+def pixels(page):
+    """What the stage shows, (H, W, 3), without its round corners."""
+    shot = page.locator("#stage").screenshot()
+    shown = np.asarray(Image.open(io.BytesIO(shot)).convert("RGB")).astype(int)
+    return shown[CORNER:-CORNER, CORNER:-CORNER]
+
+
+def is_colour(found, expected):
+    return np.abs(np.asarray(found) - np.asarray(expected)).max() <= TONE
+
+
+def white_spot(shown):
+    """The middle of the white pixel, `(x, y)`; it fills at least a few pixels of the screen."""
+    y, x = np.nonzero((shown > 240).all(axis=2))
+    assert len(x) >= 4
+    return x.mean(), y.mean()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("name", ["aligned", "shards", "runs/001"])
+def test_the_page_loads_in_both_themes(trained, open_page, name, scheme):
+    page = open_page(trained / name, scheme)
+    back = page.evaluate("getComputedStyle(document.body).backgroundColor")
+    brightness = sum(map(int, back[4:-1].split(","))) / 3
+    assert brightness > 230 if scheme == "light" else brightness < 40
+    assert page.locator("h1").count() == 1
+    # Nothing is wider than a laptop's screen.
+    assert page.evaluate("document.documentElement.scrollWidth") <= LAPTOP["width"]
+    broken = "[...document.images].filter((i) => i.src && i.complete && !i.naturalWidth).length"
+    assert page.evaluate(broken) == 0
+
+
+def test_rejected_pairs_come_first_with_their_reason(aligned, open_page):
+    page = open_page(aligned)
+    assert names_in(page)[:3] == ["street", "wall", "0000"]
+    assert caption(page) == f"street: rejected, {REASONS['street']}"
+    page.keyboard.press("ArrowDown")
+    assert caption(page) == f"wall: rejected, {REASONS['wall']}"
+    assert page.locator("#rows tr:has-text('repeated texture')").is_visible()
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        ("wall", ["wall"]),
+        ("repeated texture", ["wall"]),
+        ("median>0.48", ["0038", "0039"]),
+        ("ncc<0.79 p95<1.48", ["0038"]),
+        ("no such thing", []),
+    ],
+)
+def test_the_filter_shows_what_was_asked_for(aligned, open_page, words, expected):
+    page = open_page(aligned)
+    page.fill("#search", words)
+    assert names_in(page) == expected
+    assert page.locator("#count").text_content() == f"{len(expected)} of 42 pairs"
+    page.fill("#search", "")
+    page.select_option("#verdict", "rejected")
+    assert names_in(page) == ["street", "wall"]
+
+
+def test_the_head_of_a_column_sorts(aligned, open_page):
+    page = open_page(aligned)
+    page.click("th[data-key=median]")
+    assert names_in(page)[:2] == ["0000", "0001"]
+    page.click("th[data-key=median]")
+    assert names_in(page)[:2] == ["0039", "0038"]
+    page.click("th[data-key=ncc]")
+    assert names_in(page)[:2] == ["0039", "0038"]
+    page.click("th[data-key=inliers]")
+    inliers = page.evaluate("shown.map((pair) => pair.inliers)")
+    assert inliers == sorted(inliers)
+
+
+def test_the_slider_parts_phone_from_dslr(aligned, open_page):
+    page = open_page(aligned)
+    choose(page, "0003")
+    page.click("[data-view=swipe]")
+    box = page.locator("#stage").bounding_box()
+    for share in (0.3, 0.7):
+        page.mouse.move(box["x"] + share * box["width"], box["y"] + 100)
+        shown = pixels(page)
+        row, cut = shown[shown.shape[0] // 2], round(share * box["width"]) - CORNER
+        assert is_colour(row[cut - 8], RED)
+        assert is_colour(row[cut + 8], BLUE)
+
+
+def test_flicker_shows_one_and_then_the_other(aligned, open_page):
+    page = open_page(aligned)
+    choose(page, "0003")
+    page.click("[data-view=flicker]")
+    page.wait_for_selector(".stage.second", timeout=2000)
+    page.wait_for_selector(".stage:not(.second)", timeout=2000)
+    page.keyboard.press(" ")
+    for _ in range(3):  # by hand it stays as it is
+        page.keyboard.press(" ")
+        second = "second" in page.locator("#stage").get_attribute("class")
+        shown = pixels(page)
+        middle = shown[shown.shape[0] // 2, shown.shape[1] // 2]
+        assert is_colour(middle, BLUE if second else RED)
+        page.wait_for_timeout(600)
+        assert ("second" in page.locator("#stage").get_attribute("class")) == second
+        assert page.locator("#side").text_content() == ("DSLR" if second else "phone")
+
+
+def test_overlay_difference_and_checkerboard_show_their_arithmetic(aligned, open_page):
+    page = open_page(aligned)
+    choose(page, "0003")
+    red, blue = np.array(RED), np.array(BLUE)
+    page.click("[data-view=overlay]")
+    shown = pixels(page)
+    middle = np.s_[shown.shape[0] // 2, shown.shape[1] // 2]
+    assert is_colour(shown[middle], (red + blue) / 2)
+    page.click("[data-view=difference]")
+    assert is_colour(pixels(page)[middle], np.minimum(1.6 * np.abs(red - blue), 255))
+    page.click("[data-view=checker]")
+    row = pixels(page)[shown.shape[0] // 2]
+    share = [np.mean([is_colour(pixel, colour) for pixel in row]) for colour in (RED, BLUE)]
+    assert all(0.35 < part < 0.65 for part in share)
+
+
+def test_zoom_and_place_are_locked_to_the_pixel(aligned, open_page):
+    page = open_page(aligned)
+    page.add_style_tag(content=".tag { display: none; }")  # their letters are white
+    choose(page, "0003")
+    box = page.locator("#stage").bounding_box()
+    page.mouse.move(box["x"] + 0.3 * box["width"], box["y"] + 0.37 * box["height"])
+    for _ in range(4):
+        page.mouse.wheel(0, -200)
+    page.mouse.down()
+    page.mouse.move(box["x"] + 0.22 * box["width"], box["y"] + 0.5 * box["height"], steps=4)
+    page.mouse.up()
+    shown, middle = pixels(page), round(box["width"]) // 2 - CORNER
+    (x, y), (u, v) = white_spot(shown[:, :middle]), white_spot(shown[:, middle:])
+    assert (x + CORNER, y) == pytest.approx((u + 1, v), abs=1)  # 1 px: the border of the stage
+    assert page.evaluate("phone.style.transform === dslr.style.transform")
+    assert page.evaluate("zoom") == pytest.approx(np.exp(800 / 400), rel=1e-6)
+    # One above the other, the difference of the two white pixels is black.
+    page.click("[data-view=overlay]")
+    page.evaluate("zoomBy(20)")
+    x, y = page.evaluate(
+        f"(() => {{ const m = new DOMMatrix(phone.style.transform);"
+        f" return [m.a * ({MARK[0]} + .5) + m.e, m.d * ({MARK[1]} + .5) + m.f]; }})()"
+    )
+    page.evaluate(
+        f"panX += stage.clientWidth / 2 - {x}; panY += stage.clientHeight / 2 - {y}; place()"
+    )
+    shown = pixels(page)
+    across = shown[shown.shape[0] // 2]
+    white = (across > 250).all(axis=1)
+    scale = page.evaluate("fit * zoom")
+    assert white.sum() == pytest.approx(scale, abs=2)  # sharp edges: not one grey pixel between
+    assert sum(not is_colour(p, (np.array(RED) + BLUE) / 2) for p in across) <= white.sum() + 2
+
+
+def test_keys_choose_pairs_and_views(aligned, open_page):
+    page = open_page(aligned)
+    page.keyboard.press("End")
+    assert caption(page).startswith("0039: ")
+    page.keyboard.press("ArrowUp")
+    page.keyboard.press("ArrowLeft")
+    assert caption(page).startswith("0037: ")
+    for number, view in enumerate(VIEWS, start=1):
+        page.keyboard.press(str(number))
+        assert page.locator("#views .on").get_attribute("data-view") == view
+    page.keyboard.press("Home")
+    assert page.locator("#views .on").get_attribute("data-view") == "side"
+    assert page.locator("[data-view=swipe]").is_disabled()  # nothing is aligned there
+    page.fill("#search", "r")  # a letter in a field is a letter
+    assert page.locator("#download").text_content() == "download decisions (0)"
+
+
+def test_matches_and_residuals_are_drawn_to_scale(aligned, open_page):
+    page = open_page(aligned)
+    choose(page, "0003")
+    page.click("[data-view=matches]")
+    lines = (
+        "[...drawing.querySelectorAll('line')]"
+        ".map((line) => ['x1', 'y1', 'x2', 'y2'].map((name) => +line.getAttribute(name)))"
+    )
+    drawn = page.evaluate(lines)
+    # The DSLR photo has twice the phone's pixels, and stands beside it at the same height.
+    assert sorted({tuple(line) for line in drawn}) == [
+        (10, 20, 170, 20), (50, 60, 215, 62), (100, 90, 260, 90)
+    ]  # fmt: skip
+    page.click("[data-view=residuals]")
+    *arrows, legend = page.evaluate(lines)
+    scale = {
+        round((x2 - x1) / dx, 3)
+        for x1, y1, x2, y2 in arrows
+        for px, py, dx, dy in RESIDUALS
+        if (x1, y1) == (px, py) and dx
+    }
+    assert len(scale) == 1
+    assert {(x1, y1) for x1, y1, *_ in arrows} == {(x, y) for x, y, *_ in RESIDUALS}
+    words = page.locator("#drawing text").text_content()
+    assert legend[2] - legend[0] == pytest.approx(float(words.split()[0]) * scale.pop(), rel=1e-3)
+
+
+def test_decisions_are_downloaded_as_align_reads_them(aligned, open_page, tmp_path):
+    page = open_page(aligned)
+    page.keyboard.press("r")  # a pair rejected by its evidence needs no decision
+    for name, note in (("0007", 'a tram, "fast"'), ("0011", "")):
+        choose(page, name)
+        page.keyboard.press("r")
+        page.fill("#note", note)
+        page.locator("#note").press("Enter")
+    choose(page, "0002")
+    page.keyboard.press("r")
+    page.keyboard.press("r")
+    page.reload()  # the marks outlast the page
+    assert page.locator("#download").text_content() == "download decisions (2)"
+    page.select_option("#verdict", "marked")
+    assert names_in(page) == ["0007", "0011"]
+    page.locator("#verdict").blur()
+    with page.expect_download() as download:
+        page.keyboard.press("d")
+    file = tmp_path / download.value.suggested_filename
+    download.value.save_as(file)
+    names = [f"{number:04d}" for number in range(40)]
+    assert read_decisions(file, names) == {"0007": 'a tram, "fast"', "0011": ""}
+    assert f"--decisions {file.name}" in page.locator("#hint").text_content()
+
+
+def test_decisions_work_from_the_page_to_the_folder_and_back(trained, open_page, tmp_path):
+    shutil.copytree(trained / "raw", tmp_path / "raw")
+    align = ["align", *(str(tmp_path / "raw" / side) for side in ("iphone", "canon"))]
+    align += ["-o", str(tmp_path / "aligned"), "-q"]
+    assert execute(align) == 0
+    before = (tmp_path / "aligned" / "dslr" / "0002.png").read_bytes()
+    file = tmp_path / "decisions.csv"
+    for press, there in (("r", False), ("r", True)):
+        page = open_page(tmp_path / "aligned")
+        choose(page, "0002")
+        page.keyboard.press(press)
+        with page.expect_download() as download:
+            page.click("#download")
+        download.value.save_as(file)
+        assert execute([*align, "--decisions", str(file)]) == 0
+        assert (tmp_path / "aligned" / "dslr" / "0002.png").exists() == there
+    assert (tmp_path / "aligned" / "dslr" / "0002.png").read_bytes() == before
+
+
+def test_five_thousand_pairs_are_listed_as_they_come_into_sight(open_page, tmp_path):
+    folder = write_aligned(tmp_path, 4990, {f"bad {n}": "blank" for n in range(10)})
+    write_report(folder)
+    page = open_page(folder)
+    size = (folder / "report" / "index.html").stat().st_size
+    assert size < 12e6
+    assert page.locator("#count").text_content() == "5000 of 5000 pairs"
+    assert page.locator("#rows tr").count() < 60
+    page.keyboard.press("End")
+    assert caption(page).startswith("4989: ")
+    assert names_in(page)[-1] == "4989"
+    assert page.locator("#rows tr.chosen").is_visible()
+    page.fill("#search", "median<0.1002")
+    assert names_in(page) == ["0000", "0001"]
+
+
+def test_photos_that_no_browser_shows_are_replaced_by_their_thumbnail(open_page, tmp_path):
+    folder = write_aligned(tmp_path, 1, {"raw": "blank"})
+    lines = (folder / "pairs.jsonl").read_text().replace("/raw.png", "/raw.dng")
+    (folder / "pairs.jsonl").write_text(lines)
+    write_report(folder)
+    page = open_page(folder)
+    assert caption(page) == "raw: rejected, blank"
+    page.wait_for_function("phone.naturalWidth === 320")
+    assert "A browser cannot show these photos" in page.locator("#caption").text_content()
+
+
+def test_the_page_of_patches_shows_the_threshold_and_all_kinds_of_windows(trained, open_page):
+    page = open_page(trained / "shards")
+    index = json.loads((trained / "shards" / "index.json").read_text())
+    ncc = page.locator("figure.chart", has_text="Correlation of all windows")
+    assert ncc.locator(".mark-name").text_content() == "--min-corr 0.9"
+    heights = ncc.locator("rect").evaluate_all("bars => bars.map((b) => b.getBBox().height)")
+    shown = index["windows"]["ncc"]["counts"][-len(heights) :]
+    assert np.allclose(heights, np.array(shown) * max(heights) / max(shown), atol=0.2)
+    titles = page.locator("rect title").all_text_contents()
+    assert any("of the photo pairs have a patch here" in title for title in titles)
+    assert page.locator("h2:has-text('Kept, chosen by chance') + .tiles img").count() == 24
+    dropped = page.locator("h2:has-text('Dropped, chosen by chance') + .tiles figcaption")
+    words = dropped.all_text_contents()
+    assert {text.split(",")[0] for text in words} == set(index["windows"]["dropped"])
+    for split in ("train", "val", "test"):
+        row = page.locator(f"tr:has(td:text-is('{split}'))").first
+        assert f"{index['splits'][split]['patches']:,}" in row.inner_text().split()
+
+
+def test_the_page_of_a_run_has_the_papers_tables_and_the_baselines(trained, open_page):
+    page = open_page(trained / "runs" / "001")
+    log = [json.loads(line) for line in (trained / "runs/001/log.jsonl").read_text().splitlines()]
+    tables = {
+        head: page.locator(f"h2:has-text('{head}') + .wide tr").all_inner_texts()
+        for head in ("Table I:", "Table II:")
+    }
+    assert tables["Table I:"][0].split("\t") == [
+        "Step", "Disc. Accuracy (Train)", "Disc. Accuracy (Test)"
+    ]  # fmt: skip
+    assert tables["Table II:"][0].split("\t") == [
+        "Step", "Gen. Loss (Train)", "Gen. Loss (Test)", "Metrics (PSNR, MS-SSIM)"
+    ]  # fmt: skip
+    assert len(tables["Table II:"]) == 1 + len(log)
+    last = log[-1]
+    assert tables["Table II:"][-1].split("\t") == [
+        f"{last['step']}, iphone",
+        f"{last['generator_loss_train']:.4g}",
+        f"{last['generator_loss_test']:.4g}",
+        f"{last['psnr']:.2f}, {last['ms_ssim']:.4f}",
+    ]
+    points = page.locator("figure.chart", has_text="PSNR on validation").locator("circle")
+    heights = np.array(points.evaluate_all("all => all.map((c) => +c.getAttribute('cy'))"))
+    psnr = np.array([row["psnr"] for row in log])
+    assert np.corrcoef(-heights, psnr)[0, 1] > 0.999
+    evaluation = page.locator("h2:has-text('earn its keep') ~ .wide").first.inner_text()
+    for method in ("network", "untouched phone", "colour polynomial"):
+        assert f"test: {method}" in evaluation
+    heads = page.locator(".times figcaption").all_text_contents()
+    assert (heads[0], heads[-1]) == ("phone", "DSLR")
+    assert heads[1] == f"step {log[0]['step']}"
