@@ -27,6 +27,7 @@ from dpedkit.shards.index import fingerprint
 from dpedkit.train import guards, loop, monitor, setup
 from dpedkit.train.config import TrainConfig
 from dpedkit.train.loop import train
+from dpedkit.train.step import TrainingStep
 
 SIZE = 20  # px: the smallest patches that keep the tests fast and MS-SSIM defined
 
@@ -218,6 +219,29 @@ def test_ctrl_c_saves_and_leaves(shards, tmp_path, monkeypatch):
     monkeypatch.undo()
     assert train(shards, config, runs=tmp_path, resume=True).folder == run
     assert [row["step"] for row in read_jsonl(run / "log.jsonl")] == [0, 50]
+
+
+def test_ctrl_c_in_the_pretraining_leaves_a_model_and_a_run_to_resume(
+    shards, tmp_path, monkeypatch
+):
+    config = tiny(discriminator_pretraining=6, augment=True)
+    train(shards, config, name="whole", runs=tmp_path)
+    real_step = TrainingStep.pretraining_step
+    steps = []
+
+    def press(self, data):
+        steps.append(data)
+        if len(steps) == 3:
+            os.kill(os.getpid(), signal.SIGINT)
+        return real_step(self, data)
+
+    monkeypatch.setattr(TrainingStep, "pretraining_step", press)
+    with pytest.raises(KeyboardInterrupt):
+        train(shards, config, name="stopped", runs=tmp_path)
+    assert load_model(tmp_path / "stopped")(torch.rand(1, 3, SIZE, SIZE)).isfinite().all()
+    train(shards, config, name="stopped", runs=tmp_path, resume=True)
+    assert len(steps) == 6
+    assert_same_run(tmp_path / "whole", tmp_path / "stopped")
 
 
 @pytest.mark.parametrize("has_val", [True, False])

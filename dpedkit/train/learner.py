@@ -48,7 +48,7 @@ class Learner:
                     outputs=1 if config.losses == "paper" else 2,
                     patch_size=train.patch_size,
                 )
-        self.device = device
+        self.device, self.patch_size = device, train.patch_size
         self._place(self.generator, device)
         self.average = copy.deepcopy(self.generator).eval() if config.ema else None
         # How far the average moves towards the generator in a step.

@@ -10,10 +10,8 @@ import logging
 import os
 import sys
 import time
-import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from datetime import timedelta
 from typing import TypeVar
 
 import torch
@@ -24,7 +22,7 @@ from dpedkit.errors import EXIT_FAILED, EXIT_INTERRUPTED, DpedkitError, UsageErr
 
 T = TypeVar("T")
 _FAILURE_KEY = "dpedkit/failure"
-_GRACE = timedelta(seconds=5)  # for the process that failed to say why
+_GRACE_S = 5.0  # for the process that failed to say why
 
 
 class Processes:
@@ -59,16 +57,29 @@ class Processes:
             )
         return batch // self.count
 
-    def wrap(self, network: nn.Module) -> nn.Module:
-        """A network whose gradients are averaged over the processes as they arise."""
+    def wrap(self, network: nn.Module, *example: Tensor) -> nn.Module:
+        """A network whose gradients are averaged over the processes as they arise.
+
+        Parameters
+        ----------
+        network : nn.Module
+        *example : tensor
+            What it may be called with; alone, it is not called.
+        """
         if self.count == 1:
             return network
-        # With `find_unused_parameters` the buckets in which gradients are summed keep their
-        # layout, so that a resumed run adds in the same order as one that was never stopped.
-        warnings.filterwarnings("ignore", "find_unused_parameters=True was specified")
-        return nn.parallel.DistributedDataParallel(
-            network, broadcast_buffers=False, find_unused_parameters=True
-        )
+        together = nn.parallel.DistributedDataParallel(network)
+        # After its first backward pass DDP lays out anew in which order it sums. That pass is done
+        # here, so that a resumed run adds numbers in the same order as one that never stopped.
+        buffers = {name: buffer.clone() for name, buffer in network.named_buffers()}
+        for _ in range(2):
+            outputs = together(*example)
+            parts = outputs if isinstance(outputs, tuple) else (outputs,)
+            torch.stack([part.sum() for part in parts]).sum().backward()
+        network.zero_grad()
+        for name, buffer in network.named_buffers():
+            buffer.copy_(buffers[name])
+        return together
 
     def mean(self, values: Tensor) -> Tensor:
         """The mean over the processes, the same in all of them."""
@@ -147,11 +158,11 @@ def together(device: torch.device) -> Iterator[Processes]:
         sys.exit(EXIT_INTERRUPTED)
     except DpedkitError as error:
         raise _first_to_fail(store, processes, error) from None
-    except RuntimeError as error:  # an exchange was cut off, or torch itself failed
+    except RuntimeError as error:
+        if not _is_cut_off(error):
+            raise
         if _failed_elsewhere(store):
             sys.exit(EXIT_FAILED)
-        if not isinstance(error, dist.DistError) and "onnection" not in str(error):
-            raise
         raise _first_to_fail(store, processes, DpedkitError(_CUT_OFF)) from None
     finally:
         dist.destroy_process_group()
@@ -163,9 +174,18 @@ _CUT_OFF = (
 )
 
 
+def _is_cut_off(error: RuntimeError) -> bool:
+    """Whether an exchange failed, rather than torch itself."""
+    return isinstance(error, dist.DistError) or "onnection" in str(error)
+
+
 def _first_to_fail(store: dist.Store, processes: Processes, error: DpedkitError) -> DpedkitError:
     """The error, if this process is the first to fail; another's ends this one in silence."""
-    if store.add(_FAILURE_KEY, 1) > 1:
+    try:
+        first = store.add(_FAILURE_KEY, 1) == 1
+    except dist.DistError:  # the process that kept the store is gone
+        first = True
+    if not first:
         sys.exit(EXIT_FAILED)
     if not processes.is_first:
         error.args = (f"process {processes.rank} of {processes.count}: {error}",)
@@ -174,9 +194,12 @@ def _first_to_fail(store: dist.Store, processes: Processes, error: DpedkitError)
 
 def _failed_elsewhere(store: dist.Store) -> bool:
     """Whether another process says within a moment that it failed."""
-    deadline = time.monotonic() + _GRACE.total_seconds()
+    deadline = time.monotonic() + _GRACE_S
     while time.monotonic() < deadline:
-        if store.add(_FAILURE_KEY, 0) > 0:
-            return True
+        try:
+            if store.add(_FAILURE_KEY, 0) > 0:
+                return True
+        except dist.DistError:
+            return False
         time.sleep(0.05)
     return False

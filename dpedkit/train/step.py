@@ -42,8 +42,10 @@ class TrainingStep:
                 if network is not None:
                     network.compile()
         # Two networks, two exchanges of gradients: each is updated by itself.
-        self.forward = processes.wrap(forward)
-        self.verdicts = verdicts and processes.wrap(verdicts)
+        example = torch.zeros(2, 3, learner.patch_size, learner.patch_size, device=learner.device)
+        self.forward = processes.wrap(forward, example)
+        shown = 1 if config.losses == "authors" else 2
+        self.verdicts = verdicts and processes.wrap(verdicts, *[example] * shown)
         self.verdict_alone = verdicts
         own = [] if verdicts is None else [DISCRIMINATOR_LOSS, ACCURACY]
         self.columns = [*(f"{name} loss" for name in objective.names), *own]
