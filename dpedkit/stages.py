@@ -52,20 +52,27 @@ def pairs(
     dslr: Path,
     config: PairingConfig,
     output: Path | None = None,
+    report: Path | None = None,
     *,
     overwrite: bool = False,
 ) -> PairsSummary:
-    """Pair two folders of photos and look at the result; write it as a list, if wanted."""
+    """Pair two folders of photos and look at the result; write a list and a page, if wanted."""
     from dpedkit.pairing.examination import examine
     from dpedkit.pairing.lists import write_csv
     from dpedkit.pairing.ways import pair_photos
+    from dpedkit.report.pairs import write_pairs_page
 
-    if output is not None and output.exists() and not overwrite:
-        raise OutputExistsError(f"{output} exists already. Use --overwrite to replace it.")
+    for path in (output, report):
+        if path is not None and path.exists() and not overwrite:
+            raise OutputExistsError(f"{path} exists already. Use --overwrite to replace it.")
     pairing = pair_photos(phone, dslr, config)
     if output is not None:
         write_csv(output, pairing)
-    return examine(phone, dslr, config.pair_by, pairing, output)
+    summary = examine(phone, dslr, config.pair_by, pairing, output)
+    if report is not None:
+        write_pairs_page(report, summary)
+        console.say(f"report: {report}")
+    return summary
 
 
 def align(

@@ -421,3 +421,20 @@ class TestCommand:
 )  # fmt: skip
 def test_lengths_of_time_in_words(length, words):
     assert describe_seconds(length) == words
+
+
+def test_the_page_shows_every_photo_and_what_cannot_be_read(raw, capsys):
+    save(raw / "phone" / "IMG_2b.jpg", START + dt.timedelta(seconds=GAPS[2] + 0.3))
+    broken = raw / "phone" / "IMG_4.jpg"
+    broken.write_bytes(broken.read_bytes()[:-4])
+    folders = [str(raw / "phone"), str(raw / "dslr")]
+    report = raw / "pairs.html"
+    assert execute(["pairs", *folders, "--pair-by", "time", "--report", str(report)]) == 0
+    text = report.read_text()
+    for folder in ("phone", "dslr"):
+        for path in (raw / folder).iterdir():
+            assert f"<small>{path.name}</small>" in text
+    assert "IMG_4.jpg is damaged: it is cut short." in text
+    assert text.count("data:image/jpeg;base64,") == 10 + 9 - 1 + 2  # the burst stands there twice
+    assert text.index("<h2>Undecided</h2>") < text.index("<h2>Pairs</h2>")
+    assert "http" not in text.replace("http-equiv", "")

@@ -310,6 +310,22 @@ class TestProfiles:
         assert metadata.icc == b""
 
 
+@pytest.mark.parametrize("name", ["a.jpg", "a.heic", "a.dng", "a.tif"])
+def test_thumbnails_are_the_photo_reduced(tmp_path, name):
+    path = tmp_path / name
+    large = cv2.resize(picture(), (480, 320), interpolation=cv2.INTER_CUBIC)
+    stored = np.ascontiguousarray(STORED[8](large))
+    if name == "a.dng":
+        write_dng(path, mosaic_of(stored), orientation=8)
+    else:
+        Image.fromarray(stored).save(path, exif=exif_of(Orientation=8).tobytes())
+    thumbnail = images.read_thumbnail(path, 48)
+    expected = cv2.resize(large, (48, 32), interpolation=cv2.INTER_AREA)
+    assert difference(thumbnail, expected).mean() < 3
+    whole = images.read_thumbnail(path, 1000)  # never enlarged
+    assert whole.shape == ((160, 240, 3) if name == "a.dng" else (320, 480, 3))
+
+
 @pytest.mark.skipif(not PHOTOS.is_dir(), reason=f"needs the photos in {PHOTOS}")
 @pytest.mark.parametrize("name", ["IMG_1025.JPG", "IMG_1041.JPG"])
 def test_photos_by_a_phone_held_upright(name):

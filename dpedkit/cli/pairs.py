@@ -15,6 +15,7 @@ from dpedkit.pairing.config import PairingConfig
         ("dpedkit pairs raw/iphone raw/canon", "by name, as align does"),
         ("dpedkit pairs raw/iphone raw/canon --pair-by time", "finds the clock offset"),
         ("dpedkit pairs raw/a raw/b --pair-by time -o pairs.csv", "a list to correct by hand"),
+        ("dpedkit pairs raw/a raw/b --report pairs.html", "thumbnails to look at"),
     )
 )
 @options.path_argument("phone", "PHONE_FOLDER")
@@ -26,6 +27,12 @@ from dpedkit.pairing.config import PairingConfig
     metavar="FILE.csv",
     help="Write the pairs as a list for --pair-by csv; what is undecided stands there as comments.",
 )
+@click.option(
+    "--report",
+    type=click.Path(path_type=Path),
+    metavar="FILE.html",
+    help="Write a page with thumbnails of the pairs and of all that has no partner.",
+)
 @options.config_options(PairingConfig)
 @options.overwrite_option
 def command(
@@ -33,6 +40,7 @@ def command(
     phone: Path,
     dslr: Path,
     output: Path | None,
+    report: Path | None,
     config: PairingConfig,
     overwrite: bool,
 ) -> None:
@@ -44,4 +52,4 @@ def command(
     """
     from dpedkit import stages
 
-    printer.show(stages.pairs(phone, dslr, config, output, overwrite=overwrite))
+    printer.show(stages.pairs(phone, dslr, config, output, report, overwrite=overwrite))

@@ -69,10 +69,9 @@ def decode(path: Path, limits: PhotoLimits, side: int | None = None) -> StoredPh
     try:
         with opened(path) as image:
             limits.check_pixels(path, *image.size)
-            if side is None:
-                image.load()
-            else:
+            if side is not None:
                 image.thumbnail((side, side))
+            image.load()
             # TIFF images are turned while they are loaded: ask for what is left to do afterwards.
             exif = exif_of(image)
             return StoredPhoto(

@@ -43,12 +43,13 @@ def write_pairs_page(path: Path, summary: PairsSummary, jobs: int = 0) -> Path:
     pairing = summary.pairing
     title = f"{summary.phone_folder} and {summary.dslr_folder}"
     clock = f'<p class="soft">{escape(describe_clock(pairing))}</p>' if pairing.clock else ""
+    bursts = sum(map(len, summary.bursts.values()))
     facts = [
-        (str(len(pairing.pairs)), f"pairs by {summary.pair_by}"),
-        (str(len(pairing.undecided)), "groups with several possible pairs"),
-        (str(len(pairing.unpaired_phone)), "phone photos without a partner"),
-        (str(len(pairing.unpaired_dslr)), "DSLR photos without a partner"),
-        (str(sum(map(len, summary.bursts.values()))), "bursts"),
+        (str(len(pairing.pairs)), f"paired by {summary.pair_by}"),
+        (str(len(pairing.undecided)), "undecided"),
+        (str(len(pairing.unpaired_phone)), "without a partner, phone"),
+        (str(len(pairing.unpaired_dslr)), "without a partner, DSLR"),
+        (str(bursts), "burst" if bursts == 1 else "bursts"),
     ]
     body = [f"<h1>{escape(title)}</h1>", clock, cards(facts)]
     for heading, groups in sections:
@@ -70,16 +71,15 @@ def _sections(summary: PairsSummary) -> list[tuple[str, list[Group]]]:
     pairing = summary.pairing
     odd = dict(summary.odd)
     undecided = {path for group in pairing.undecided for side in group for path in side}
-    pairs: list[Group] = [([phone], [dslr], name) for name, phone, dslr in pairing.pairs]
     doubtful: list[Group] = [
-        (phones, dslrs, f"{name}: {describe_seconds(odd[name])} further apart than the others")
-        for phones, dslrs, name in pairs
+        ([phone], [dslr], f"{describe_seconds(odd[name])} further apart than those of the others")
+        for name, phone, dslr in pairing.pairs
         if name in odd
     ]
     return [
         ("Undecided", [(phones, dslrs, "") for phones, dslrs in pairing.undecided]),
         ("Doubtful: the times do not fit", doubtful),
-        (_PAIRS, pairs),
+        (_PAIRS, [([phone], [dslr], "") for _, phone, dslr in pairing.pairs]),
         ("Phone photos without a partner", [
             ([path], [], "") for path in pairing.unpaired_phone if path not in undecided
         ]),
