@@ -227,6 +227,23 @@ def test_h5py_reads_compressed_shards_like_others(folder: Path, packed: Path) ->
                 np.testing.assert_array_equal(plain[field.name][:], small[field.name][:])
 
 
+@pytest.mark.parametrize("stored", ["folder", "packed"])
+def test_hugging_face_reads_a_shard_as_it_is(
+    request: pytest.FixtureRequest, stored: str, tmp_path: Path
+) -> None:
+    datasets = pytest.importorskip("datasets", reason="needs Hugging Face's datasets")
+    path = request.getfixturevalue(stored) / "train-00001.h5"
+    rows = datasets.load_dataset(
+        "hdf5", data_files=str(path), split="train", cache_dir=str(tmp_path / "cache")
+    )
+    expected = inspect_shard(path).columns()
+    assert sorted(rows.column_names) == sorted(expected)
+    for name, values in expected.items():
+        found = np.array(rows[:][name])
+        assert found.shape == values.shape
+        np.testing.assert_array_equal(found.astype(values.dtype), values)
+
+
 # ---------------------------------------------------------------------------- damaged folders
 
 
