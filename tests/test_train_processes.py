@@ -6,6 +6,7 @@ import socket
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -98,7 +99,9 @@ def weights(run: Path) -> dict[str, torch.Tensor]:
 
 @pytest.mark.parametrize("losses", ["authors", pytest.param("paper", marks=pytest.mark.slow)])
 def test_two_processes_train_as_one_does_with_the_whole_batch(shards, tmp_path, losses):
-    config = settings(losses=losses, separate_batches=losses == "authors", clip=1.0, ema=0.0)
+    # Few steps: Adam magnifies the rounding of small gradients, and the two networks each other's.
+    config = settings(steps=2, evaluate_every=1, losses=losses, clip=1.0, ema=0.0)
+    config = replace(config, separate_batches=losses == "authors")
     said = finish(start(shards, tmp_path / "two", config))
     train(shards, config, name="run", runs=tmp_path / "one")
     assert "2 processes" in said[0]

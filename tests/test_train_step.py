@@ -250,7 +250,7 @@ def test_compiled_networks_are_called_in_a_step(reader, monkeypatch):
 
 
 @pytest.mark.slow
-@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of torch's compiler, about torch
+@pytest.mark.filterwarnings("ignore")  # of torch's compiler, about torch
 def test_a_compiled_step_is_the_step(reader):
     plain, _ = run(reader, tiny())
     compiled, _ = run(reader, tiny(compile=True))

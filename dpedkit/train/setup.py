@@ -163,6 +163,7 @@ def make_evaluations(
         )
     reader = val if len(val) else open_split(shards, "train")
     monitor = Monitor(reader, config.evaluate_patches, config.batch, learner.device)
+    whole = Objective(config, objective.vgg)  # evaluations are not divided among processes
     return Evaluations(
-        folder, learner, objective, monitor, scalars, training, newest_is_best=len(val) == 0
+        folder, learner, whole, monitor, scalars, training, newest_is_best=len(val) == 0
     )
