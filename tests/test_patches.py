@@ -191,26 +191,28 @@ def test_a_second_run_changes_nothing(aligned: Path, tmp_path: Path) -> None:
     assert digest(tmp_path / "shards") == before
 
 
-def _cut(aligned: Path, output: Path, patches_per_shard: int) -> None:
+def _cut(aligned: Path, output: Path, jobs: int, patches_per_shard: int) -> None:
     shard_writer.PATCHES_PER_SHARD = patches_per_shard
     set_verbosity(QUIET)
-    cut_patches(aligned, output, CONFIG, jobs=1)
+    cut_patches(aligned, output, CONFIG, jobs=jobs)
 
 
-def _kill_until_done(aligned: Path, output: Path, kills: int, seconds: float) -> int:
+def _kill_until_done(
+    aligned: Path, output: Path, jobs: int, kills: int, seconds: tuple[float, float]
+) -> int:
     """Start and kill processes at random moments, then let one finish; return those that died."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["dpedkit.patches.driver", "h5py"])
     moments = random.Random(3)
     died = 0
     for _ in range(kills):
-        process = context.Process(target=_cut, args=(aligned, output, 20))
+        process = context.Process(target=_cut, args=(aligned, output, jobs, 20))
         process.start()
-        time.sleep(moments.uniform(0.02, seconds))
+        time.sleep(moments.uniform(*seconds))
         process.kill()
         process.join()
         died += process.exitcode != 0
-    process = context.Process(target=_cut, args=(aligned, output, 20))
+    process = context.Process(target=_cut, args=(aligned, output, jobs, 20))
     process.start()
     process.join()
     assert process.exitcode == 0
@@ -218,13 +220,24 @@ def _kill_until_done(aligned: Path, output: Path, kills: int, seconds: float) ->
 
 
 @pytest.mark.parametrize(
-    ("pairs", "kills"), [(10, 6), pytest.param(60, 40, marks=pytest.mark.slow)]
+    ("pairs", "jobs", "kills", "seconds"),
+    [
+        (10, 1, 6, (0.02, 0.25)),
+        pytest.param(60, 1, 40, (0.02, 0.25), marks=pytest.mark.slow),
+        # Workers take about a second to start; killed runs leave theirs behind for a moment.
+        pytest.param(300, 3, 34, (0.1, 2.2), marks=pytest.mark.slow),
+    ],
 )
 def test_a_run_killed_again_and_again_ends_with_the_same_bytes(
-    tmp_path: Path, pairs: int, kills: int, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path,
+    pairs: int,
+    jobs: int,
+    kills: int,
+    seconds: tuple[float, float],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     aligned = make_aligned(tmp_path / "aligned", pairs)
-    died = _kill_until_done(aligned, tmp_path / "killed", kills, seconds=0.25)
+    died = _kill_until_done(aligned, tmp_path / "killed", jobs, kills, seconds)
     assert died >= kills / 2, "the run was over before it could be killed"
     monkeypatch.setattr(shard_writer, "PATCHES_PER_SHARD", 20)
     cut_patches(aligned, tmp_path / "whole", CONFIG, jobs=1)
