@@ -2,6 +2,7 @@
 
 import struct
 import sys
+import zlib
 from pathlib import Path
 
 import cv2
@@ -184,6 +185,21 @@ class TestDepthAndChannels:
         preview = first.resize((24, 16))
         first.save(path, "MPO", save_all=True, append_images=[preview], quality=95, subsampling=0)
         assert difference(images.read_photo(path), picture()).mean() < 1.5
+
+    def test_a_png_with_its_orientation_behind_the_pixels(self, tmp_path):
+        path = tmp_path / "a.png"
+        stored = np.ascontiguousarray(STORED[6](picture()))
+        exif = exif_of(Orientation=6, Model="X1").tobytes()
+        Image.fromarray(stored).save(path)
+        block = exif.removeprefix(b"Exif\0\0")
+        chunk = b"eXIf" + block
+        chunk = struct.pack(">I", len(block)) + chunk + struct.pack(">I", zlib.crc32(chunk))
+        content = path.read_bytes()
+        end = content.rindex(b"IEND") - 4
+        path.write_bytes(content[:end] + chunk + content[end:])
+        np.testing.assert_array_equal(images.read_photo(path), picture())
+        assert images.photo_size(path) == (96, 64)
+        assert images.read_capture(path).camera == "X1"
 
     def test_bmp(self, tmp_path):
         Image.fromarray(picture()).save(tmp_path / "a.bmp")

@@ -13,7 +13,7 @@ from PIL import ExifTags, Image
 from dpedkit.errors import DpedkitError, PhotoError
 from dpedkit.images.decoding import opened
 from dpedkit.images.listing import RAW_SUFFIXES
-from dpedkit.images.metadata import camera_name
+from dpedkit.images.metadata import camera_name, header_exif
 from dpedkit.images.raw import read_raw_exif
 
 _TIME = "%Y:%m:%d %H:%M:%S"  # EXIF 3.0, section 4.6.5
@@ -69,7 +69,7 @@ def _exif(path: Path) -> tuple[Image.Exif, dict[int, Any]]:
             exif = read_raw_exif(path)
             return exif, exif.get_ifd(ExifTags.IFD.Exif)
         with opened(path) as image:
-            exif = image.getexif()
+            exif = header_exif(path, image)
             return exif, exif.get_ifd(ExifTags.IFD.Exif)
     except PhotoError:
         return Image.Exif(), {}

@@ -17,7 +17,10 @@ from dpedkit.images.metadata import camera_name, descriptive_exif, exif_of, quie
 from dpedkit.images.orientation import UPRIGHT
 
 # Pillow knows many more, among them some that start other programs.
-_FORMATS = ("JPEG", "PNG", "TIFF", "WEBP", "AVIF", "BMP")
+_FORMATS: tuple[str, ...] = ("JPEG", "PNG", "TIFF", "WEBP", "AVIF", "BMP")
+_CONTAINED: tuple[str, ...] = ("HEIF", "AVIF")
+# What a file in the container of HEIF calls itself (ISO/IEC 23008-12); 'mif1' can be AVIF, too.
+_HEIF_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
 _TIFF_MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _HDR_TRANSFERS = {16: "PQ", 18: "HLG"}  # ITU-T H.273, table 3
 
@@ -93,10 +96,10 @@ def opened(path: Path) -> Iterator[Image.Image]:
 
     The content decides which format it is, not the name.
     """
-    formats: tuple[str, ...] = _FORMATS
+    formats = _FORMATS
     if _is_heif(path):
         _register_heif(path)
-        formats = ("HEIF",)
+        formats = _CONTAINED
     # Pillow's own limit is lower than phones have pixels; that of dpedkit is checked instead.
     before, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
     try:
@@ -108,10 +111,10 @@ def opened(path: Path) -> Iterator[Image.Image]:
 
 
 def _is_heif(path: Path) -> bool:
-    """Whether a file begins as HEIF does (ISO/IEC 23008-12), AVIF apart, which Pillow decodes."""
+    """Whether a file begins as one that pillow-heif may have to decode."""
     with path.open("rb") as file:
         head = file.read(12)
-    return head[4:8] == b"ftyp" and head[8:11] != b"avi"
+    return head[4:8] == b"ftyp" and head[8:12] in _HEIF_BRANDS
 
 
 def _register_heif(path: Path) -> None:

@@ -7,6 +7,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 from PIL import ExifTags, Image
 
@@ -26,6 +27,7 @@ _KEPT_OF_RAW = (
     ExifTags.Base.Copyright,
 )
 _MAKER_NOTE = 0x927C
+_PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 # What can be wrong with a block of EXIF, as Pillow says it.
 DAMAGED = (struct.error, ValueError, TypeError, KeyError, OverflowError, SyntaxError, OSError)
 
@@ -62,11 +64,38 @@ def quiet() -> Iterator[None]:
 
 
 def exif_of(image: Image.Image) -> Image.Exif:
-    """The EXIF data of an opened photo; empty where they are damaged."""
+    """The EXIF data of a decoded photo; empty where they are damaged."""
     try:
         return image.getexif()
     except DAMAGED:
         return Image.Exif()
+
+
+def header_exif(path: Path, image: Image.Image) -> Image.Exif:
+    """The EXIF data of a photo that is opened but not decoded, and need not be.
+
+    A PNG may have them behind its pixels, which Pillow decodes on the way there.
+    """
+    if image.format != "PNG" or "exif" in image.info:
+        return exif_of(image)
+    exif = Image.Exif()
+    try:
+        exif.load(_png_chunk(path, b"eXIf"))
+    except DAMAGED:
+        return Image.Exif()
+    return exif
+
+
+def _png_chunk(path: Path, wanted: bytes) -> bytes:
+    """The content of a PNG's first chunk of a kind; empty where there is none."""
+    with path.open("rb") as file:
+        file.seek(len(_PNG_SIGNATURE))
+        while len(head := file.read(8)) == 8:
+            length, kind = struct.unpack(">I4s", head)
+            if kind == wanted:
+                return file.read(length)
+            file.seek(length + 4, 1)  # and its checksum
+    return b""
 
 
 def descriptive_exif(found: Image.Exif, *, of_raw: bool = False) -> bytes:

@@ -14,7 +14,7 @@ from dpedkit.errors import DpedkitError, PhotoError
 from dpedkit.images.decoding import StoredPhoto, decode, opened
 from dpedkit.images.limits import PhotoLimits
 from dpedkit.images.listing import RAW_SUFFIXES
-from dpedkit.images.metadata import Metadata, exif_of
+from dpedkit.images.metadata import Metadata, header_exif
 from dpedkit.images.orientation import UPRIGHT, upright, upright_size
 from dpedkit.images.profiles import is_srgb, to_srgb
 from dpedkit.images.raw import develop, raw_size
@@ -102,7 +102,9 @@ def photo_size(path: Path) -> tuple[int, int]:
                 # Depending on its version, Pillow has turned this size already, or not.
                 header = image.tag_v2  # type: ignore[attr-defined]
                 size = header[ExifTags.Base.ImageWidth], header[ExifTags.Base.ImageLength]
-            return upright_size(*size, exif_of(image).get(ExifTags.Base.Orientation, UPRIGHT))
+            return upright_size(
+                *size, header_exif(path, image).get(ExifTags.Base.Orientation, UPRIGHT)
+            )
 
 
 @contextmanager
