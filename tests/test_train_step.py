@@ -18,7 +18,7 @@ from dpedkit.shards import open_split
 from dpedkit.train import features as kept_features
 from dpedkit.train.config import TrainConfig
 from dpedkit.train.data import TrainBatches
-from dpedkit.train.features import TargetFeatures
+from dpedkit.train.features import TargetFeatures, keep_features
 from dpedkit.train.feed import Feed
 from dpedkit.train.forward import TrainingForward
 from dpedkit.train.fused import instance_norm_relu
@@ -209,12 +209,15 @@ def test_kept_features_change_nothing(reader):
     torch.testing.assert_close(learner.generator(photo), other.generator(photo), rtol=0, atol=1e-4)
 
 
-def test_features_that_do_not_fit_or_do_not_hold_are_refused(reader, monkeypatch):
+def test_features_that_do_not_fit_or_do_not_hold(reader, monkeypatch, capsys):
     with pytest.raises(UsageError, match="leave out one of the two"):
         tiny(cache_features=True, augment=True)
+    assert keep_features(reader, Objective(tiny(), None), CPU) is None
+    objective = Objective(tiny(content="vgg19"), TwoConvolutions())
+    assert keep_features(reader, objective, CPU) is not None
     monkeypatch.setattr(kept_features, "_free_memory", lambda device: 100.0)
-    with pytest.raises(UsageError, match=r"cache_features needs .* GB"):
-        make_step(reader, tiny(content="vgg19", cache_features=True), TwoConvolutions())
+    assert keep_features(reader, objective, CPU) is None
+    assert "computed in every step instead" in capsys.readouterr().err
 
 
 def test_a_replayed_step_is_the_step(reader):

@@ -11,7 +11,6 @@ from torch import Tensor
 
 from dpedkit import console
 from dpedkit.device import to_images
-from dpedkit.errors import UsageError
 from dpedkit.shards.reader import SplitReader
 from dpedkit.train.objective import Objective
 
@@ -28,23 +27,15 @@ class TargetFeatures:
     objective : Objective
         Whose features; with VGG-19.
     device : torch.device
-
-    Raises
-    ------
-    UsageError
-        If they do not fit: a patch of 100 px takes 100 kB, in bfloat16 half.
     """
 
     def __init__(self, reader: SplitReader, objective: Objective, device: torch.device) -> None:
-        self._all = torch.empty(0)
+        example = _features(reader, objective, device, range(1))
+        self._all = example.new_empty((len(reader), *example.shape[1:]))
         with console.progress("features", len(reader), "patches") as bar:
             for start in range(0, len(reader), _AT_ONCE):
                 rows = range(start, min(start + _AT_ONCE, len(reader)))
-                found = objective.features(to_images(reader.gather(rows)[1], device))
-                assert found is not None
-                if start == 0:
-                    self._all = _room_for(len(reader), found)
-                self._all[rows.start : rows.stop] = found
+                self._all[rows.start : rows.stop] = _features(reader, objective, device, rows)
                 bar.advance(len(rows))
 
     def at(self, indices: NDArray[np.int64]) -> Tensor:
@@ -52,16 +43,32 @@ class TargetFeatures:
         return self._all[torch.from_numpy(indices).to(self._all.device)]
 
 
-def _room_for(count: int, example: Tensor) -> Tensor:
-    """An empty tensor for `count` patches' features, where there is memory for it."""
-    needed = count * example[0].numel() * example.element_size()
-    free = _free_memory(example.device)
+def keep_features(
+    reader: SplitReader, objective: Objective, device: torch.device
+) -> TargetFeatures | None:
+    """The features, if the content loss has any and there is memory for them.
+
+    A patch of 100 px takes 100 kB, in bfloat16 half of that.
+    """
+    if objective.vgg is None:
+        return None
+    example = _features(reader, objective, device, range(1))
+    needed, free = len(reader) * example.numel() * example.element_size(), _free_memory(device)
     if needed > _SHARE * free:
-        raise UsageError(
-            f"cache_features needs {needed / 1e9:.1f} GB, but {free / 1e9:.1f} GB are free; leave "
-            "it out, or take --precision bfloat16, which halves that."
+        console.warn(
+            f"The features to keep take {needed / 1e9:.1f} GB, of which {free / 1e9:.1f} GB are "
+            "free: they are computed in every step instead. --precision bfloat16 halves them."
         )
-    return torch.empty((count, *example.shape[1:]), dtype=example.dtype, device=example.device)
+        return None
+    return TargetFeatures(reader, objective, device)
+
+
+def _features(
+    reader: SplitReader, objective: Objective, device: torch.device, rows: range
+) -> Tensor:
+    found = objective.features(to_images(reader.gather(rows)[1], device))
+    assert found is not None
+    return found
 
 
 def _free_memory(device: torch.device) -> float:

@@ -9,15 +9,15 @@ import torch
 
 from dpedkit import console
 from dpedkit.atomic import remove_unfinished_below
-from dpedkit.errors import DpedkitError, UsageError
+from dpedkit.errors import DpedkitError
 from dpedkit.metrics import MIN_SIDE
 from dpedkit.shards.index import fingerprint
 from dpedkit.shards.reader import SplitReader, open_split
 from dpedkit.train.config import TrainConfig
-from dpedkit.train.content import VGG19, ContentChoice, choose_content, load_vgg
+from dpedkit.train.content import ContentChoice, choose_content, load_vgg
 from dpedkit.train.data import TrainBatches
 from dpedkit.train.evaluations import Evaluations
-from dpedkit.train.features import TargetFeatures
+from dpedkit.train.features import keep_features
 from dpedkit.train.feed import Feed
 from dpedkit.train.learner import Learner
 from dpedkit.train.memory import keep_freed_memory
@@ -114,7 +114,7 @@ def make_feed(
     Raises
     ------
     UsageError
-        If the batch cannot be divided, or features are to be kept that do not fit or are not used.
+        If the batch cannot be divided equally.
     """
     batches = TrainBatches(
         reader,
@@ -127,14 +127,7 @@ def make_feed(
         rank=processes.rank,
         world_size=processes.count,
     )
-    features = None
-    if config.cache_features:
-        if objective.vgg is None:
-            raise UsageError(
-                f"cache_features keeps features of VGG-19, but the content loss is not {VGG19}; "
-                "leave it out."
-            )
-        features = TargetFeatures(reader, objective, device)
+    features = keep_features(reader, objective, device) if config.cache_features else None
     return Feed(config, batches, features)
 
 
