@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from dpedkit.import_patches.config import ImportPatchesConfig
     from dpedkit.import_patches.summary import ImportPatchesSummary
     from dpedkit.pairing.config import PairingConfig
-    from dpedkit.pairing.examination import PairsSummary
+    from dpedkit.pairing.summary import PairsSummary
     from dpedkit.patches.config import PatchConfig
     from dpedkit.patches.driver import PatchSummary
     from dpedkit.report.colour_loss import ColourLossReport

@@ -15,9 +15,10 @@ from dpedkit.cli import execute
 from dpedkit.errors import DpedkitError, UsageError
 from dpedkit.pairing.clocks import find_offset, measure_jitter
 from dpedkit.pairing.config import PairingConfig
-from dpedkit.pairing.examination import describe_seconds, examine
+from dpedkit.pairing.examination import examine
 from dpedkit.pairing.sequences import match_times
 from dpedkit.pairing.ways import pair_photos
+from dpedkit.pairing.words import describe_seconds
 
 PIXELS = Image.fromarray(np.full((8, 8, 3), 90, np.uint8))
 
@@ -389,9 +390,9 @@ class TestCommand:
         assert "phone: 10 photos (Apple iPhone X)" in text
         assert "7 pairs by time" in text
         assert "1 h 2 min 3." in text and "ahead of the phone's" in text
-        assert "undecided: IMG_2.jpg, IMG_2b.jpg with DSC902.jpg" in text
+        assert "undecided:\n  IMG_2.jpg, IMG_2b.jpg with DSC902.jpg\n" in text
         assert "phone photos without a partner (1): IMG_6.jpg" in text
-        assert "burst, phone: IMG_2.jpg, IMG_2b.jpg" in text
+        assert "bursts:\n  phone: IMG_2.jpg, IMG_2b.jpg\n" in text
 
         assert "# IMG_2b.jpg,DSC902.jpg" in file.read_text()
         file.write_text(file.read_text().replace("# IMG_2b.jpg", "IMG_2b.jpg"))
@@ -411,7 +412,10 @@ class TestCommand:
         (raw / "phone" / "IMG_7.jpg").unlink()  # all from the fifth on are one off
         folders = [str(raw / "phone"), str(raw / "dslr")]
         assert execute(["pairs", *folders, "--pair-by", "order"]) == 0
-        assert "doubtful: DSC907: its photos are" in capsys.readouterr().out
+        assert (
+            "further apart in time than the other pairs:\n  DSC907 by 1 min"
+            in capsys.readouterr().out
+        )
 
 
 @pytest.mark.parametrize(

@@ -16,9 +16,9 @@ from dpedkit.atomic import make_folder
 from dpedkit.errors import PhotoError, TooManyRejectedError
 from dpedkit.images import PhotoLimits, read_photo_and_metadata, write_photo
 from dpedkit.manifest import Journal, read_jsonl, write_jsonl
-from dpedkit.pairing.examination import tell
 from dpedkit.pairing.pairing import Pairing
 from dpedkit.pairing.ways import pair_photos
+from dpedkit.pairing.words import tell
 from dpedkit.parallel import ordered_map
 from dpedkit.records import (
     ACCEPTED,

@@ -42,6 +42,11 @@ class Pairing:
     set_aside: list[Path] = field(default_factory=list)
     clock: ClockOffset | None = None
 
+    def alone(self, photos: list[Path]) -> list[Path]:
+        """Those of some unpaired photos that are in no undecided group."""
+        possible = {path for group in self.undecided for side in group for path in side}
+        return [path for path in photos if path not in possible]
+
 
 def photos_of(folder: Path) -> tuple[list[Path], list[Path]]:
     """The photos of a folder to pair, in the order of their names, and those set aside.

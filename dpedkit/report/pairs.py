@@ -10,7 +10,8 @@ from dpedkit import console
 from dpedkit.atomic import write_text
 from dpedkit.errors import PhotoError
 from dpedkit.images import read_thumbnail
-from dpedkit.pairing.examination import PairsSummary, describe_clock, describe_seconds
+from dpedkit.pairing.summary import PairsSummary
+from dpedkit.pairing.words import describe_clock, describe_seconds
 from dpedkit.parallel import ordered_map
 from dpedkit.report.page import cards, escape, page, picture
 
@@ -42,7 +43,7 @@ def write_pairs_page(path: Path, summary: PairsSummary, jobs: int = 0) -> Path:
     images = _thumbnails(sections, jobs)
     pairing = summary.pairing
     title = f"{summary.phone_folder} and {summary.dslr_folder}"
-    clock = f'<p class="soft">{escape(describe_clock(pairing))}</p>' if pairing.clock else ""
+    clock = f'<p class="soft">{escape(describe_clock(pairing.clock))}</p>' if pairing.clock else ""
     bursts = sum(map(len, summary.bursts.values()))
     facts = [
         (str(len(pairing.pairs)), f"paired by {summary.pair_by}"),
@@ -70,7 +71,6 @@ def _sections(summary: PairsSummary) -> list[tuple[str, list[Group]]]:
     """The groups of photos under each heading, those that need a person's eye first."""
     pairing = summary.pairing
     odd = dict(summary.odd)
-    undecided = {path for group in pairing.undecided for side in group for path in side}
     doubtful: list[Group] = [
         ([phone], [dslr], f"{describe_seconds(odd[name])} further apart than those of the others")
         for name, phone, dslr in pairing.pairs
@@ -81,10 +81,10 @@ def _sections(summary: PairsSummary) -> list[tuple[str, list[Group]]]:
         ("Doubtful: the times do not fit", doubtful),
         (_PAIRS, [([phone], [dslr], "") for _, phone, dslr in pairing.pairs]),
         ("Phone photos without a partner", [
-            ([path], [], "") for path in pairing.unpaired_phone if path not in undecided
+            ([path], [], "") for path in pairing.alone(pairing.unpaired_phone)
         ]),
         ("DSLR photos without a partner", [
-            ([], [path], "") for path in pairing.unpaired_dslr if path not in undecided
+            ([], [path], "") for path in pairing.alone(pairing.unpaired_dslr)
         ]),
         ("Bursts by the phone", [(burst, [], "") for burst in summary.bursts["phone"]]),
         ("Bursts by the DSLR", [([], burst, "") for burst in summary.bursts["dslr"]]),
