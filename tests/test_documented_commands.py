@@ -1,0 +1,247 @@
+"""Every command in the README, the documentation and the help runs as it stands there.
+
+Each page's blocks run in order in a folder that holds what the page takes for granted, made by
+simulation under the names that the page uses. Long work is shortened by options added at the end.
+"""
+
+import ast
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from datetime import datetime, timedelta
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from test_cli import all_commands
+from test_import_model import authors_variables, write_checkpoint
+from test_import_patches import write_dped, write_patches
+
+from dpedkit.cli import execute
+from dpedkit.models.build import build_generator
+
+pytestmark = pytest.mark.slow
+
+ROOT = Path(__file__).parents[1]
+PAGES = ["README.md", *(f"docs/{path.name}" for path in sorted((ROOT / "docs").glob("*.md")))]
+BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+FROM_PHOTOS = ("README.md", "docs/photos.md")  # these begin with photos alone
+SCENES = 6
+PHOTOS = ["--phone-megapixels", "0.35", "--dslr-megapixels", "0.9"]
+TRAINING = "--steps 2 --batch 4 --evaluate-every 1 --evaluate-patches 4 --content msssim-l1"
+
+# Functions of the shell that stand before the commands of the same name.
+SHORTENED = f"""
+set -eu
+dpedkit() {{
+    case "$*" in
+        "train "*--recipe*) command dpedkit "$@" {TRAINING} ;;
+        "train "*) command dpedkit "$@" {TRAINING} --generator colour-residual ;;
+        simulate*) command dpedkit "$@" --pairs 2 {" ".join(PHOTOS)} ;;
+        *) command dpedkit "$@" ;;
+    esac
+}}
+python() {{
+    case "$1" in
+        benchmarks/enhance.py) command python "$@" --megapixels 0.1 --full 0.2 ;;
+        *) command python "$@" ;;
+    esac
+}}
+torchrun() {{
+    command torchrun "$@" --nproc-per-node 2 {TRAINING} --generator colour-residual
+}}
+"""
+# What is run elsewhere, or not at all, and why.
+NOT_RUN = {
+    "./dev": "runs these very tests, or the demo, whose two minutes are its acceptance run",
+    "dpedkit run demo": "the same demo",
+    "torchrun": "wants its options before the program; processes have tests of their own",
+}
+
+
+@pytest.fixture(scope="module")
+def everything(tmp_path_factory):
+    """All that pages and examples take for granted, under the names that they use."""
+    here = tmp_path_factory.mktemp("everything")
+    assert (
+        execute(["simulate", "-o", str(here / "raw"), "--pairs", str(SCENES), *PHOTOS, "-q"]) == 0
+    )
+    give_times(here / "raw" / "iphone", "Apple", "iPhone 15 Pro", timedelta(0))
+    give_times(here / "raw" / "canon", "Canon", "Canon EOS 70D", timedelta(hours=1))
+    for name in ("raw/sony", "raw/blackberry", "raw/a", "phone", "photos"):
+        shutil.copytree(here / "raw" / "iphone", here / name)
+    for name in ("raw/b", "dslr"):
+        shutil.copytree(here / "raw" / "canon", here / name)
+    for name in ("photo.jpg", "PHOTO"):
+        shutil.copyfile(here / "raw" / "iphone" / "0001.jpg", here / name)
+    run_script(
+        here,
+        """
+        dpedkit align raw/iphone raw/canon -q
+        dpedkit patches -q
+        dpedkit train shards/ -q
+        dpedkit train shards/ --name mine -q
+        """,
+    )
+    shutil.copytree(here / "aligned", here / "pairs")
+    shutil.copyfile(here / "runs" / "001" / "model.safetensors", here / "model.safetensors")
+    for number, name in enumerate(("monday", "tuesday")):
+        config = ["--seed", "0", "--min-corr", f"0.{91 + number}"]
+        folder = str(here / name)
+        assert execute(["patches", str(here / "aligned"), "-o", folder, *config, "-q"]) == 0
+    write_dped(here / "dped" / "iphone", {"training_data": 6, "test_data/patches": 3})
+    for name in ("iphone", "canon"):
+        patches = np.random.default_rng(0).integers(0, 256, (5, 24, 24, 3)).astype(np.uint8)
+        write_patches(here / "patches" / name, patches)
+    torch.manual_seed(0)
+    checkpoint = authors_variables(build_generator("resnet-8-32", norm="instance").eval())
+    (here / "models_orig").mkdir()
+    write_checkpoint(here / "models_orig" / "iphone_orig", checkpoint)
+    (here / "my.toml").write_text('[align]\n[patches]\noutput = "patches-of-my-recipe"\n')
+    (here / "path" / "to").mkdir(parents=True)
+    (here / "path" / "to" / "dpedkit").symlink_to(ROOT)
+    (here / "benchmarks").symlink_to(ROOT / "benchmarks")
+    (here / ".config" / "fish" / "completions").mkdir(parents=True)
+    return here
+
+
+def give_times(folder, make, model, ahead):
+    """Write camera and time of each photo, as if the scenes were minutes apart."""
+    taken = datetime(2017, 5, 1, 10) + ahead
+    for number, path in enumerate(sorted(folder.glob("*.jpg"))):
+        taken += timedelta(seconds=61 + 37 * number * number)
+        exif = Image.Exif()
+        exif[0x010F], exif[0x0110] = make, model
+        exif.get_ifd(0x8769)[0x9003] = taken.strftime("%Y:%m:%d %H:%M:%S")
+        with Image.open(path) as photo:
+            photo.save(path, quality=95, subsampling=0, exif=exif)
+
+
+def run_script(folder, script):
+    """Run a script as a person's shell would; return what it wrote to stdout."""
+    programs = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    environment = {**os.environ, "PATH": programs, "HOME": str(folder), "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(
+        ["bash", "-c", SHORTENED + script],
+        cwd=folder,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode == 0, f"{script}\n{done.stdout[-2000:]}\n{done.stderr[-3000:]}"
+    return done.stdout
+
+
+def blocks_of(page):
+    return BLOCK.findall((ROOT / page).read_text(encoding="utf-8"))
+
+
+def script_of(kind, text):
+    """The commands of a block, and the first line that they are said to print, if any."""
+    if "$ " not in text:
+        return (text, None) if kind == "sh" else ("", None)
+    lines = text.splitlines()
+    commands = [line.removeprefix("$ ") for line in lines if line.startswith("$ ")]
+    printed = [line for line in lines if not line.startswith("$ ")]
+    return "\n".join(commands), (printed[0] if len(commands) == 1 and printed else None)
+
+
+def without_excluded(script):
+    return "\n".join(line for line in script.splitlines() if not line.startswith(tuple(NOT_RUN)))
+
+
+def form(line):
+    """A line with every number replaced, since other photos give other numbers."""
+    return re.sub(r"\d+(\.\d+)?", "N", line)
+
+
+def has_commands(page):
+    return any(kind == "python" or script_of(kind, text)[0] for kind, text in blocks_of(page))
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if has_commands(page)])
+def test_the_commands_of_a_page_run_one_after_the_other(page, everything, tmp_path, monkeypatch):
+    here = tmp_path / "here"
+    shutil.copytree(everything, here, symlinks=True)
+    if page in FROM_PHOTOS:
+        for made in ("aligned", "shards", "runs"):
+            shutil.rmtree(here / made)
+    monkeypatch.chdir(here)
+    names = {
+        "phone": Path("raw/iphone/0001.jpg"),
+        "dslr": Path("raw/canon/0001.jpg"),
+        "photos": torch.rand(1, 3, 64, 64),
+    }
+    left_out = []
+    for kind, text in blocks_of(page):
+        if kind == "python":
+            missing = [name for name in imports_of(text) if not installed(name)]
+            if missing or (left_out and "load_dataset" in text):
+                left_out += missing
+                continue
+            exec(compile(text, page, "exec"), names)
+        else:
+            script, printed = script_of(kind, text)
+            output = run_script(here, without_excluded(script)) if script else ""
+            if printed is not None:
+                assert form(output.splitlines()[0]) == form(printed)
+    if left_out:
+        pytest.skip(f"all has run but what needs {', '.join(left_out)}, which is not installed")
+
+
+def imports_of(text):
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.Import):
+            yield from (alias.name.split(".")[0] for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            yield (node.module or "").split(".")[0]
+
+
+def installed(name):
+    from importlib.util import find_spec
+
+    return find_spec(name) is not None
+
+
+# What must not be there yet when an example runs, besides what `-o` names.
+MADE_BY = {
+    "simulate": ["raw"],
+    "align": ["aligned"],
+    "patches": ["shards"],
+    "import-patches": ["shards"],
+    "run": ["aligned"],
+}
+EXAMPLES = sorted(
+    {line for _, command in all_commands() for line, _ in command.examples if "COMMAND" not in line}
+)
+
+
+@pytest.mark.parametrize("line", [line for line in EXAMPLES if not line.startswith(tuple(NOT_RUN))])
+def test_the_examples_of_the_help_run(line, everything, tmp_path):
+    here = tmp_path / "here"
+    shutil.copytree(everything, here, symlinks=True)
+    words = shlex.split(line)
+    made = MADE_BY.get(words[1], [])
+    if "-o" in words:
+        made = [words[words.index("-o") + 1]]
+    for name in made:
+        if (here / name).is_dir():
+            shutil.rmtree(here / name)
+    before = {path for path in here.rglob("*") if path.is_file()}
+    output = run_script(here, line)
+    new = {path for path in here.rglob("*") if path.is_file()} - before
+    assert output.strip() or new
+
+
+def test_what_is_not_run_is_there():
+    commands = ast.parse((ROOT / "dev").read_text())
+    known = {node.name for node in commands.body if isinstance(node, ast.FunctionDef)}
+    for page in PAGES:
+        for command in re.findall(r"^\./dev (\w+)", (ROOT / page).read_text(), re.MULTILINE):
+            assert command in known
