@@ -1,5 +1,6 @@
 """Photos as cameras make them: HEIC, RAW, colour profiles, limits, damage that is meant."""
 
+import io
 import struct
 import sys
 import zlib
@@ -9,14 +10,16 @@ import cv2
 import numpy as np
 import pytest
 import tifffile
-from PIL import ExifTags, Image
+from PIL import ExifTags, Image, ImageCms
 from raw_files import mosaic_of, write_cr3_head, write_dng, write_nef
 from test_images import SRGB_ICC, STORED, gradient
 
 from dpedkit import images
 from dpedkit.cli import execute
 from dpedkit.errors import DpedkitError, PhotoError
+from dpedkit.images import profiles
 from dpedkit.images.limits import PhotoLimits
+from dpedkit.images.matrix import MatrixProfile
 
 pillow_heif = pytest.importorskip("pillow_heif", reason="needs the extra 'photos'")
 pytest.importorskip("rawpy", reason="needs the extra 'photos'")
@@ -228,12 +231,13 @@ def rgb_to_xyz(name: str) -> np.ndarray:
     return primaries * np.linalg.solve(primaries, xyz(*D65))
 
 
-def icc_profile(name: str) -> bytes:
+def icc_profile(name: str, curve: bytes = b"") -> bytes:
     """A display profile with three channels."""
     cones = BRADFORD @ np.array(D50) / (BRADFORD @ xyz(*D65))
     to_d50 = np.linalg.inv(BRADFORD) @ np.diag(cones) @ BRADFORD @ rgb_to_xyz(name)
     colourants = {kind: xyz_tag(to_d50[:, i]) for i, kind in enumerate((b"rXYZ", b"gXYZ", b"bXYZ"))}
-    curves = dict.fromkeys((b"rTRC", b"gTRC", b"bTRC"), curve_tag(PROFILES[name][3]))
+    curve = curve or curve_tag(PROFILES[name][3])
+    curves = dict.fromkeys((b"rTRC", b"gTRC", b"bTRC"), curve)
     return profile_of(name, b"RGB ", colourants | curves)
 
 
@@ -247,6 +251,16 @@ def xyz_tag(values) -> bytes:
 
 def curve_tag(exponent: float) -> bytes:
     return b"curv\0\0\0\0" + struct.pack(">IH", 1, round(exponent * 256))
+
+
+def parametric_tag(kind: int, *values: float) -> bytes:
+    fixed = [round(value * 65536) for value in values]
+    return b"para\0\0\0\0" + struct.pack(f">Hxx{len(fixed)}i", kind, *fixed)
+
+
+def table_tag(values: np.ndarray) -> bytes:
+    table = np.round(values * 65535).astype(">u2").tobytes()
+    return b"curv\0\0\0\0" + struct.pack(">I", len(values)) + table
 
 
 def profile_of(name: str, space: bytes, tags: dict[bytes, bytes]) -> bytes:
@@ -295,6 +309,47 @@ class TestProfiles:
         assert error.mean() < 0.4 * np.abs(picture() - expected).mean()
         assert metadata.conversion == f"converted from {name} to sRGB"
         assert metadata.icc == b""  # the pixels handed on are sRGB
+
+    @pytest.mark.parametrize(
+        "curve",
+        [
+            parametric_tag(0, 1.8),
+            parametric_tag(1, 2.4, 1 / 1.055, 0.055 / 1.055),
+            parametric_tag(2, 2.2, 0.9, 0.05, 0.02),
+            parametric_tag(3, 2.4, 1 / 1.055, 0.055 / 1.055, 1 / 12.92, 0.04045),
+            parametric_tag(4, 2.2, 0.95, 0.03, 0.1, 0.05, 0.01, 0.005),
+            table_tag(np.linspace(0, 1, 900) ** 1.7),
+            table_tag(np.array([])),
+        ],
+        ids=["kind 0", "kind 1", "kind 2", "kind 3", "kind 4", "table", "none"],
+    )
+    def test_the_fast_way_agrees_with_littlecms(self, curve):
+        icc = icc_profile("Display P3", curve)
+        matrix = MatrixProfile.parse(icc)
+        assert matrix is not None
+        pixels = np.random.default_rng(1).integers(0, 256, (60, 70, 3), dtype=np.uint8)
+        profile = ImageCms.ImageCmsProfile(io.BytesIO(icc))
+        transform = ImageCms.buildTransform(
+            profile,
+            ImageCms.createProfile("sRGB"),
+            "RGB",
+            "RGB",
+            renderingIntent=ImageCms.Intent.RELATIVE_COLORIMETRIC,
+        )
+        expected = np.array(ImageCms.applyTransform(Image.fromarray(pixels), transform))
+        assert difference(matrix.to_srgb(pixels), expected).max() <= 1
+
+    def test_what_the_fast_way_does_not_understand_is_left_to_littlecms(self, monkeypatch):
+        icc = icc_profile("Display P3", curve_tag(2.0))
+        image = Image.fromarray(picture())
+        with monkeypatch.context() as patch:
+            wrong = MatrixProfile.parse(icc_profile("Adobe RGB (1998)"))
+            patch.setattr(MatrixProfile, "parse", lambda icc: wrong)
+            pixels, _ = profiles.to_srgb(image, icc)
+        assert MatrixProfile.parse(grey_profile(2.0)) is None
+        right = MatrixProfile.parse(icc)
+        assert right is not None
+        assert difference(pixels, right.to_srgb(picture())).max() <= 1
 
     def test_grey_photos_have_profiles_too(self, tmp_path):
         path = tmp_path / "a.png"

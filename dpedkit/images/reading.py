@@ -154,8 +154,7 @@ def _to_rgb8(stored: StoredPhoto) -> tuple[NDArray[np.uint8], str]:
         image = image.convert("RGBA").convert("RGB")
     elif image.mode not in ("RGB", "L", "CMYK"):
         image = image.convert("RGB")
-    image, profile = to_srgb(image, stored.icc)
-    return np.array(image if image.mode == "RGB" else image.convert("RGB")), profile
+    return to_srgb(image, stored.icc)
 
 
 def _has_colours(image: Image.Image) -> bool:
