@@ -1,0 +1,243 @@
+"""What the training benchmarks share: patches, networks, and the steps that are timed."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from baselines.plain_port import PlainPort, PlainVgg
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_flatten
+from torch.utils.flop_counter import FlopCounterMode
+
+from dpedkit.atomic import write_json
+from dpedkit.manifest import write_jsonl
+from dpedkit.shards import open_split
+from dpedkit.shards.format import SHARD_FORMAT, SPLITS, Columns
+from dpedkit.shards.index import INDEX_FILE, KIND, PAIRS_FILE
+from dpedkit.shards.writer import Source, describe_splits, write_split
+from dpedkit.train.config import TrainConfig
+from dpedkit.train.learner import Learner
+from dpedkit.train.objective import Objective
+from dpedkit.train.processes import Processes
+from dpedkit.train.replay import ReplayedStep
+from dpedkit.train.setup import make_feed
+from dpedkit.train.step import TrainingStep
+from dpedkit.train.tally import Tally
+from dpedkit.train.vgg import LAYERS, Convolutions, Vgg19, VggWeights
+
+AUTHORS = TrainConfig(
+    generator="resnet-12-64",
+    norm="instance",
+    losses="authors",
+    content="vgg19",
+    content_weight=10.0,
+    texture_weight=1.0,
+    colour_weight=0.5,
+    tv_weight=2000.0,
+    batch=50,
+    separate_batches=True,
+)
+
+
+def random_vgg(seed: int = 0) -> Convolutions:
+    """VGG-19 with random weights: time does not depend on their values."""
+    random = torch.Generator().manual_seed(seed)
+    convolutions, inputs = [], 3
+    for channels in (layer for layer in LAYERS if layer != "pool"):
+        std = (2 / (inputs * 9)) ** 0.5
+        kernel = std * torch.randn(channels, inputs, 3, 3, generator=random)
+        convolutions.append((kernel, torch.zeros(channels)))
+        inputs = channels
+    return convolutions
+
+
+def write_patches(folder: Path, count: int, size: int) -> Path:
+    """A shards folder of smooth random patches and the same in other colours, for training."""
+    rng = np.random.default_rng(0)
+    coarse = rng.integers(0, 256, (count, size // 4 + 1, size // 4 + 1, 3), np.uint8)
+    phone = coarse.repeat(4, axis=1).repeat(4, axis=2)[:, :size, :size]
+    columns: Columns = {
+        "phone": np.ascontiguousarray(phone),
+        "dslr": np.ascontiguousarray((phone * np.array([0.9, 0.8, 0.7])).astype(np.uint8)),
+        "ncc": np.ones(count, np.float32),
+        "xy": np.zeros((count, 2), np.int32),
+        "shift": np.zeros((count, 2), np.float32),
+        "angle": np.zeros(count, np.float32),
+        "shift_error": np.zeros(count, np.float32),
+        "pair": np.zeros(count, np.int32),
+    }
+    folder.mkdir(parents=True)
+    entries = {split: [] for split in SPLITS}
+    entries["train"] = write_split(folder, "train", [Source(count, lambda: columns)], size, {})
+    write_jsonl(folder / PAIRS_FILE, [{"name": "synthetic", "split": "train"}])
+    index = {
+        "format": SHARD_FORMAT,
+        "kind": KIND,
+        "complete": True,
+        "patch_size": size,
+        "patch_config": {"min_corr": 0.9, "size": size, "correlate": "luma"},
+        "splits": describe_splits(entries),
+    }
+    write_json(folder / INDEX_FILE, index)
+    return folder
+
+
+@dataclass
+class Way:
+    """One way to train: `step` does one step and reads its numbers, `waited` says for how long.
+
+    Attributes
+    ----------
+    prepare : callable
+        Sets what holds for the whole process, before each turn of this way.
+    compute : callable
+        The work of one step on data that is there, to be counted.
+    """
+
+    step: Callable[[], None]
+    waited: Callable[[], float]
+    compute: Callable[[], Any]
+    prepare: Callable[[], None] = lambda: None
+
+
+def plain_way(shards: Path, batch: int, device: torch.device) -> Way:
+    """The plain port, its numbers read in every step."""
+    reader = open_split(shards, "train")
+    phone, dslr = reader.gather(range(len(reader)))
+    port = PlainPort(phone, dslr, batch, PlainVgg(random_vgg(), LAYERS), device)
+    waited = 0.0
+
+    def step() -> None:
+        nonlocal waited
+        began = time.perf_counter()
+        data = port.draw()
+        waited += time.perf_counter() - began
+        port.step(*data)
+
+    return Way(step, lambda: waited, lambda: port.step(*port.draw()))
+
+
+def our_way(shards: Path, config: TrainConfig, device: torch.device, read_every: int) -> Way:
+    """dpedkit's own step and feed, its numbers read as its loop reads them."""
+    reader = open_split(shards, "train")
+    weights = VggWeights(random_vgg(), 255.0, (117.0,) * 3, (1.0,) * 3, "random")
+    vgg = Vgg19(weights).to(device=device, memory_format=torch.channels_last)
+    objective = Objective(config, vgg)
+    learner = Learner(config, reader, device)
+    feed = make_feed(config, reader, objective, Processes(), device)
+    training_step = TrainingStep(config, learner, objective, Processes())
+    learn = ReplayedStep(training_step, device) if config.cuda_graph else training_step
+    tally = Tally(training_step.columns)
+    number = 0
+
+    def step() -> None:
+        nonlocal number
+        learner.begin_step(number)
+        tally.add(number, learn(feed.at(number)))
+        number += 1
+        if number % read_every == 0:
+            list(tally.read(lambda rows: rows))
+
+    return Way(step, lambda: feed.waited_s, lambda: training_step(feed.at(number)))
+
+
+@dataclass(frozen=True)
+class Timing:
+    """Seconds of a step, and of them spent waiting for patches."""
+
+    seconds: float
+    waiting: float
+
+
+def time_by_turns(
+    ways: dict[str, Way], rounds: int, steps: int, wait: Callable[[], None]
+) -> dict[str, Timing]:
+    """The best of some rounds, in each of which every way has its turn.
+
+    Parameters
+    ----------
+    ways : dict of str to Way
+    rounds, steps : int
+        Turns of each way, and steps in a turn.
+    wait : callable
+        Returns when the device has done what it was given.
+    """
+    best = {name: Timing(float("inf"), 0.0) for name in ways}
+    for go in range(rounds + 1):
+        for name, way in ways.items():
+            way.prepare()
+            waited = way.waited()
+            wait()
+            began = time.perf_counter()
+            for _ in range(steps):
+                way.step()
+            wait()
+            seconds = (time.perf_counter() - began) / steps
+            if go > 0 and seconds < best[name].seconds:  # the first round warms up
+                best[name] = Timing(seconds, (way.waited() - waited) / steps)
+    return best
+
+
+def flops_of(way: Way) -> int:
+    """Floating-point operations of one step, in its convolutions and matrix products."""
+    with FlopCounterMode(display=False) as counter:
+        way.compute()
+    return counter.get_total_flops()
+
+
+class _Traffic(TorchDispatchMode):
+    """Adds up the bytes that operations read and write, as if nothing stayed in a cache."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.bytes = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        result = func(*args, **(kwargs or {}))
+        if not func.is_view:
+            tensors = [x for x in tree_flatten((args, kwargs, result))[0] if isinstance(x, Tensor)]
+            self.bytes += sum(x.numel() * x.element_size() for x in tensors)
+        return result
+
+
+def traffic_of(way: Way) -> int:
+    """Bytes that the operations of one step move, each reading and writing all of its tensors."""
+    with _Traffic() as traffic:
+        way.compute()
+    return traffic.bytes
+
+
+def peak_flops(device: torch.device, dtype: torch.dtype, size: int) -> float:
+    """Operations a second of a large square matrix product: what a step could reach."""
+    a, b = (torch.randn(size, size, device=device, dtype=dtype) for _ in range(2))
+    return 2 * size**3 / _best_of(lambda: a @ b, device)
+
+
+def peak_bandwidth(device: torch.device, size: int) -> float:
+    """Bytes a second that copying `size` bytes reads and writes."""
+    source = torch.zeros(size, dtype=torch.uint8, device=device)
+    target = torch.empty_like(source)
+    return 2 * size / _best_of(lambda: target.copy_(source), device)
+
+
+def synchroniser(device: torch.device) -> Callable[[], None]:
+    """Waits for the device; a CPU has always done its work."""
+    return torch.cuda.synchronize if device.type == "cuda" else lambda: None
+
+
+def _best_of(work: Callable[[], Any], device: torch.device, times: int = 5) -> float:
+    wait, best = synchroniser(device), float("inf")
+    for _ in range(times):
+        wait()
+        began = time.perf_counter()
+        work()
+        wait()
+        best = min(best, time.perf_counter() - began)
+    return best
