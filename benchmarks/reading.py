@@ -84,7 +84,8 @@ def main() -> None:
     profile = None
     if options.photo:
         with Image.open(options.photo) as image:
-            photo, profile = image.convert("RGB"), image.info.get("icc_profile")
+            profile = image.info.get("icc_profile")
+            photo = Image.fromarray(np.array(image.convert("RGB")))  # without what it says itself
     else:
         photo = make_photo(options.megapixels)
     print(f"{photo.width} x {photo.height} px, {photo.width * photo.height / 1e6:.1f} MP")
