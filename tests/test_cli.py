@@ -9,6 +9,7 @@ import click
 import pytest
 
 from dpedkit.cli import COMMANDS, cli, execute
+from dpedkit.cli.api_reference import api_reference
 from dpedkit.cli.reference import reference
 
 ROOT = Path(__file__).parents[1]
@@ -41,6 +42,19 @@ def test_help_ends_in_an_example(name, capsys):
 
 def test_reference_is_up_to_date():
     assert (ROOT / "docs" / "cli.md").read_text() == reference(), "run ./dev docs"
+
+
+def test_api_reference_is_up_to_date():
+    assert (ROOT / "docs" / "api.md").read_text() == api_reference(), "run ./dev docs"
+
+
+def test_api_reference_tells_parameters_settings_and_errors():
+    text = api_reference()
+    align = text.split("### `dpedkit.align_pair`")[1].split("\n### ")[0]
+    assert "config: AlignConfig | None = None" in align
+    assert "- `phone`, `dslr` : (H, W, 3) uint8 array  \n  RGB, upright" in align
+    settings = text.split("### `dpedkit.patches.config.PatchConfig`")[1].split("\n### ")[0]
+    assert "| `min_corr` | `0.9` |" in settings
 
 
 def test_readme_names_every_command():
