@@ -347,6 +347,7 @@ class TestProfiles:
             patch.setattr(MatrixProfile, "parse", lambda icc: wrong)
             pixels, _ = profiles.to_srgb(image, icc)
         assert MatrixProfile.parse(grey_profile(2.0)) is None
+        assert MatrixProfile.parse(icc_profile("Display P3", parametric_tag(0, -9000.0))) is None
         right = MatrixProfile.parse(icc)
         assert right is not None
         assert difference(pixels, right.to_srgb(picture())).max() <= 1

@@ -26,6 +26,7 @@ _LEVELS = (
 )
 _BLOCK_PIXELS = 1 << 17  # whose intermediate values stay in a processor's cache
 _HEAD, _TAG = 128, 12  # bytes
+_ABSURD = 100.0  # times white; no curve reaches it
 # Parameters of the kinds of parametric curve (ICC.1:2022, table 68): g, a, b, c, d, e, f.
 _PARAMETERS = (1, 3, 4, 5, 7)
 
@@ -51,14 +52,14 @@ class MatrixProfile:
         try:
             tags = _tags(icc)
             colourants = [_xyz(tags[name]) for name in (b"rXYZ", b"gXYZ", b"bXYZ")]
-            curves = [_curve(tags[name]) for name in (b"rTRC", b"gTRC", b"bTRC")]
+            with np.errstate(all="ignore"):  # absurd parameters make absurd curves
+                curves = np.stack([_curve(tags[name]) for name in (b"rTRC", b"gTRC", b"bTRC")], -1)
         except (KeyError, IndexError, ValueError, ZeroDivisionError, struct.error):
             return None
+        if not (np.abs(curves) <= _ABSURD).all():
+            return None
         matrix = np.linalg.solve(_SRGB_TO_XYZ, np.stack(colourants, axis=1))
-        return cls(
-            np.stack(curves, axis=-1)[None].astype(np.float32),
-            ((_LEVELS - 1) * matrix).astype(np.float32),
-        )
+        return cls(curves[None].astype(np.float32), ((_LEVELS - 1) * matrix).astype(np.float32))
 
     def to_srgb(self, pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """Convert (H, W, 3) uint8 RGB pixels of the profile to sRGB, block by block."""
