@@ -13,7 +13,16 @@ from dpedkit.colourmap import fit_colour_map
 from dpedkit.errors import DpedkitError, UsageError
 from dpedkit.evaluate.config import EvaluateConfig
 from dpedkit.evaluate.driver import _measure, evaluate
-from dpedkit.evaluate.evaluation import NETWORK, PHONE, POLYNOMIAL, Evaluation, SplitScores
+from dpedkit.evaluate.evaluation import (
+    DSLR,
+    NETWORK,
+    ORACLE,
+    PHONE,
+    POLYNOMIAL,
+    Evaluation,
+    SplitScores,
+)
+from dpedkit.evaluate.limitations import LimitationSheet
 from dpedkit.evaluate.scores import Scores, ScoreSheet, through_float16
 from dpedkit.metrics import ms_ssim, ms_ssim_of_batch, ssim
 from dpedkit.models import build_generator, save_model
@@ -212,5 +221,82 @@ def test_what_is_refused(tmp_path, shards, identity_model):
 def test_without_a_train_split_there_is_no_polynomial(tmp_path, identity_model, capsys):
     folder = write_shards(tmp_path / "s", {"test": make_patches(3, SIZE, 0)})
     evaluation = evaluate(identity_model, folder, EvaluateConfig(device="cpu"))
-    assert list(evaluation.splits[0].scores) == [NETWORK, PHONE]
+    assert list(evaluation.splits[0].scores) == [NETWORK, PHONE, ORACLE]
     assert "no train split" in capsys.readouterr().err
+
+
+def smooth_scene(count=4, size=100):
+    """A gradient with a coloured square in one corner: (N, 3, S, S), mostly flat."""
+    ramp = torch.linspace(0.3, 0.5, size).expand(count, 3, size, size).clone()
+    ramp[:, 0, :40, :40] += 0.2
+    return ramp
+
+
+def limitations_of(images, phone, dslr):
+    sheet = LimitationSheet()
+    sheet.add(images, phone, dslr)
+    return sheet.result()
+
+
+@pytest.mark.parametrize("added", [0.0, 0.01, 0.03])
+def test_noise_gain_is_that_of_known_noise(added):
+    torch.manual_seed(0)
+    dslr = smooth_scene()
+    phone = dslr + 0.02 * torch.randn_like(dslr)
+    found = limitations_of(phone + added * torch.randn_like(dslr), phone, dslr)
+    assert found.noise_gain == pytest.approx(np.hypot(0.02, added) / 0.02, rel=0.03)
+    assert found.flat_share > 0.5
+    assert limitations_of(dslr, phone, dslr).noise_gain == pytest.approx(0, abs=0.02)
+
+
+def test_noise_in_texture_and_at_edges_does_not_count():
+    torch.manual_seed(0)
+    dslr = smooth_scene()
+    dslr[:, :, :, 50:] += 0.1 * torch.randn(4, 3, 100, 50)  # texture
+    phone = dslr + 0.01 * torch.randn_like(dslr)
+    sharper = phone.clone()
+    sharper[:, :, :, 50:] = dslr[:, :, :, 50:] + 0.2 * torch.randn(4, 3, 100, 50)
+    assert limitations_of(sharper, phone, dslr).noise_gain == pytest.approx(1, abs=1e-3)
+    wild = torch.rand(2, 3, 100, 100)
+    assert limitations_of(wild, wild, wild).noise_gain is None
+
+
+@pytest.mark.parametrize("factor", [0.5, 1.0, 1.6])
+def test_contrast_ratio_is_the_factor_of_the_contrast(factor):
+    dslr = smooth_scene()
+    mean = dslr.mean(dim=(2, 3), keepdim=True)
+    found = limitations_of(mean + factor * (dslr - mean), dslr, dslr)
+    assert found.contrast_ratio == pytest.approx(factor, rel=1e-4)
+    assert found.colour_error == pytest.approx(0, abs=1e-3)
+    assert limitations_of(dslr, mean.expand_as(dslr), mean.expand_as(dslr)).contrast_ratio is None
+
+
+def test_colour_error_is_the_shift_of_the_mean_in_levels():
+    dslr = smooth_scene()
+    shift = torch.tensor([3.0, -4.0, 12.0])[:, None, None] / 255
+    found = limitations_of(dslr + shift, dslr, dslr)
+    assert found.colour_error == pytest.approx(13, rel=1e-4)
+    assert found.contrast_ratio == pytest.approx(1, rel=1e-3)
+
+
+def test_the_oracle_is_refitted_to_every_scene(tmp_path, identity_model):
+    """Each scene with an exposure of its own: the oracle is right, one polynomial cannot be."""
+    phone, _, pair = make_patches(12, SIZE, 3)
+    gains = np.array([0.6, 0.9, 1.2])[pair // 4, None, None, None]
+    dslr = np.clip(phone * gains, 0, 255).round().astype(np.uint8)
+    scene = phone, dslr, pair // 4
+    folder = write_shards(tmp_path / "s", {"train": make_patches(6, SIZE, 0), "test": scene})
+    evaluation = evaluate(identity_model, folder, EvaluateConfig(split="test", device="cpu"))
+    (test,) = evaluation.splits
+    assert test.scores[ORACLE].psnr > 45 > test.scores[POLYNOMIAL].psnr + 15
+    mapped = np.concatenate(
+        [
+            fit_colour_map([(phone[n : n + 4], dslr[n : n + 4])]).apply(phone[n : n + 4])
+            for n in (0, 4, 8)
+        ]
+    )
+    errors = ((mapped.clip(0, 1) - dslr / 255) ** 2).mean(axis=(1, 2, 3))
+    assert test.scores[ORACLE].psnr == pytest.approx(psnr(errors).mean(), abs=1e-3)
+    assert test.limitations[DSLR].colour_error == 0
+    assert ORACLE in evaluation.as_text()
+    assert ORACLE not in evaluation.verdict()

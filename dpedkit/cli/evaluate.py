@@ -29,7 +29,11 @@ def command(printer: options.Printer, model: Path, shards: Path, config: Evaluat
 
     Beside the network stand the untouched phone patches, and one global cubic colour polynomial
     fitted on the train split. A network that does not beat the polynomial on scenes it has not seen
-    did not earn its keep.
+    did not earn its keep. An oracle's polynomial, fitted to each scene that it is measured on,
+    shows what colour alone could reach.
+
+    A second table measures what the paper names as limitations: colours that are off, too much
+    contrast, and amplified noise.
 
     MODEL is a model file, the folder of a run, or a TensorFlow checkpoint of the authors.
     """

@@ -12,11 +12,20 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from dpedkit import console
-from dpedkit.colourmap import ColourMap, fit_colour_map_to
+from dpedkit.colourmap import ColourMap, fit_colour_map, fit_colour_map_to
 from dpedkit.device import choose_device
 from dpedkit.errors import DpedkitError
 from dpedkit.evaluate.config import EvaluateConfig
-from dpedkit.evaluate.evaluation import NETWORK, PHONE, POLYNOMIAL, Evaluation, SplitScores
+from dpedkit.evaluate.evaluation import (
+    DSLR,
+    NETWORK,
+    ORACLE,
+    PHONE,
+    POLYNOMIAL,
+    Evaluation,
+    SplitScores,
+)
+from dpedkit.evaluate.limitations import LimitationSheet
 from dpedkit.evaluate.scores import ScoreSheet, through_float16
 from dpedkit.metrics import AUTHORS_BATCH, MIN_SIDE
 from dpedkit.models.files import find_model, load_model
@@ -27,19 +36,21 @@ from dpedkit.shards.reader import SplitReader, open_split
 from dpedkit.shards.sampling import spread_indices
 
 Images = NDArray[np.floating[Any]]  # (N, S, S, 3) in [0, 1]
+Pairs = NDArray[np.int32]  # (N,) the photo pair that each image is from
 
 _PATCHES_AT_ONCE = 10  # through the network: on CPUs as fast as any number, in little memory
 
 
 def evaluate(model: Path, shards: Path, config: EvaluateConfig) -> Evaluation:
-    """Measure a network, the untouched phone patches and the colour polynomial.
+    """Measure a network, the untouched phone patches and two colour polynomials.
 
     Parameters
     ----------
     model : Path
         A model file, the folder of a run, or the prefix of an authors' checkpoint.
     shards : Path
-        From `dpedkit patches`. The polynomial is fitted to its train split.
+        From `dpedkit patches`. One polynomial is fitted to its train split, the oracle's to
+        each scene that it is measured on.
     config : EvaluateConfig
 
     Raises
@@ -92,29 +103,54 @@ def _measure(
     device: torch.device,
     bar: console.Progress,
 ) -> SplitScores:
-    def enhance(phone: Images) -> Tensor:
+    def enhance(phone: Images, pairs: Pairs) -> Tensor:
         parts = _tensor(phone, device).split(_PATCHES_AT_ONCE)
         return torch.cat([generator(part).float() for part in parts])
 
-    methods: dict[str, Callable[[Images], Tensor]] = {
+    methods: dict[str, Callable[[Images, Pairs], Tensor]] = {
         NETWORK: enhance,
-        PHONE: lambda phone: _tensor(phone, device),
+        PHONE: lambda phone, pairs: _tensor(phone, device),
     }
     if colour_map is not None:
-        methods[POLYNOMIAL] = lambda phone: _tensor(colour_map.apply(phone), device)
+        methods[POLYNOMIAL] = lambda phone, pairs: _tensor(colour_map.apply(phone), device)
+    own_maps = _fit_to_each_pair(reader, indices)
+    methods[ORACLE] = lambda phone, pairs: _tensor(_apply_own(own_maps, phone, pairs), device)
     sheets = {name: ScoreSheet() for name in methods}
+    limits = {name: LimitationSheet() for name in (*methods, DSLR)}
     for batch in _in_batches(indices):
-        levels = reader.gather(batch)
+        levels, pairs = reader.gather(batch), reader.pair[batch]
         phone, dslr = (patches / np.float32(255) for patches in levels)
         rounded_phone, rounded_dslr = map(through_float16, levels)
         with torch.inference_mode():
+            before, wanted = _tensor(phone, device), _tensor(dslr, device)
             for name, method in methods.items():
-                sheets[name].add(method(phone), _tensor(dslr, device))
-                sheets[name].add_batch(method(rounded_phone), _tensor(rounded_dslr, device))
+                after = method(phone, pairs)
+                sheets[name].add(after, wanted)
+                limits[name].add(after, before, wanted)
+                after = method(rounded_phone, pairs)
+                sheets[name].add_batch(after, _tensor(rounded_dslr, device))
+            limits[DSLR].add(wanted, before, wanted)
         bar.advance(len(batch))
-    pairs = len(np.unique(reader.pair[indices]))
-    scores = {name: sheet.result() for name, sheet in sheets.items()}
-    return SplitScores(split, len(indices), pairs, scores)
+    return SplitScores(
+        split,
+        len(indices),
+        len(own_maps),
+        {name: sheet.result() for name, sheet in sheets.items()},
+        {name: sheet.result() for name, sheet in limits.items()},
+    )
+
+
+def _fit_to_each_pair(reader: SplitReader, indices: NDArray[np.int64]) -> dict[int, ColourMap]:
+    """The polynomial that each scene's own patches would have chosen, by the number of its pair."""
+    pairs = reader.pair[indices]
+    return {
+        int(pair): fit_colour_map([reader.gather(indices[pairs == pair])])
+        for pair in np.unique(pairs)
+    }
+
+
+def _apply_own(maps: dict[int, ColourMap], phone: Images, pairs: Pairs) -> Images:
+    return np.stack([maps[int(pair)].apply(x) for x, pair in zip(phone, pairs, strict=True)])
 
 
 def _tensor(images: Images, device: torch.device) -> Tensor:

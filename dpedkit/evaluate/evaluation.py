@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from dpedkit import console
+from dpedkit.evaluate.limitations import Limitations
 from dpedkit.evaluate.scores import Scores
 
 NETWORK, PHONE, POLYNOMIAL = "network", "untouched phone", "colour polynomial"
+ORACLE, DSLR = "oracle polynomial", "DSLR itself"
 _HEADER = (
     *("", "per-image PSNR", "MS-SSIM", "per-batch PSNR", "MS-SSIM"),
     *("SSIM", "pooled PSNR"),
@@ -18,20 +20,28 @@ _NOTE = (
     "per-image (the authors' challenge code): PSNR in dB of the clipped output and MS-SSIM of the "
     "unclipped\none, of each image by itself, then the mean; SSIM clipped, likewise.\n"
     "per-batch (the authors' training code): inputs rounded to float16, 50 unclipped images at a "
-    "time.\npooled: PSNR of the mean squared error over all pixels."
+    "time.\npooled: PSNR of the mean squared error over all pixels.\n"
+    "oracle polynomial: fitted to the very scene that it is measured on. What colour alone could "
+    "reach, if\nthe scene's exposure and white balance were known; no rival, since it has seen "
+    "the answer.\n"
+    "colour error: distance of mean colours in levels of 255. contrast: of luma, over the DSLR's. "
+    "noise:\nin flat blocks, over the phone's. The paper names these three as its networks' "
+    "limitations."
 )
+_LIMITS_HEADER = ("", "colour error", "contrast", "noise")
 # A difference below these is rounding, not merit: dB, SSIM, MS-SSIM.
 _TIES = {"psnr": 0.005, "ssim": 0.00005, "ms_ssim": 0.00005}
 
 
 @dataclass(frozen=True)
 class SplitScores:
-    """One split: how many patches of how many photo pairs, and the scores of each method."""
+    """One split: how many patches of how many photo pairs, and how each method does on them."""
 
     split: str
     patches: int
     pairs: int
     scores: dict[str, Scores]
+    limitations: dict[str, Limitations] = field(default_factory=dict)
 
     def described(self) -> str:
         """How much was measured; imported patches count as photo pairs of their own."""
@@ -76,7 +86,9 @@ class Evaluation:
         for split in self.splits:
             title = f"{split.split}: {split.described()}"
             rows = [_row(name, scores) for name, scores in split.scores.items()]
+            limits = [_limits_row(name, found) for name, found in split.limitations.items()]
             blocks.append(f"{title}\n{console.table(_HEADER, rows)}{_identical_note(split)}")
+            blocks.append(console.table(_LIMITS_HEADER, limits))
         return "\n\n".join([*blocks, _NOTE, self.verdict()])
 
     def verdict(self) -> str:
@@ -116,6 +128,15 @@ def _row(name: str, scores: Scores) -> tuple[str, ...]:
         f"{scores.ms_ssim_per_batch:.4f}",
         f"{scores.ssim:.4f}",
         _decibel(scores.psnr_pooled),
+    )
+
+
+def _limits_row(name: str, found: Limitations) -> tuple[str, ...]:
+    ratios = (found.contrast_ratio, found.noise_gain)
+    return (
+        name,
+        f"{found.colour_error:.2f}",
+        *("-" if ratio is None else f"{ratio:.2f}" for ratio in ratios),
     )
 
 
