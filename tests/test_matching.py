@@ -48,7 +48,7 @@ def photograph(picture: Gray, shift: tuple[float, float] = (0, 0), angle: float 
         picture,
         back,
         (side, side),
-        flags=cv2.INTER_CUBIC | cv2.WARP_INVERSE_MAP,
+        flags=cv2.INTER_LANCZOS4 | cv2.WARP_INVERSE_MAP,
         borderMode=cv2.BORDER_REFLECT,
     )
     return cv2.resize(moved, (side // 2, side // 2), interpolation=cv2.INTER_AREA)
@@ -145,6 +145,18 @@ def sky(side: int, seed: int) -> Gray:
     rng = np.random.default_rng(seed)
     ramp = np.linspace(60, 190, side, dtype=np.float32)[:, None]
     return ramp + rng.normal(0, 1.5, (side, side)).astype(np.float32)
+
+
+def test_the_measured_shift_is_told_even_where_it_moves_nothing() -> None:
+    picture = scene(3, 700)
+    rng = np.random.default_rng(0)
+    noise = rng.normal(0, 2, (2, 350, 350)).astype(np.float32)
+    first, second = photograph(picture), photograph(picture, (0.06, -0.08))
+    patches = match_windows(rgb(first + noise[0]), rgb(second + noise[1]), PatchConfig())
+    assert (patches.shift == 0).all(axis=1).mean() > 0.5  # not worth a resampling
+    assert np.median(patches.window_shift) == pytest.approx(0.1, abs=0.02)
+    flat = match_windows(rgb(sky(350, 0)), rgb(sky(350, 1)), PatchConfig())
+    assert np.isnan(flat.window_shift).all()
 
 
 def test_flat_windows_stay_where_the_alignment_puts_them() -> None:

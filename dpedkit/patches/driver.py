@@ -162,7 +162,7 @@ def _cut_pair(
         "dropped": patches.dropped,
         "dropped_sample": sample_dropped(patches, pair.name, config.seed),
         "ncc_histogram": histogram(patches.window_ncc, NCC_EDGES),
-        "shift_histogram": histogram(np.linalg.norm(patches.shift, axis=1), SHIFT_EDGES),
+        "shift_histogram": histogram(patches.window_shift, SHIFT_EDGES),
     }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from dataclasses import dataclass, replace
 
@@ -56,6 +57,9 @@ class Patches:
         "kept" or a key of `DROP_REASONS`, for each of them.
     window_ncc : (T,) float32
         NCC of each of them; NaN where it was not computed.
+    window_shift : (T,) float32
+        Length of the shift that was measured in it, px, whether or not that was reason enough to
+        move it; NaN where its content cannot tell.
     """
 
     phone: NDArray[np.uint8]
@@ -68,6 +72,7 @@ class Patches:
     window_xy: NDArray[np.int32]
     window_fate: tuple[str, ...]
     window_ncc: NDArray[np.float32]
+    window_shift: NDArray[np.float32]
 
     def __len__(self) -> int:
         return len(self.ncc)
@@ -86,7 +91,11 @@ class Patches:
 
 @dataclass(frozen=True)
 class _Window:
-    """One window and its fate; `moved` is the adjusted photo's patch where there is one."""
+    """One window and its fate.
+
+    `measured` is the length of its shift before it was decided whether to believe it; `moved` is
+    the adjusted photo's patch where there is one.
+    """
 
     x: int
     y: int
@@ -94,6 +103,7 @@ class _Window:
     motion: Motion
     ncc: float = float("nan")
     flat: bool = False
+    measured: float = float("nan")
     moved: NDArray[np.uint8] | None = None
 
 
@@ -170,12 +180,13 @@ class _Matcher:
 
         motion = register(self.template, self.target, x, y, size, config.max_shift)
         flat = not motion.shift_error <= config.flat_error
+        measured = math.nan if flat else math.hypot(*motion.shift)
         if flat or motion.evidence < _EVIDENCE:
             motion = Motion(shift_error=motion.shift_error)
         if max(map(abs, motion.shift)) > config.max_shift or abs(motion.angle) > config.max_angle:
-            return _Window(x, y, TOO_FAR, motion)
+            return _Window(x, y, TOO_FAR, motion, measured=measured)
         if not self._inside(x, y, motion):
-            return _Window(x, y, OUTSIDE, motion)
+            return _Window(x, y, OUTSIDE, motion, measured=measured)
 
         moved = self._cut(x, y, motion)
         here_luma, moved_luma = self.still_luma[area], luma(moved)
@@ -184,10 +195,10 @@ class _Matcher:
         else:
             score = _least_channel_ncc(self.still[area], moved)
         if not score > config.min_corr:
-            return _Window(x, y, LOW_NCC, motion, score, flat)
+            return _Window(x, y, LOW_NCC, motion, score, flat, measured)
         if config.max_mismatch and worst_mismatch(here_luma, moved_luma) > config.max_mismatch:
-            return _Window(x, y, MISMATCH, motion, score, flat)
-        return _Window(x, y, KEPT, motion, score, flat, moved)
+            return _Window(x, y, MISMATCH, motion, score, flat, measured)
+        return _Window(x, y, KEPT, motion, score, flat, measured, moved)
 
     def _inside(self, x: int, y: int, motion: Motion) -> bool:
         """Whether the moved window and what interpolation reads around it are in the photo."""
@@ -273,4 +284,5 @@ def _collect(windows: list[_Window], still: NDArray[np.uint8], config: PatchConf
         window_xy=np.array([(w.x, w.y) for w in windows], np.int32).reshape(-1, 2),
         window_fate=tuple(window.fate for window in windows),
         window_ncc=np.array([window.ncc for window in windows], np.float32),
+        window_shift=np.array([window.measured for window in windows], np.float32),
     )

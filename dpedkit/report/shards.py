@@ -65,10 +65,10 @@ def _charts(
     below = sum(ncc["counts"][:first])
     ncc_label = "NCC" + (f" ({below:,} windows lie further left)" if below else "")
     limit = settings.get("max_shift")
-    mark = None if limit is None else (float(limit), f"--max-shift {limit:g} px")
     furthest = max((i for i, count in enumerate(shift["counts"]) if count), default=0) + 1
-    used = max(furthest, int(np.searchsorted(shift["edges"], limit or 0)))
-    used = min(used + 1, len(shift["counts"]))
+    used = min(furthest + 1, len(shift["counts"]))
+    reached = limit is not None and limit <= shift["edges"][used]
+    mark = (float(limit), f"--max-shift {limit:g} px") if reached else None
     fates = {"kept": windows["kept"], **windows["dropped"]}
     parts = [
         bars(fates, "What became of the windows", "windows", first_good=True),
@@ -83,8 +83,8 @@ def _charts(
         histogram(
             shift["counts"][:used],
             shift["edges"][: used + 1],
-            "Shift that the match added to the alignment",
-            "shift of the kept windows, px",
+            "Shift between the two aligned photos",
+            "measured where a window's content can tell it, px",
             "windows",
             mark,
             dim_below=False,

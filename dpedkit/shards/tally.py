@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 NCC_EDGES = np.linspace(-1, 1, 41)
-SHIFT_EDGES = np.linspace(0, 8, 33)  # px
+SHIFT_EDGES = np.linspace(0, 8, 161)  # px
 
 
 def histogram(values: NDArray[Any], edges: NDArray[np.float64]) -> list[int]:
@@ -26,7 +26,7 @@ def window_totals(pairs: Sequence[dict[str, Any]]) -> dict[str, Any]:
     -------
     dict
         `tried` and `kept` (int), `dropped` (int by reason, the most frequent first), `ncc` (of
-        all windows) and `shift` (of those that were kept when they were cut, px) as histograms
+        all windows) and `shift` (as measured in those whose content can tell it, px) as histograms
         with `edges` and `counts`.
     """
     dropped: Counter[str] = Counter()
