@@ -60,8 +60,11 @@ def photos_of(folder: Path) -> tuple[list[Path], list[Path]]:
     """
     photos = sorted(list_photos(folder), key=_natural)
     developed = {path.stem.casefold() for path in photos if not _is_raw(path)}
-    aside = [path for path in photos if _is_raw(path) and path.stem.casefold() in developed]
-    return [path for path in photos if path not in set(aside)], aside
+    used, aside = [], []
+    for path in photos:
+        twin = _is_raw(path) and path.stem.casefold() in developed
+        (aside if twin else used).append(path)
+    return used, aside
 
 
 def check_names(pairs: list[tuple[str, Path, Path]]) -> None:

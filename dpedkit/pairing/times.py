@@ -44,16 +44,20 @@ def pair_by_time(phone_folder: Path, dslr_folder: Path, config: PairingConfig) -
         )
     check_names(pairs)
     paired = {path for _, *both in pairs for path in both}
+    undecided = [
+        ([phone_paths[i] for i in here], [dslr_paths[j] for j in there])
+        for here, there in matching.open
+    ]
+    timed = phones.keys() | dslrs.keys()
     return Pairing(
         pairs,
         [path for path in phone_photos if path not in paired],
         [path for path in dslr_photos if path not in paired],
-        [([phone_paths[i] for i in here], [dslr_paths[j] for j in there])
-         for here, there in matching.open],
-        [path for path in phone_photos + dslr_photos if path not in {*phones, *dslrs}],
-        phone_aside + dslr_aside,
-        clock,
-    )  # fmt: skip
+        undecided,
+        untimed=[path for path in phone_photos + dslr_photos if path not in timed],
+        set_aside=phone_aside + dslr_aside,
+        clock=clock,
+    )
 
 
 def seconds(captures: Sequence[Capture]) -> Times:
