@@ -60,7 +60,8 @@ def photos_of(folder: Path) -> tuple[list[Path], list[Path]]:
     """
     photos = sorted(list_photos(folder), key=_natural)
     developed = {path.stem.casefold() for path in photos if not _is_raw(path)}
-    used, aside = [], []
+    used: list[Path] = []
+    aside: list[Path] = []
     for path in photos:
         twin = _is_raw(path) and path.stem.casefold() in developed
         (aside if twin else used).append(path)
