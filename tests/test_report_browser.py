@@ -431,8 +431,9 @@ def test_the_page_of_a_run_has_the_papers_tables_and_the_baselines(trained, open
     psnr = np.array([row["psnr"] for row in log])
     assert np.corrcoef(-heights, psnr)[0, 1] > 0.999
     evaluation = page.locator("h2:has-text('earn its keep') ~ .wide").first.inner_text()
+    assert evaluation.startswith("test (")
     for method in ("network", "untouched phone", "colour polynomial"):
-        assert f"test: {method}" in evaluation
+        assert f"\n{method}\t" in evaluation
     heads = page.locator(".times figcaption").all_text_contents()
     assert (heads[0], heads[-1]) == ("phone", "DSLR")
     assert heads[1] == f"step {log[0]['step']}"

@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import Any
 
 from dpedkit.config import read_toml
-from dpedkit.manifest import read_json, read_jsonl
-from dpedkit.models.files import BEST_NAME, model_hash, read_card
-from dpedkit.records import EVALUATIONS
+from dpedkit.manifest import read_jsonl
+from dpedkit.models.files import BEST_NAME, read_card
 from dpedkit.report.charts import curves
+from dpedkit.report.evaluations import evaluations
 from dpedkit.report.page import cards, escape, table, write_page
 from dpedkit.report.samples import over_time
 from dpedkit.shards.index import PAIRS_FILE
@@ -35,7 +35,7 @@ def write(folder: Path) -> Path:
     body = (
         f"<h1>{escape(headline)}</h1>"
         f"{cards(_facts(best, settings, record['content']['loss']))}"
-        f"{_evaluations(folder)}"
+        f"{evaluations(folder)}"
         f'<h2>Training</h2><div class="charts">{_charts(rows)}</div>'
         "<h2>Table I: training progress of photo enhancement model, part 1</h2>"
         f"{_table_1(shown, camera, best_row)}"
@@ -132,48 +132,6 @@ def _best(folder: Path) -> Row | None:
         return None
     found: Row = read_card(folder / BEST_NAME)["training"]
     return found
-
-
-def _evaluations(folder: Path) -> str:
-    """What `dpedkit evaluate` found for the run, each network beside its two baselines."""
-    files = sorted((folder / EVALUATIONS).glob("*.json"))
-    parts = [_evaluation(folder, read_json(file)) for file in files]
-    if not parts:
-        return ""
-    return "<h2>Did the network earn its keep?</h2>" + "".join(parts)
-
-
-_COLUMNS = {
-    "per-image PSNR, dB": "psnr",
-    "MS-SSIM": "ms_ssim",
-    "per-batch PSNR, dB": "psnr_per_batch",
-    "per-batch MS-SSIM": "ms_ssim_per_batch",
-    "SSIM": "ssim",
-    "pooled PSNR, dB": "psnr_pooled",
-}
-
-
-def _evaluation(folder: Path, found: Row) -> str:
-    rows = [
-        (
-            f"{split['split']}: {name}",
-            *(
-                _decibel(scores[key]) if "psnr" in key else f"{scores[key]:.4f}"
-                for key in _COLUMNS.values()
-            ),
-        )
-        for split in found["splits"]
-        for name, scores in split["scores"].items()
-    ]
-    model = folder / found["model_file"]
-    old = not model.is_file() or model_hash(model) != found["model_hash"]
-    note = '<p class="warn">Measured on an earlier network of this run.</p>' if old else ""
-    networks = [n for n, row in enumerate(rows) if row[0].endswith(": network")]
-    return (
-        f"<p>{escape(found['verdict'])}</p>{note}"
-        f"{table(('', *_COLUMNS), rows, best=networks[-1] if len(networks) == 1 else None)}"
-        f'<p class="soft">{escape(found["model_file"])} on {escape(found["shards"])}.</p>'
-    )
 
 
 def _decibel(value: float | None) -> str:

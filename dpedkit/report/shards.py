@@ -71,7 +71,6 @@ def _charts(
     mark = (float(limit), f"--max-shift {limit:g} px") if reached else None
     fates = {"kept": windows["kept"], **windows["dropped"]}
     parts = [
-        bars(fates, "What became of the windows", "windows", first_good=True),
         histogram(
             ncc["counts"][first:],
             ncc["edges"][first:],
@@ -90,6 +89,7 @@ def _charts(
             dim_below=False,
         ),
     ]
+    parts.append(bars(fates, "What became of the windows", "windows", first_good=True))
     if all("crop" in pair for pair in pairs) and any(map(len, readers)):
         shares, aspect = kept_shares(readers, pairs)
         title = "Where on the aligned photos patches were kept"

@@ -91,7 +91,7 @@ function tell() {
   const second = stage.classList.contains("second");
   byId("side").textContent =
     view === "flicker" ? (second ? "DSLR" : "phone")
-    : view === "side" || view === "matches" ? "phone | DSLR" : "";
+    : ["side", "swipe", "matches"].includes(view) ? "phone | DSLR" : "";
 }
 
 function flick() { stage.classList.toggle("second"); tell(); }

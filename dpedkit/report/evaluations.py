@@ -1,0 +1,70 @@
+"""What `dpedkit evaluate` found for a run: its networks beside the baselines."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from dpedkit.manifest import read_json
+from dpedkit.models.files import model_hash
+from dpedkit.records import EVALUATIONS
+from dpedkit.report.page import escape, table
+
+Found = dict[str, Any]
+
+_SCORES = {
+    "PSNR, dB": ("psnr", ".2f"),
+    "MS-SSIM": ("ms_ssim", ".4f"),
+    "PSNR, dB (batch)": ("psnr_per_batch", ".2f"),
+    "MS-SSIM (batch)": ("ms_ssim_per_batch", ".4f"),
+    "SSIM": ("ssim", ".4f"),
+    "PSNR, dB (pooled)": ("psnr_pooled", ".2f"),
+}
+_LIMITATIONS = {
+    "colour error": ("colour_error", ".2f"),
+    "contrast": ("contrast_ratio", ".2f"),
+    "noise": ("noise_gain", ".2f"),
+}
+_NETWORK = "network"
+_NOTE = (
+    "Each image by itself, as in the authors' challenge code; batch: 50 at a time, as in their "
+    "training code; pooled: over all pixels. Colour error in levels of 255, contrast over the "
+    "DSLR's, noise over the phone's."
+)
+
+
+def evaluations(run: Path) -> str:
+    """HTML of all evaluations that the run's folder keeps; empty where there is none."""
+    parts = [
+        _evaluation(run, read_json(file)) for file in sorted((run / EVALUATIONS).glob("*.json"))
+    ]
+    if not parts:
+        return ""
+    note = f'<p class="soft">{escape(_NOTE)}</p>'
+    return "<h2>Did the network earn its keep?</h2>" + "".join(parts) + note
+
+
+def _evaluation(run: Path, found: Found) -> str:
+    model = run / found["model_file"]
+    old = not model.is_file() or model_hash(model) != found["model_hash"]
+    note = '<p class="warn">Measured on an earlier network of this run.</p>' if old else ""
+    # The scenes that training saw least come first.
+    tables = "".join(_split(split) for split in reversed(found["splits"]))
+    return f"<p>{escape(found['verdict'])}</p>{note}{tables}"
+
+
+def _split(found: Found) -> str:
+    limitations = found.get("limitations", {})
+    columns = {**_SCORES, **(_LIMITATIONS if limitations else {})}
+    methods = list(found["scores"])
+    rows = []
+    for method in methods:
+        measured = {**found["scores"][method], **limitations.get(method, {})}
+        rows.append((method, *(_cell(measured.get(key), form) for key, form in columns.values())))
+    title = f"{found['split']} ({found['patches']:,} patch pairs)"
+    return table((title, *columns), rows, best=methods.index(_NETWORK))
+
+
+def _cell(value: float | None, form: str) -> str:
+    """A PSNR without limit, where all images equal the DSLR's, is kept as None."""
+    return "inf" if value is None else format(value, form)
