@@ -58,24 +58,15 @@ def random_vgg(seed: int = 0) -> Convolutions:
     return convolutions
 
 
-def write_patches(folder: Path, count: int, size: int) -> Path:
-    """A shards folder of smooth random patches and the same in other colours, for training."""
-    rng = np.random.default_rng(0)
-    coarse = rng.integers(0, 256, (count, size // 4 + 1, size // 4 + 1, 3), np.uint8)
-    phone = coarse.repeat(4, axis=1).repeat(4, axis=2)[:, :size, :size]
-    columns: Columns = {
-        "phone": np.ascontiguousarray(phone),
-        "dslr": np.ascontiguousarray((phone * np.array([0.9, 0.8, 0.7])).astype(np.uint8)),
-        "ncc": np.ones(count, np.float32),
-        "xy": np.zeros((count, 2), np.int32),
-        "shift": np.zeros((count, 2), np.float32),
-        "angle": np.zeros(count, np.float32),
-        "shift_error": np.zeros(count, np.float32),
-        "pair": np.zeros(count, np.int32),
-    }
+def write_patches(folder: Path, count: int, size: int, val: int = 0) -> Path:
+    """A shards folder of random pictures, and of the same with other colours and less noise."""
     folder.mkdir(parents=True)
     entries = {split: [] for split in SPLITS}
-    entries["train"] = write_split(folder, "train", [Source(count, lambda: columns)], size, {})
+    for seed, (split, patches) in enumerate({"train": count, "val": val}.items()):
+        if patches:
+            columns = _patch_pairs(patches, size, seed)
+            source = Source(patches, lambda columns=columns: columns)
+            entries[split] = write_split(folder, split, [source], size, {})
     write_jsonl(folder / PAIRS_FILE, [{"name": "synthetic", "split": "train"}])
     index = {
         "format": SHARD_FORMAT,
@@ -89,6 +80,37 @@ def write_patches(folder: Path, count: int, size: int) -> Path:
     return folder
 
 
+def _patch_pairs(count: int, size: int, seed: int) -> Columns:
+    rng = np.random.default_rng(seed)
+    coarse = rng.random((count, size // 4 + 1, size // 4 + 1, 3), np.float32)
+    scene = coarse.repeat(4, axis=1).repeat(4, axis=2)[:, :size, :size]
+    noise = 0.02 * rng.standard_normal(scene.shape, np.float32)
+    phone = np.clip(0.15 + 0.6 * scene + noise, 0, 1)
+    dslr = scene**1.3 * np.array([1.0, 0.9, 0.8], np.float32)
+    return {
+        "phone": (phone * 255).astype(np.uint8),
+        "dslr": (dslr * 255).astype(np.uint8),
+        "ncc": np.ones(count, np.float32),
+        "xy": np.zeros((count, 2), np.int32),
+        "shift": np.zeros((count, 2), np.float32),
+        "angle": np.zeros(count, np.float32),
+        "shift_error": np.zeros(count, np.float32),
+        "pair": np.zeros(count, np.int32),
+    }
+
+
+def write_vgg(path: Path) -> Path:
+    """Random weights of VGG-19 as a file of torchvision's form."""
+    state, position, convolutions = {}, 0, iter(random_vgg())
+    for layer in LAYERS:
+        if layer != "pool":
+            names = (f"features.{position}.{kind}" for kind in ("weight", "bias"))
+            state |= dict(zip(names, next(convolutions), strict=True))
+        position += 1 if layer == "pool" else 2
+    torch.save(state, path)
+    return path
+
+
 @dataclass
 class Way:
     """One way to train: `step` does one step and reads its numbers, `waited` says for how long.
@@ -98,13 +120,16 @@ class Way:
     prepare : callable
         Sets what holds for the whole process, before each turn of this way.
     compute : callable
-        The work of one step on data that is there, to be counted.
+        The work of one step, to be counted.
+    learner : Learner or None
+        What dpedkit's ways change.
     """
 
     step: Callable[[], None]
     waited: Callable[[], float]
     compute: Callable[[], Any]
     prepare: Callable[[], None] = lambda: None
+    learner: Learner | None = None
 
 
 def plain_way(shards: Path, batch: int, device: torch.device) -> Way:
@@ -145,7 +170,12 @@ def our_way(shards: Path, config: TrainConfig, device: torch.device, read_every:
         if number % read_every == 0:
             list(tally.read(lambda rows: rows))
 
-    return Way(step, lambda: feed.waited_s, lambda: training_step(feed.at(number)))
+    return Way(
+        step,
+        waited=lambda: feed.waited_s,
+        compute=lambda: training_step(feed.at(number)),
+        learner=learner,
+    )
 
 
 @dataclass(frozen=True)
