@@ -1,0 +1,210 @@
+"""What the reports are made of: axes, charts, where patches lie, what a page carries."""
+
+import base64
+import json
+import re
+import shutil
+import xml.etree.ElementTree as ET
+from html.parser import HTMLParser
+
+import numpy as np
+import pytest
+from fake_aligned import MATCHES, RESIDUALS, write_aligned
+from fake_shards import make_patches, write_shards
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dpedkit.images import write_photo
+from dpedkit.manifest import read_jsonl, write_jsonl
+from dpedkit.report import write_report
+from dpedkit.report.axes import Axis, rounded_out
+from dpedkit.report.charts import bars, curves, heat_map, histogram
+from dpedkit.report.page import table, write_page
+from dpedkit.report.samples import over_time
+from dpedkit.report.windows import dropped_windows, kept_shares
+from dpedkit.shards import open_split
+
+VALUES = st.floats(-1e6, 1e6).map(lambda value: round(value, 6))
+
+
+@given(VALUES, st.floats(1e-3, 1e6))
+def test_an_axis_ends_at_ticks_around_its_values(low, span):
+    span = max(span, 1e-3 * abs(low))  # a smaller one cannot be told in a tick's digits
+    axis = rounded_out(low, low + span, "px")
+    assert axis.low <= low + 1e-9 * abs(low) + 1e-9 * span
+    assert axis.high >= low + span - 1e-9 * abs(low) - 1e-9 * span
+    ticks = axis.ticks(6)
+    assert 2 <= len(ticks) <= 8
+    steps = np.diff(ticks)
+    assert steps.max() == pytest.approx(steps.min(), rel=1e-3)
+    digits = f"{steps[0]:.3e}".split("e")[0]
+    assert float(digits) in (1.0, 2.0, 2.5, 5.0, 10.0)
+
+
+def test_ticks_are_round_numbers_within_the_axis():
+    assert Axis(0.3, 1.0, "").ticks(6) == [0.4, 0.6, 0.8, 1.0]
+    assert Axis(0, 800, "").ticks(6) == [0, 200, 400, 600, 800]
+    assert Axis(5, 5, "").ticks(6) == [5]
+
+
+def svg_of(chart):
+    return ET.fromstring(re.search(r"<svg.*</svg>", chart, re.DOTALL)[0])
+
+
+def test_a_histogram_has_bars_as_high_as_its_counts_and_its_mark_in_place():
+    counts, edges = [0, 4, 8, 2], [0.0, 0.25, 0.5, 0.75, 1.0]
+    svg = svg_of(histogram(counts, edges, "NCC", "NCC", "windows", (0.5, "limit")))
+    rects = svg.findall("rect")
+    heights = np.array([float(rect.get("height")) for rect in rects])
+    assert np.allclose(heights / heights.max(), np.array(counts) / 8, atol=2e-3)
+    assert ["--dim" in rect.get("fill") for rect in rects] == [True, True, False, False]
+    assert [rect.find("title").text for rect in rects][2] == "0.5 to 0.75: 8 windows"
+    (mark,) = (path for path in svg.findall("path") if path.get("class") == "mark")
+    assert float(mark.get("d")[1:].split()[0]) == pytest.approx(float(rects[2].get("x")), abs=1)
+
+
+def test_curves_go_through_their_points_and_leave_out_what_is_not_finite():
+    points = [(0, 1.0), (100, 3.0), (200, float("nan")), (300, 2.0)]
+    svg = svg_of(curves({"a": points, "none": []}, "loss", "step", "loss"))
+    (line,) = svg.findall("polyline")
+    x, y = np.array([pair.split(",") for pair in line.get("points").split()], float).T
+    assert len(x) == 3
+    assert np.allclose((x - x[0]) / (x[-1] - x[0]), [0, 1 / 3, 1], atol=1e-3)
+    assert (y[0] - y[1]) == pytest.approx(2 * (y[0] - y[2]), abs=0.2)
+    assert curves({"none": []}, "loss", "step", "loss") == ""
+
+
+def test_bars_tell_number_and_share():
+    text = bars({"kept": 75, "low NCC": 25}, "fate", "windows", first_good=True)
+    assert "75 (75.0%)" in text and "25 (25.0%)" in text
+    kept, low = (float(rect.get("width")) for rect in svg_of(text).findall("rect"))
+    assert kept == pytest.approx(3 * low, rel=1e-3)
+
+
+def test_what_stands_in_tables_and_charts_is_escaped():
+    evil = "<script>alert(1)</script>"
+    for text in (
+        table((evil,), [(evil,)]),
+        bars({evil: 1}, evil, evil),
+        heat_map(np.ones((1, 1)), 1.0, evil, evil),
+        curves({evil: [(0, 1)], "b": [(0, 1)]}, evil, evil, evil),
+    ):
+        assert "<script" not in text and "&lt;script" in text
+
+
+class Scripts(HTMLParser):
+    """The texts of a page's scripts, as a browser finds them."""
+
+    def __init__(self):
+        super().__init__()
+        self.texts, self.inside = [], False
+
+    def handle_starttag(self, tag, attrs):
+        self.inside = tag == "script"
+        if self.inside:
+            self.texts.append("")
+
+    def handle_endtag(self, tag):
+        self.inside = self.inside and tag != "script"
+
+    def handle_data(self, data):
+        if self.inside:
+            self.texts[-1] += data
+
+
+def data_of(page):
+    parser = Scripts()
+    parser.feed(page.read_text())
+    return json.loads(parser.texts[0])
+
+
+def test_data_cannot_leave_its_script_element(tmp_path):
+    data = {"name": "</script><!-- <script>\u2028 & 'x'"}
+    assert data_of(write_page(tmp_path, "t", "b", data=data, scripts=["drawing.js"])) == data
+
+
+def test_a_pair_carries_its_matches_and_residuals_exactly(tmp_path):
+    folder = write_aligned(tmp_path, 2, {"bad": "blank"})
+    pair = data_of(write_report(folder).path)["pairs"][1]
+
+    def unpacked(text):
+        return np.frombuffer(base64.b64decode(text), "<i2").reshape(-1, 4)
+
+    assert {tuple(row) for row in unpacked(pair["matches"]).tolist()} == set(map(tuple, MATCHES))
+    residuals = unpacked(pair["residuals"]) / [1, 1, 1000, 1000]
+    assert {tuple(row) for row in residuals.tolist()} == set(map(tuple, RESIDUALS))
+
+
+def test_the_page_stays_small_and_links_what_it_cannot_carry(tmp_path, monkeypatch):
+    monkeypatch.setattr("dpedkit.report.aligned._THUMBNAIL_BYTES", 20_000)
+    monkeypatch.setattr("dpedkit.report.aligned._DRAWN_BYTES", 8 * 60 * 100)
+    folder = write_aligned(tmp_path, 60, {})
+    pairs = data_of(write_report(folder).path)["pairs"]
+    thumbnails = [pair["thumbnail"] for pair in pairs]
+    carried = [item for item in thumbnails if isinstance(item, str)]
+    assert 0 < len(carried) < 60 and thumbnails[len(carried) :] == [True] * (60 - len(carried))
+    drawn = sum(len(base64.b64decode(p[key])) for p in pairs for key in ("matches", "residuals"))
+    assert 0 < drawn <= 8 * 60 * 100
+    shutil.rmtree(folder / "report" / "thumbnails")
+    assert not any(pair["thumbnail"] for pair in data_of(write_report(folder).path)["pairs"])
+
+
+def test_shares_of_kept_patches_are_those_of_the_cells_centres(tmp_path):
+    size = 40
+    phone, dslr, _ = make_patches(3, size, 0)
+    folder = write_shards(tmp_path / "s", {"train": (phone, dslr, np.array([0, 0, 1]))})
+    pairs = [{"crop": [5, 5, 160, 120], "tried": 9}, {"crop": [0, 0, 80, 60], "tried": 2}]
+    reader = open_split(folder, "train")
+    places = np.array([[0, 0], [121, 79], [40, 13]], np.int32)
+    read = reader.column
+    reader.column = lambda name: places if name == "xy" else read(name)
+    shares, aspect = kept_shares([reader], pairs)
+    rows, columns = shares.shape
+    expected = np.zeros((rows, columns))
+    for (x, y), pair in zip(places, (0, 0, 1), strict=True):
+        width, height = pairs[pair]["crop"][2:]
+        for row in range(rows):
+            for column in range(columns):
+                u, v = (column + 0.5) * width / columns, (row + 0.5) * height / rows
+                expected[row, column] += x <= u < x + size and y <= v < y + size
+    assert np.array_equal(shares, expected / 2)
+    assert aspect == 0.75
+
+
+def test_dropped_windows_show_the_pixels_that_were_dropped(tmp_path):
+    folder = write_aligned(tmp_path, 3, {})
+    rng = np.random.default_rng(0)
+    images = {}
+    for name in ("0000", "0001", "0002"):
+        for side in ("phone", "dslr"):
+            image = images[side, name] = rng.integers(0, 256, (120, 160, 3)).astype(np.uint8)
+            write_photo(folder / side / f"{name}.png", image)
+    (folder / "dslr" / "0002.png").unlink()
+    sample = [{"reason": "low NCC", "xy": [7, 9], "ncc": 0.5}]
+    pairs = [{"name": name, "dropped_sample": sample} for name in ("0000", "0001", "0002")]
+    pairs[0]["dropped_sample"] = [{"reason": "flat", "xy": [30, 40], "ncc": None}]
+    flat, low = dropped_windows(folder, pairs, 50, each=6)
+    assert (flat.reason, flat.pair, flat.ncc) == ("flat", "0000", None)
+    assert (low.reason, low.pair, low.ncc) == ("low NCC", "0001", 0.5)
+    assert np.array_equal(flat.phone, images["phone", "0000"][40:90, 30:80])
+    assert np.array_equal(low.dslr, images["dslr", "0001"][9:59, 7:57])
+    assert dropped_windows(tmp_path / "gone", pairs, 50, each=6) == []
+
+
+def test_samples_over_time_begin_with_the_phone_and_end_with_the_dslr(tmp_path):
+    for step in range(0, 2000, 100):
+        picture = np.zeros((100, 308, 3), np.uint8)
+        write_photo(tmp_path / f"step-{step:06d}.png", picture)
+    heads = re.findall(r"<figcaption>(.*?)</figcaption>", over_time(tmp_path))
+    assert heads[:2] == ["phone", "step 0"] and heads[-2:] == ["step 1,900", "DSLR"]
+    assert len(heads) == 8
+    assert set(re.findall(r'width="(\d+)"', over_time(tmp_path))) == {"100"}
+
+
+def test_names_with_signs_that_mean_something_in_addresses(tmp_path):
+    folder = write_aligned(tmp_path, 1, {})
+    records = read_jsonl(folder / "pairs.jsonl")
+    records[0]["phone"]["file"] = "/photos/50% off #1?.png"
+    write_jsonl(folder / "pairs.jsonl", records)
+    pair = data_of(write_report(folder).path)["pairs"][0]
+    assert pair["originals"][0] == "file:///photos/50%25%20off%20%231%3F.png"
