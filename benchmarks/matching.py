@@ -6,7 +6,8 @@ Known motions: windows of simulated pairs are cut from the photo of the DSLR by 
 moved by up to 4.5 px and turned by up to 1.5 degrees. What `match_windows` finds is compared with
 that. Then, and on the folders given (made by `dpedkit align`), the shift that is left between the
 two patches of each pair is measured by scikit-image's upsampled phase correlation, and a block of
-other content is pasted into each patch, to count how many are still accepted.
+other content is pasted into each patch, to count how many are still accepted. What the measurement
+itself is worth is told by simulated patches that are cut at the exact place.
 """
 
 from __future__ import annotations
@@ -40,26 +41,30 @@ UNTESTED = PatchConfig(max_mismatch=0)
 
 @dataclass(frozen=True)
 class Matched:
-    """Patch pairs of one source, with their observability and, where it is known, their error."""
+    """Patch pairs of one source, with their observability and, where it is known, the exact DSLR
+    patch.
+    """
 
     name: str
     phone: Photo
     dslr: Photo
     shift_error: NDArray[np.float32]
     tried: int
+    exact: Photo | None = None
 
     @property
     def observable(self) -> NDArray[np.bool_]:
         return self.shift_error <= UNTESTED.flat_error
 
     @classmethod
-    def of(cls, name: str, found: list[Patches]) -> Matched:
+    def of(cls, name: str, found: list[Patches], exact: Photo | None = None) -> Matched:
         return cls(
             name,
             np.concatenate([patches.phone for patches in found]),
             np.concatenate([patches.dslr for patches in found]),
             np.concatenate([patches.shift_error for patches in found]),
             sum(patches.tried for patches in found),
+            exact,
         )
 
 
@@ -68,12 +73,14 @@ class Matched:
 
 def moved_windows(
     config: SimulateConfig, index: int
-) -> Iterator[tuple[Photo, Photo, NDArray[np.float64], float]]:
+) -> Iterator[tuple[Photo, Photo, Photo, NDArray[np.float64], float]]:
     """Crops of the phone photo and of the DSLR photo, with the window in the middle moved.
 
     Yields
     ------
     phone, dslr : (160, 160, 3) uint8
+    exact : (160, 160, 3) uint8
+        The DSLR's crop without the motion.
     shift : (2,) float64, px
     angle : float, degrees
     """
@@ -85,8 +92,9 @@ def moved_windows(
         for left in range(0, width - CROP, SIZE):
             shift, angle = rng.uniform(-MAX_SHIFT, MAX_SHIFT, 2), rng.uniform(-MAX_ANGLE, MAX_ANGLE)
             dslr = seen_by_dslr(shot.dslr, to_dslr, left, top, shift, angle)
-            if dslr is not None:
-                yield shot.phone[top : top + CROP, left : left + CROP], dslr, shift, angle
+            exact = seen_by_dslr(shot.dslr, to_dslr, left, top, np.zeros(2), 0.0)
+            if dslr is not None and exact is not None:
+                yield shot.phone[top : top + CROP, left : left + CROP], dslr, exact, shift, angle
 
 
 def seen_by_dslr(
@@ -112,16 +120,18 @@ def seen_by_dslr(
 def known_motions(pairs: int) -> Matched:
     """Match windows of simulated pairs, print the errors, and return the patches."""
     config = SimulateConfig(seed=11, pairs=pairs)
-    found, shift_errors, angle_errors = [], [], []
+    found, there, shift_errors, angle_errors = [], [], [], []
+    window = slice(MARGIN, MARGIN + SIZE)
     for index in range(pairs):
-        for phone, dslr, shift, angle in moved_windows(config, index):
+        for phone, dslr, exact, shift, angle in moved_windows(config, index):
             patches = match_windows(phone, dslr, UNTESTED)
             assert patches.tried == 1
             found.append(patches)
+            there += [exact[window, window]] * len(patches)
             if len(patches) and patches.shift_error[0] <= UNTESTED.flat_error:
                 shift_errors.append(np.hypot(*(patches.shift[0] - shift)))
                 angle_errors.append(abs(patches.angle[0] - angle))
-    matched = Matched.of(f"simulated, {pairs} pairs", found)
+    matched = Matched.of(f"simulated, {pairs} pairs", found, np.array(there))
     rows = [
         (name, f"{np.median(errors):.3f}", f"{np.percentile(errors, 95):.3f}", f"{max(errors):.2f}")
         for name, errors in (("shift, px", shift_errors), ("angle, degrees", angle_errors))
@@ -161,14 +171,15 @@ def residual_shift(phone: Photo, dslr: Photo) -> float:
 def compare_residuals(sources: list[Matched]) -> None:
     rows = []
     for source in sources:
-        pairs = zip(source.phone, source.dslr, strict=True)
-        left = np.array([residual_shift(*pair) for pair in pairs])
-        for which, chosen in (
-            ("kept", np.ones(len(left), bool)),
-            ("kept, observable", source.observable),
-        ):
-            median, p95 = np.percentile(left[chosen], (50, 95))
-            rows.append((source.name, which, chosen.sum(), f"{median:.3f}", f"{p95:.3f}"))
+        every = np.ones(len(source.phone), bool)
+        cuts = [("kept", source.dslr, every), ("kept, observable", source.dslr, source.observable)]
+        if source.exact is not None:
+            cuts.append(("the same, cut at the exact place", source.exact, source.observable))
+        for which, dslr, chosen in cuts:
+            pairs = zip(source.phone[chosen], dslr[chosen], strict=True)
+            left = [residual_shift(*pair) for pair in pairs]
+            median, p95 = np.percentile(left, (50, 95))
+            rows.append((source.name, which, len(left), f"{median:.3f}", f"{p95:.3f}"))
     header = ("shift left after cutting, px", "windows", "number", "median", "p95")
     print(table(header, rows) + "\n")
 
