@@ -26,7 +26,8 @@ _LEAST_EVIDENCE = 3.0  # natural logarithm of odds, above that of the number of 
 _LEAST_MARGIN = 5.0  # the same, above the next best offset
 _RIVAL_SHARE = 0.8  # another offset must not match as large a share as this of what the best does
 _LEAST_JITTER_S = 0.05
-_SETTLED_AFTER = 3
+_REACH_JITTERS = 8.0  # one pair in 3000 is further apart, by a Laplace distribution
+_SETTLED_AFTER = 8
 
 
 @dataclass(frozen=True)
@@ -127,9 +128,11 @@ def measure_jitter(phone: Times, dslr: Times, offset: float, resolution: float) 
     ]
     if not fits:
         return ClockOffset(offset, max(1.0, resolution), 0, given=True)
-    width = max(fits, key=lambda fit: fit.evidence).half_width
-    gaps = _gaps(first, second, offset, width)
-    return ClockOffset(offset, _scale(gaps, resolution), len(gaps), given=True)
+    reach = max(fits, key=lambda fit: fit.evidence).half_width
+    for _ in range(_SETTLED_AFTER):
+        jitter = _scale(_gaps(first, second, offset, reach), resolution)
+        reach = _widened(reach, jitter)
+    return ClockOffset(offset, jitter, len(_gaps(first, second, offset, reach)), given=True)
 
 
 def _candidates(first: Times, second: Times) -> list[_Fit]:
@@ -203,14 +206,26 @@ def _settle(
     first: Times, second: Times, offset: float, reach: float, resolution: float
 ) -> ClockOffset:
     """The offset as the median over the photos that it matches, and their jitter."""
-    gaps = _gaps(first, second, offset, reach)
     for _ in range(_SETTLED_AFTER):
-        offset += float(np.median(gaps))
         gaps = _gaps(first, second, offset, reach)
-    return ClockOffset(offset, _scale(gaps, resolution), len(gaps))
+        middle = float(np.median(gaps))
+        offset += middle
+        jitter = _scale(gaps - middle, resolution)
+        reach = _widened(reach, jitter)
+    return ClockOffset(offset, jitter, len(_gaps(first, second, offset, reach)))
+
+
+def _widened(reach: float, jitter: float) -> float:
+    """Far enough for the jitter: the width with the most evidence may be narrower than that."""
+    return min(max(reach, _REACH_JITTERS * jitter), _HALF_WIDTHS_S[-1])
 
 
 def _scale(gaps: Times, resolution: float) -> float:
-    """Scale of a Laplace distribution, robustly: its median absolute deviation over ln 2."""
-    measured = float(np.median(np.abs(gaps - np.median(gaps))) / np.log(2))
+    """Scale of a Laplace distribution around zero.
+
+    The median size over ln 2 does not mind a few chance matches, but is too small by chance when
+    there are few photos; the mean is the other way round. The larger one leaves more undecided.
+    """
+    sizes = np.abs(gaps)
+    measured = max(float(np.median(sizes) / np.log(2)), float(np.mean(sizes)))
     return max(measured, resolution / 2, _LEAST_JITTER_S)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from dpedkit.config import Config, option
+from dpedkit.config import Config, option, options_of
 from dpedkit.errors import UsageError
 
 # The way of pairing that each setting belongs to.
@@ -14,6 +14,7 @@ _BELONGS = {
     "name_pattern": "name",
     "clock_offset": "time",
     "max_gap": "time",
+    "bursts": "time",
     "csv": "csv",
 }
 
@@ -53,6 +54,12 @@ class PairingConfig(Config):
         minimum=0.01,
         metavar="SECONDS",
     )
+    bursts: str = option(
+        "leave",
+        "With times: where a burst fits a photo, or a burst, of the other camera, 'leave' lists it "
+        "as undecided, 'closest' takes the two photos closest in time.",
+        choices=("leave", "closest"),
+    )
     csv: str | None = option(
         None,
         "File with one pair a line: phone photo, DSLR photo (names within the two folders). "
@@ -63,9 +70,10 @@ class PairingConfig(Config):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for name, way in _BELONGS.items():
-            if getattr(self, name) not in (None, False) and self.pair_by != way:
-                raise UsageError(f"{name} goes with pair_by '{way}', not '{self.pair_by}'.")
+        for field in options_of(type(self)):
+            way = _BELONGS.get(field.name, self.pair_by)
+            if getattr(self, field.name) != field.default and self.pair_by != way:
+                raise UsageError(f"{field.name} goes with pair_by '{way}', not '{self.pair_by}'.")
         if self.pair_by == "csv" and self.csv is None:
             raise UsageError("pair_by 'csv' needs the setting csv, the file that lists the pairs.")
         if self.strip_prefix and self.name_pattern is not None:

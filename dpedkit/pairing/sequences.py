@@ -14,7 +14,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-Times = NDArray[np.float64]
+from dpedkit.pairing.clocks import Times, moments
+
+Group = tuple[list[int], list[int]]  # numbers of phone photos, and of DSLR photos
 Costs = NDArray[np.float64]
 
 # In units of the jitter, which are also natural logarithms of odds.
@@ -35,7 +37,7 @@ class Matching:
     """
 
     pairs: list[tuple[int, int]]
-    open: list[tuple[list[int], list[int]]]
+    open: list[Group]
 
 
 def match_times(
@@ -78,6 +80,37 @@ def match_times(
             for phones, dslrs in open_ones
         )
     return found
+
+
+def closest_of_bursts(
+    phone: Times, dslr: Times, group: Group, offset: float, jitter: float
+) -> tuple[int, int] | None:
+    """The two photos closest in time of a group that is open only because they are bursts.
+
+    All photos of a burst show one scene, so that any of its pairs is a right one.
+
+    Parameters
+    ----------
+    phone, dslr, offset, jitter
+        As for `match_times`.
+    group : (list of int, list of int)
+        One of `Matching.open`.
+
+    Returns
+    -------
+    (int, int) or None
+        None if the photos of one camera are not one burst, or too far in time from the others.
+    """
+    here, there = group
+    if len(here) == len(there) == 1:
+        return None
+    if len(moments(phone[here])) > 1 or len(moments(dslr[there])) > 1:
+        return None
+    gaps = np.abs(dslr[there][None, :] - phone[here][:, None] - offset)
+    i, j = np.unravel_index(gaps.argmin(), gaps.shape)
+    if gaps[i, j] > (2 * _ALONE - _SURE) * jitter:  # beyond it, a pair by itself is not sure either
+        return None
+    return here[i], there[j]
 
 
 def _groups(first: Times, second: Times, max_gap: float) -> Iterator[tuple[slice, slice]]:
@@ -128,9 +161,7 @@ def _prefix_costs(pair_cost: Costs, alone: float) -> Costs:
     return costs
 
 
-def _decide(
-    through: Costs, unmatched: Costs
-) -> tuple[list[tuple[int, int]], list[tuple[list[int], list[int]]]]:
+def _decide(through: Costs, unmatched: Costs) -> tuple[list[tuple[int, int]], list[Group]]:
     """The sure pairs, and the groups of photos with several likely matchings."""
     best = min(float(through.min()), float(unmatched.min()))
     likely = through < best + _SURE
@@ -141,7 +172,7 @@ def _decide(
     return pairs, _connected(likely)
 
 
-def _connected(likely: NDArray[np.bool_]) -> list[tuple[list[int], list[int]]]:
+def _connected(likely: NDArray[np.bool_]) -> list[Group]:
     """Groups of rows and columns that likely pairs connect."""
     groups = []
     left = likely.copy()

@@ -13,7 +13,7 @@ from dpedkit.images import Capture, read_capture
 from dpedkit.pairing.clocks import ClockOffset, Times, find_offset, measure_jitter
 from dpedkit.pairing.config import PairingConfig
 from dpedkit.pairing.pairing import Pairing, check_names, photos_of
-from dpedkit.pairing.sequences import match_times
+from dpedkit.pairing.sequences import Group, Matching, closest_of_bursts, match_times
 
 
 def pair_by_time(phone_folder: Path, dslr_folder: Path, config: PairingConfig) -> Pairing:
@@ -35,7 +35,10 @@ def pair_by_time(phone_folder: Path, dslr_folder: Path, config: PairingConfig) -
     clock = _clock(phone_times, dslr_times, resolution, config)
     matching = match_times(phone_times, dslr_times, clock.seconds, clock.jitter, config.max_gap)
     phone_paths, dslr_paths = list(phones), list(dslrs)
-    pairs = [(dslr_paths[j].stem, phone_paths[i], dslr_paths[j]) for i, j in matching.pairs]
+    numbers, left = matching.pairs, matching.open
+    if config.bursts == "closest":
+        numbers, left = _settle_bursts(phone_times, dslr_times, matching, clock)
+    pairs = [(dslr_paths[j].stem, phone_paths[i], dslr_paths[j]) for i, j in numbers]
     if not pairs:
         raise DpedkitError(
             f"No photo in {phone_folder} was certainly taken together with one in {dslr_folder}, "
@@ -45,8 +48,7 @@ def pair_by_time(phone_folder: Path, dslr_folder: Path, config: PairingConfig) -
     check_names(pairs)
     paired = {path for _, *both in pairs for path in both}
     undecided = [
-        ([phone_paths[i] for i in here], [dslr_paths[j] for j in there])
-        for here, there in matching.open
+        ([phone_paths[i] for i in here], [dslr_paths[j] for j in there]) for here, there in left
     ]
     timed = phones.keys() | dslrs.keys()
     return Pairing(
@@ -72,6 +74,20 @@ def seconds(captures: Sequence[Capture]) -> Times:
     zone = times[0].utcoffset()
     assert zone is not None
     return np.array([time.timestamp() for time in times]) + zone.total_seconds()
+
+
+def _settle_bursts(
+    phone: Times, dslr: Times, matching: Matching, clock: ClockOffset
+) -> tuple[list[tuple[int, int]], list[Group]]:
+    """The pairs in order of time, with one of each burst that fits, and the groups left open."""
+    pairs, left = list(matching.pairs), []
+    for group in matching.open:
+        closest = closest_of_bursts(phone, dslr, group, clock.seconds, clock.jitter)
+        if closest is None:
+            left.append(group)
+        else:
+            pairs.append(closest)
+    return sorted(pairs, key=lambda pair: phone[pair[0]]), left
 
 
 def _timed(folder: Path, photos: list[Path]) -> dict[Path, Capture]:
