@@ -21,6 +21,7 @@ from PIL import Image
 from test_cli import all_commands
 from test_import_model import authors_variables, write_checkpoint
 from test_import_patches import write_dped, write_patches
+from test_report_browser import CHROMIUM
 
 from dpedkit.cli import execute
 from dpedkit.models.build import build_generator
@@ -30,7 +31,7 @@ pytestmark = pytest.mark.slow
 ROOT = Path(__file__).parents[1]
 PAGES = ["README.md", *(f"docs/{path.name}" for path in sorted((ROOT / "docs").glob("*.md")))]
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-FROM_PHOTOS = ("README.md", "docs/photos.md")  # these begin with photos alone
+FROM_PHOTOS = ("README.md", "docs/photos.md")  # they begin with photos alone
 SCENES = 6
 PHOTOS = ["--phone-megapixels", "0.35", "--dslr-megapixels", "0.9"]
 TRAINING = "--steps 2 --batch 4 --evaluate-every 1 --evaluate-patches 4 --content msssim-l1"
@@ -49,11 +50,9 @@ dpedkit() {{
 python() {{
     case "$1" in
         benchmarks/enhance.py) command python "$@" --megapixels 0.1 --full 0.2 ;;
+        benchmarks/report.py) command python "$@" --pairs 20 ;;
         *) command python "$@" ;;
     esac
-}}
-torchrun() {{
-    command torchrun "$@" --nproc-per-node 2 {TRAINING} --generator colour-residual
 }}
 """
 # What is run elsewhere, or not at all, and why.
@@ -62,12 +61,15 @@ NOT_RUN = {
     "dpedkit run demo": "the same demo",
     "torchrun": "wants its options before the program; processes have tests of their own",
 }
+if not any(map(shutil.which, CHROMIUM)):
+    NOT_RUN["python benchmarks/report.py"] = "wants Chromium"
 
 
 @pytest.fixture(scope="module")
 def everything(tmp_path_factory):
     """All that pages and examples take for granted, under the names that they use."""
-    here = tmp_path_factory.mktemp("everything")
+    here = tmp_path_factory.mktemp("documented") / "here"
+    here.mkdir()
     assert (
         execute(["simulate", "-o", str(here / "raw"), "--pairs", str(SCENES), *PHOTOS, "-q"]) == 0
     )
@@ -102,12 +104,22 @@ def everything(tmp_path_factory):
     checkpoint = authors_variables(build_generator("resnet-8-32", norm="instance").eval())
     (here / "models_orig").mkdir()
     write_checkpoint(here / "models_orig" / "iphone_orig", checkpoint)
+    (here / "decisions.csv").write_text("name,decision,note\n0002,rejected,a bird\n")
     (here / "my.toml").write_text('[align]\n[patches]\noutput = "patches-of-my-recipe"\n')
     (here / "path" / "to").mkdir(parents=True)
     (here / "path" / "to" / "dpedkit").symlink_to(ROOT)
     (here / "benchmarks").symlink_to(ROOT / "benchmarks")
     (here / ".config" / "fish" / "completions").mkdir(parents=True)
-    return here
+    return here.rename(here.with_name("everything"))
+
+
+@pytest.fixture
+def here(everything):
+    """A copy of everything, always in the folder where it was made: records hold whole paths."""
+    folder = everything.with_name("here")
+    shutil.copytree(everything, folder, symlinks=True)
+    yield folder
+    shutil.rmtree(folder)
 
 
 def give_times(folder, make, model, ahead):
@@ -166,9 +178,7 @@ def has_commands(page):
 
 
 @pytest.mark.parametrize("page", [page for page in PAGES if has_commands(page)])
-def test_the_commands_of_a_page_run_one_after_the_other(page, everything, tmp_path, monkeypatch):
-    here = tmp_path / "here"
-    shutil.copytree(everything, here, symlinks=True)
+def test_the_commands_of_a_page_run_one_after_the_other(page, here, monkeypatch):
     if page in FROM_PHOTOS:
         for made in ("aligned", "shards", "runs"):
             shutil.rmtree(here / made)
@@ -223,9 +233,7 @@ EXAMPLES = sorted(
 
 
 @pytest.mark.parametrize("line", [line for line in EXAMPLES if not line.startswith(tuple(NOT_RUN))])
-def test_the_examples_of_the_help_run(line, everything, tmp_path):
-    here = tmp_path / "here"
-    shutil.copytree(everything, here, symlinks=True)
+def test_the_examples_of_the_help_run(line, here):
     words = shlex.split(line)
     made = MADE_BY.get(words[1], [])
     if "-o" in words:

@@ -20,6 +20,7 @@ REASONS = {
     "street": "the photos have too little in common",
     "wall": "repeated texture: the photos fit as well when one is moved by (40, 0) px",
 }
+CHROMIUM = ("chromium", "chromium-browser", "google-chrome", "chrome")
 LAPTOP = {"width": 1366, "height": 768}
 VIEWS = ["side", "swipe", "flicker", "overlay", "difference", "checker", "matches", "residuals"]
 CORNER = 8  # px
@@ -27,8 +28,7 @@ TONE = 3  # levels by which a browser may round a colour
 
 
 def find_chromium(playwright):
-    names = ("chromium", "chromium-browser", "google-chrome", "chrome")
-    found = [path for name in names if (path := shutil.which(name))]
+    found = [path for name in CHROMIUM if (path := shutil.which(name))]
     own = playwright.chromium.executable_path  # of `playwright install chromium`
     return next(iter([*found, *([own] if Path(own).exists() else [])]), None)
 
