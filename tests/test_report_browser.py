@@ -375,6 +375,46 @@ def test_five_thousand_pairs_are_listed_as_they_come_into_sight(open_page, tmp_p
     assert names_in(page) == ["0000", "0001"]
 
 
+def test_without_aligned_images_the_originals_are_shown(open_page, tmp_path):
+    folder = write_aligned(tmp_path, 2, {})
+    description = folder / "dataset.json"
+    description.write_text(description.read_text().replace('"images": true', '"images": false'))
+    for side in ("phone", "dslr"):
+        shutil.rmtree(folder / side)
+    write_report(folder)
+    page = open_page(folder)
+    page.wait_for_function("dslr.naturalWidth === 320")
+    assert page.locator("[data-view=swipe]").is_disabled()
+    page.keyboard.press("7")
+    assert page.locator("#drawing line").count() > 100
+    page.keyboard.press("8")
+    page.keyboard.press("r")
+    assert caption(page) == "0000: rejected by hand"
+
+
+def test_a_pair_rejected_by_hand_before_can_be_taken_back(open_page, tmp_path):
+    folder = write_aligned(tmp_path, 2, {"tram": "rejected by hand: it drove by"})
+    write_report(folder)
+    page = open_page(folder)
+    assert caption(page) == "tram: rejected by hand: it drove by"
+    assert page.input_value("#note") == "it drove by"
+    page.keyboard.press("r")
+    assert caption(page) == "tram: taken back"
+    with page.expect_download() as download:
+        page.click("#download")
+    assert Path(download.value.path()).read_text() == "name,decision,note\n"
+
+
+def test_the_originals_gone_are_named_instead_of_shown(browser, tmp_path):
+    folder = write_aligned(tmp_path, 1, {"gone": "blank"})
+    write_report(folder)
+    (tmp_path / "raw" / "phone" / "gone.png").unlink()
+    page = browser.new_page()
+    page.goto((folder / "report" / "index.html").as_uri())
+    page.wait_for_selector("#side:has-text('cannot be shown: gone.png')", timeout=2000)
+    page.close()
+
+
 def test_photos_that_no_browser_shows_are_replaced_by_their_thumbnail(open_page, tmp_path):
     folder = write_aligned(tmp_path, 1, {"raw": "blank"})
     lines = (folder / "pairs.jsonl").read_text().replace("/raw.png", "/raw.dng")

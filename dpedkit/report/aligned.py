@@ -25,8 +25,8 @@ PAIRS_FILE = "pairs.jsonl"
 # A page with thousands of pairs must still open at once: what it may carry in all.
 _DRAWN_BYTES = 3_000_000  # matches and residuals, 8 bytes each, before base64
 _THUMBNAIL_BYTES = 2_000_000  # of the first ones; the others are linked
-_DRAWN_EACH = (12, 400)  # matches and residuals of a pair, at least and at most
-_RESIDUAL_SHARE = 0.65
+_DRAWN_EACH = (12, 450)  # matches and residuals of a pair, at least and at most
+_RESIDUAL_SHARE = 2 / 3
 _REASONS_SHOWN = 20
 _RESIDUAL_SCALE = 1000  # thousandths of a px, as drawing.js knows
 
@@ -135,8 +135,8 @@ def _packed(rows: list[list[float]], limit: int, scale: np.ndarray[Any, Any]) ->
     """At most `limit` rows, evenly taken, as base64 of little-endian 16-bit integers."""
     if not rows:
         return ""
-    step = -(-len(rows) // limit)
-    numbers = np.rint(np.array(rows[::step]) * scale).astype(np.int64)
+    chosen = np.linspace(0, len(rows) - 1, min(limit, len(rows))).round().astype(int)
+    numbers = np.rint(np.array(rows)[chosen] * scale).astype(np.int64)
     # Positions may pass 32767 and wrap around, which drawing.js undoes; shifts never do.
     return base64.b64encode(numbers.astype("<i2").tobytes()).decode()
 
