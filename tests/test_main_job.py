@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from html import unescape
 
 import h5py
 import numpy as np
@@ -49,6 +50,7 @@ def test_the_commands_one_after_the_other(here, capsys):
     code, measured = run_json(capsys, "evaluate", "runs/001", "shards/")
     assert code == 0
     assert {split["split"] for split in measured["splits"]} == {"train", "val", "test"}
+    assert measured["verdict"] in unescape((here / "runs/001/report/index.html").read_text())
     code, _ = run_json(
         capsys, "enhance", "runs/001", "raw/iphone/0001.jpg", "-o", "out", "--side-by-side"
     )

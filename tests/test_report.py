@@ -14,11 +14,14 @@ from fake_shards import make_patches, write_shards
 from hypothesis import given
 from hypothesis import strategies as st
 
+from dpedkit.atomic import write_json
 from dpedkit.images import write_photo
 from dpedkit.manifest import read_jsonl, write_jsonl
+from dpedkit.models.files import model_hash
 from dpedkit.report import write_report
 from dpedkit.report.axes import Axis, rounded_out
 from dpedkit.report.charts import bars, curves, heat_map, histogram
+from dpedkit.report.evaluations import evaluations
 from dpedkit.report.page import table, write_page
 from dpedkit.report.samples import over_time
 from dpedkit.report.windows import dropped_windows, kept_shares
@@ -199,6 +202,25 @@ def test_samples_over_time_begin_with_the_phone_and_end_with_the_dslr(tmp_path):
     assert heads[:2] == ["phone", "step 0"] and heads[-2:] == ["step 1,900", "DSLR"]
     assert len(heads) == 8
     assert set(re.findall(r'width="(\d+)"', over_time(tmp_path))) == {"100"}
+
+
+def test_an_evaluation_of_an_earlier_network_is_said_to_be_one(tmp_path):
+    scores = dict.fromkeys(("ms_ssim", "ssim", "ms_ssim_per_batch", "psnr_per_batch"), 0.5)
+    scores |= {"psnr": None, "psnr_pooled": 20.126}
+    model = tmp_path / "model.safetensors"
+    model.write_bytes(b"weights")
+    split = {"split": "test", "patches": 1234, "pairs": 5, "scores": {"network": scores}}
+    found = {"verdict": "It <did>.", "model_file": model.name, "model_hash": model_hash(model)}
+    (tmp_path / "evaluations").mkdir()
+    write_json(tmp_path / "evaluations" / "a.json", {**found, "splits": [split]})
+    text = evaluations(tmp_path)
+    assert "It &lt;did&gt;." in text and "earlier network" not in text
+    cells = re.findall(r"<td>(.*?)</td>", text)
+    assert cells == ["network", "inf", "0.5000", "0.50", "0.5000", "0.5000", "20.13"]
+    assert "test (1,234 patch pairs)" in text
+    model.write_bytes(b"better weights")
+    assert "Measured on an earlier network" in evaluations(tmp_path)
+    assert evaluations(tmp_path / "none") == ""
 
 
 def test_names_with_signs_that_mean_something_in_addresses(tmp_path):

@@ -16,6 +16,7 @@ _COLOUR_LOSS = "colour-loss"
     examples=(
         ("dpedkit report aligned/", "writes aligned/report/index.html"),
         ("dpedkit report shards/", "what was kept and dropped, with samples"),
+        ("dpedkit report runs/001", "curves, the paper's tables, before and after"),
         ("dpedkit report colour-loss", "the paper's figure 2 -> colour-loss.svg"),
     )
 )
@@ -39,7 +40,9 @@ def command(
     """Write the HTML report of what a stage made.
 
     FOLDER is what align, patches or train wrote. The page needs no network and opens from the disk.
-    `align`, `patches` and `train` write their own.
+    `align`, `patches` and `train` write their own, `evaluate` that of its run again. On the page of
+    aligned pairs, pairs can be rejected by hand and the decisions downloaded for `dpedkit align
+    --decisions`.
 
     The word colour-loss instead of a folder measures figure 2 of the paper: how the MSE and the
     colour loss grow as two images are shifted against each other, with both definitions of the
