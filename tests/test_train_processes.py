@@ -25,27 +25,32 @@ from dpedkit.train.loop import train
 from dpedkit.train.processes import Processes
 
 SIZE = 20
-PAIR = ("one", "two")
+# Each process does several runs one after the other: starting processes takes most of the time.
 RUN = """
-import sys, torch
+import os, sys, torch
 from pathlib import Path
 from dpedkit.errors import DpedkitError
 from dpedkit.train import loop
 from dpedkit.train.config import TrainConfig
 torch.set_num_threads(1)
-shards, runs, settings, broken_rank = sys.argv[1:]
 step = loop._Training._step
 def break_down(self, number):
-    if self.processes.rank == int(broken_rank) and number == 2:
+    if self.processes.rank == 1 and number == break_down.at:
         raise DpedkitError("the disk is gone.")
     step(self, number)
 loop._Training._step = break_down
-try:
-    config = TrainConfig(**eval(settings))
-    loop.train(Path(shards), config, name="run", runs=Path(runs), resume=True)
-except DpedkitError as error:
-    sys.exit(f"error: {error}")
+for port, shards, runs, settings, break_down.at in eval(sys.argv[1]):
+    os.environ["MASTER_PORT"] = str(port)
+    config = TrainConfig(**settings)
+    try:
+        loop.train(Path(shards), config, name="run", runs=Path(runs), resume=True)
+    except DpedkitError as error:
+        print(f"error: {error}", file=sys.stderr)
+    except SystemExit as silent:
+        print(f"ended with {silent.code}", file=sys.stderr)
+    print("----", file=sys.stderr, flush=True)
 """
+NEVER = -1
 
 
 @pytest.fixture(scope="module")
@@ -61,26 +66,32 @@ def settings(**changes) -> TrainConfig:
         "generator": "resnet-8-32",
         "norm": "instance",
         "content": "msssim-l1",
-        "steps": 4,
+        "steps": 8,
         "batch": 4,
         "augment": True,
         "ema": 0.9,
-        "evaluate_every": 2,
+        "evaluate_every": 4,
+        "checkpoint_seconds": 0.0,
         "device": "cpu",
     }
     return TrainConfig(**(given | changes))
 
 
-def start(shards: Path, runs: Path, config: TrainConfig, *, count: int = 2, broken: int = -1):
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    together = {"WORLD_SIZE": str(count), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
-    arguments = [str(shards), str(runs), repr(config.to_dict()), str(broken)]
+def one_against_two(losses: str) -> TrainConfig:
+    """Few steps: Adam magnifies the rounding of small gradients, and each network the other's."""
+    separate = losses == "authors"
+    few = settings(steps=2, evaluate_every=1, losses=losses, clip=1.0, ema=0.0)
+    return replace(few, separate_batches=separate)
+
+
+def start(shards: Path, runs, count: int = 2) -> list[subprocess.Popen]:
+    """Processes that train together, in one run after the other: (folder, settings, break at)."""
+    work = [(_free_port(), str(shards), str(f), config.to_dict(), at) for f, config, at in runs]
+    together = {"WORLD_SIZE": str(count), "MASTER_ADDR": "127.0.0.1", "OMP_NUM_THREADS": "1"}
     return [
         subprocess.Popen(
-            [sys.executable, "-c", RUN, *arguments],
-            env={**os.environ, **together, "RANK": str(rank), "OMP_NUM_THREADS": "1"},
+            [sys.executable, "-c", RUN, repr(work)],
+            env={**os.environ, **together, "RANK": str(rank)},
             stderr=subprocess.PIPE,
             text=True,
         )
@@ -88,26 +99,46 @@ def start(shards: Path, runs: Path, config: TrainConfig, *, count: int = 2, brok
     ]
 
 
-def finish(processes) -> list[str]:
-    """What each process said."""
-    return [process.communicate(timeout=120)[1] for process in processes]
+def _free_port() -> int:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return free.getsockname()[1]
+
+
+def finish(processes) -> list[list[str]]:
+    """What each process said in each of its runs."""
+    return [process.communicate(timeout=120)[1].split("----\n")[:-1] for process in processes]
+
+
+@pytest.fixture(scope="module")
+def ran(shards, tmp_path_factory):
+    """The folder of all runs of two processes, and what both said."""
+    folder = tmp_path_factory.mktemp("runs")
+    runs = [
+        *((folder / losses, one_against_two(losses), NEVER) for losses in ("paper", "authors")),
+        (folder / "whole", settings(), NEVER),
+        (folder / "cut", settings(), 5),
+        (folder / "cut", settings(), NEVER),
+    ]
+    said = finish(start(shards, runs))
+    names = ["paper", "authors", "whole", "cut", "resumed"]
+    return folder, [dict(zip(names, parts, strict=True)) for parts in said]
 
 
 def weights(run: Path) -> dict[str, torch.Tensor]:
     return load_file(run / "last.safetensors")
 
 
-@pytest.mark.parametrize("losses", ["authors", pytest.param("paper", marks=pytest.mark.slow)])
-def test_two_processes_train_as_one_does_with_the_whole_batch(shards, tmp_path, losses):
-    # Few steps: Adam magnifies the rounding of small gradients, and the two networks each other's.
-    config = settings(steps=2, evaluate_every=1, losses=losses, clip=1.0, ema=0.0)
-    config = replace(config, separate_batches=losses == "authors")
-    said = finish(start(shards, tmp_path / "two", config))
-    train(shards, config, name="run", runs=tmp_path / "one")
-    assert "2 processes" in said[0]
-    assert said[1] == ""
+@pytest.mark.parametrize("losses", ["paper", "authors"])
+def test_two_processes_train_as_one_does_with_the_whole_batch(shards, ran, tmp_path, losses):
+    folder, (first, second) = ran
+    config = one_against_two(losses)
+    train(shards, config, name="run", runs=tmp_path)
+    pair = (tmp_path / "run", folder / losses / "run")
+    assert "2 processes" in first[losses]
+    assert second[losses] == ""
     before = Learner(config, open_split(shards, "train"), torch.device("cpu")).generator
-    one, two = (weights(tmp_path / name / "run") for name in PAIR)
+    one, two = map(weights, pair)
     apart = moved = 0.0
     for key, value in before.state_dict().items():
         # A bias before a norm changes nothing: its gradient is rounding, which Adam magnifies.
@@ -116,41 +147,45 @@ def test_two_processes_train_as_one_does_with_the_whole_batch(shards, tmp_path, 
             moved += (one[key] - value).square().sum().item()
     assert apart < 1e-3 * moved  # squared: three hundredths of the way
     photo = torch.rand(1, 3, 40, 40)
-    outputs = [load_model(tmp_path / name / "run" / "last.safetensors")(photo) for name in PAIR]
+    outputs = [load_model(run / "last.safetensors")(photo) for run in pair]
     torch.testing.assert_close(*outputs, rtol=0, atol=1e-4)
-    rows = [read_jsonl(tmp_path / name / "run" / "log.jsonl") for name in PAIR]
-    for a, b in zip(*rows, strict=True):
+    for a, b in zip(*(read_jsonl(run / "log.jsonl") for run in pair), strict=True):
         known = {key: value for key, value in a.items() if value is not None}
         assert {key: b[key] for key in known} == pytest.approx(known, rel=1e-3, abs=5e-3)
 
 
-def test_two_processes_killed_and_resumed_end_bit_identical(shards, tmp_path):
-    config = settings(steps=8, evaluate_every=4, checkpoint_seconds=0.0)
-    finish(start(shards, tmp_path / "whole", config))
-    checkpoints = tmp_path / "killed" / "run" / "checkpoints"
-    processes = start(shards, tmp_path / "killed", config)
+def test_an_error_in_any_process_ends_all_with_one_sentence(ran):
+    _, (first, second) = ran
+    assert second["cut"] == "error: process 1 of 2: the disk is gone.\n"
+    assert "error:" not in first["cut"]
+    assert first["cut"].endswith("ended with 1\n")
+
+
+def test_two_processes_cut_short_and_resumed_end_bit_identical(ran):
+    folder, (first, _) = ran
+    assert "after step 5" in first["resumed"]
+    assert_same(folder / "whole" / "run", folder / "cut" / "run")
+
+
+@pytest.mark.slow
+def test_two_processes_of_which_one_is_killed_resume_bit_identical(shards, ran, tmp_path):
+    processes = start(shards, [(tmp_path, settings(), NEVER)])
     deadline = time.monotonic() + 60
-    while not list(checkpoints.glob("step-0000000[2-6].pt")):
+    while not list((tmp_path / "run" / "checkpoints").glob("step-0000000[2-6].pt")):
         assert time.monotonic() < deadline
         assert processes[0].poll() is None
         time.sleep(0.002)
-    processes[0].send_signal(signal.SIGKILL)
-    said = finish(processes)
-    assert processes[1].returncode != 0
-    assert "Traceback" not in said[1]
-    finish(start(shards, tmp_path / "killed", config))
-    whole, killed = (weights(tmp_path / name / "run") for name in ("whole", "killed"))
-    assert all(torch.equal(value, killed[key]) for key, value in whole.items())
-    logs = [(tmp_path / name / "run" / "log.jsonl").read_text() for name in ("whole", "killed")]
-    assert logs[0] == logs[1]
+    processes[1].send_signal(signal.SIGKILL)
+    (said,) = finish(processes)[0]
+    assert "Another process of this run ended without a word" in said.splitlines()[-1]
+    finish(start(shards, [(tmp_path, settings(), NEVER)]))
+    assert_same(ran[0] / "whole" / "run", tmp_path / "run")
 
 
-def test_an_error_in_any_process_ends_all_with_one_sentence(shards, tmp_path):
-    processes = start(shards, tmp_path, settings(), broken=1)
-    said = finish(processes)
-    assert [process.returncode for process in processes] == [1, 1]
-    assert "error:" not in said[0]
-    assert said[1] == "error: process 1 of 2: the disk is gone.\n"
+def assert_same(whole: Path, resumed: Path) -> None:
+    a, b = weights(whole), weights(resumed)
+    assert all(torch.equal(value, b[key]) for key, value in a.items())
+    assert (whole / "log.jsonl").read_text() == (resumed / "log.jsonl").read_text()
 
 
 def test_the_batch_is_divided_equally_or_not_at_all():
