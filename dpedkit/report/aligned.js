@@ -46,6 +46,11 @@ stage.style.setProperty("--cut", "50%");
 setInterval(() => view === "flicker" && !paused && flick(), 500);
 window.onresize = () => { paint(); place(); };
 
+// Keys go to the page again after a click: a button that keeps the focus would take the space bar.
+document.onclick = (event) => {
+  if (event.detail && event.target.matches("button")) event.target.blur();
+};
+
 let paused = false;  // the person flickers by hand
 const KEYS = {
   ArrowDown: () => step(1), ArrowRight: () => step(1),

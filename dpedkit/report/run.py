@@ -80,7 +80,7 @@ def _charts(rows: list[Row]) -> str:
 def _table_1(rows: list[Row], camera: str, best: int | None) -> str:
     header = ("Step", "Disc. Accuracy (Train)", "Disc. Accuracy (Test)")
     keys = ("discriminator_accuracy_train", "discriminator_accuracy_test")
-    if all(row[key] is None for row in rows for key in keys):
+    if rows and all(row[key] is None for row in rows for key in keys):
         return '<p class="soft">This run trained without a discriminator.</p>'
     lines = [(_step(row, camera), *(_number(row[key]) for key in keys)) for row in rows]
     return table(header, lines, best=best)
