@@ -5,7 +5,7 @@ all of them. The keypoints of a photo are found once and kept; everything else i
 pair anew.
 
     python benchmarks/mismatches.py PHONE DSLR             # all cross pairs
-    python benchmarks/mismatches.py PHOTOS PHOTOS --each 3
+    python benchmarks/mismatches.py PHOTOS PHOTOS --one-scene 01,02,03
 """
 
 from __future__ import annotations
@@ -31,10 +31,13 @@ from dpedkit.parallel import ordered_map
 Files = tuple[Path, Path]
 
 
-def crossed(phone: list[Path], dslr: list[Path], each: int) -> Iterator[Files]:
-    """Pairs whose names differ."""
+def crossed(
+    phone: list[Path], dslr: list[Path], each: int, one_scene: frozenset[str]
+) -> Iterator[Files]:
+    """Pairs whose names differ, but for those of photos that show one scene."""
     for row, first in enumerate(phone):
-        others = [second for second in dslr if second.stem != first.stem]
+        same = one_scene if first.stem in one_scene else {first.stem}
+        others = [second for second in dslr if second.stem not in same]
         count = each or len(others)
         picked = (np.arange(count) * len(others) / count + row).astype(int) % len(others)
         for number in sorted(set(picked.tolist())):
@@ -87,10 +90,13 @@ def main() -> None:
     parser.add_argument(
         "--each", type=int, default=0, help="DSLR photos for each phone photo; 0 for all"
     )
+    parser.add_argument("--one-scene", default="", help="names of photos that show the same")
     parser.add_argument("--max-mp", type=float, default=2.0, help="larger photos are reduced")
     parser.add_argument("--jobs", type=int, default=1)
     options = parser.parse_args()
-    files = list(crossed(list_photos(options.phone), list_photos(options.dslr), options.each))
+    one_scene = frozenset(options.one_scene.split(","))
+    phone, dslr = list_photos(options.phone), list_photos(options.dslr)
+    files = list(crossed(phone, dslr, options.each, one_scene))
     inliers, verified, kinds, accepted = [], [], Counter(), []
     results = ordered_map(partial(verdict, options.max_mp), files, options.jobs)
     for (first, second), found in zip(files, results, strict=True):

@@ -21,7 +21,7 @@ from dpedkit.align.fit import HOMOGRAPHY, RADIAL, Fit, fit_map
 from dpedkit.geometry import PairMap, Points, centre_of, grid_points, resize_points
 from dpedkit.pixelmap import PixelMap
 
-_SMALLEST_MP = 0.08
+_SMALLEST_MP = 0.1
 _REACH = 3.0  # px of the working image
 _STEPS = (30, 5)  # at most, at the smallest size and at each further one
 _SETTLED = 0.02  # px of the working image: a step shorter than this leaves nothing to correct
