@@ -5,6 +5,7 @@ from __future__ import annotations
 import mmap
 from collections.abc import Sequence
 from functools import cached_property
+from operator import getitem
 from pathlib import Path
 from typing import Any
 
@@ -105,15 +106,16 @@ class SplitReader:
         if not len(rows):
             return phone, dslr
         lone = shards[0] if shards[0] == shards[-1] and (shards == shards[0]).all() else None
-        places = list(zip(shards.tolist(), rows.tolist(), strict=True))
+        shard_numbers, row_numbers = shards.tolist(), rows.tolist()
         for name, result in zip(IMAGE_FIELDS, (phone, dslr), strict=True):
             sources = self._sources[name]
             if lone is not None and isinstance(source := sources[lone], np.ndarray):
                 # The mode "raise" would copy into another array first.
                 source.take(rows, axis=0, out=result.reshape(len(rows), -1), mode="clip")
             else:
-                patches = [sources[shard][row] for shard, row in places]
-                np.concatenate(patches, out=result.reshape(-1))
+                # Twice as fast as a comprehension, which counts beside patches of 30 KB.
+                patches = map(getitem, map(sources.__getitem__, shard_numbers), row_numbers)
+                np.concatenate(list(patches), out=result.reshape(-1))
         return phone, dslr
 
     def _places(
@@ -123,7 +125,7 @@ class SplitReader:
         wanted = np.asarray(indices, dtype=np.int64).reshape(-1)
         if wanted.size and not (wanted.min() >= 0 and wanted.max() < len(self)):
             raise IndexError(f"patch {wanted.min()}..{wanted.max()} of {len(self)}")
-        shards = np.searchsorted(self._starts, wanted, side="right") - 1
+        shards = self._starts.searchsorted(wanted, side="right") - 1
         return shards, wanted - self._starts[shards]
 
     def announce(self, indices: Sequence[int] | NDArray[np.integer[Any]]) -> None:
