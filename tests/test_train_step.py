@@ -16,12 +16,13 @@ from dpedkit.models.build import build_generator
 from dpedkit.models.discriminator import to_grey
 from dpedkit.shards import open_split
 from dpedkit.train import features as kept_features
+from dpedkit.train import forward
 from dpedkit.train.config import TrainConfig
 from dpedkit.train.data import TrainBatches
 from dpedkit.train.features import TargetFeatures, keep_features
 from dpedkit.train.feed import Feed
 from dpedkit.train.forward import TrainingForward
-from dpedkit.train.fused import instance_norm_relu
+from dpedkit.train.fused import instance_norm_relu, thin_convolution
 from dpedkit.train.learner import Learner
 from dpedkit.train.objective import Objective
 from dpedkit.train.processes import Processes
@@ -112,6 +113,26 @@ def test_fused_norm_is_instance_norm_then_relu(count, channels, height, width):
         torch.testing.assert_close(ours, theirs, rtol=1e-7, atol=1e-9)
 
 
+@given(st.integers(1, 3), st.sampled_from([1, 3, 5, 9]), st.integers(5, 12), st.integers(5, 12))
+@settings(max_examples=20, deadline=None)
+def test_thin_convolution_is_the_convolution(outputs, size, height, width):
+    random = torch.Generator().manual_seed(height * 100 + width)
+    tensors = [
+        torch.randn(shape, generator=random, dtype=torch.float64).requires_grad_()
+        for shape in ((2, 4, height, width), (outputs, 4, size, size), (outputs,))
+    ]
+    expected = functional.conv2d(*tensors, padding=size // 2)
+    found = thin_convolution(*tensors)
+    torch.testing.assert_close(found, expected)
+    gradient = torch.randn(expected.shape, generator=random, dtype=torch.float64)
+    for ours, theirs in zip(
+        torch.autograd.grad(found, tensors, gradient),
+        torch.autograd.grad(expected, tensors, gradient),
+        strict=True,
+    ):
+        torch.testing.assert_close(ours, theirs)
+
+
 @pytest.mark.parametrize(
     ("name", "options"),
     [
@@ -132,14 +153,20 @@ def test_the_training_forward_is_the_generator(name, options):
     torch.testing.assert_close(rounded, exact, rtol=0, atol=0.02)
 
 
-def test_the_ends_of_the_generator_stay_in_float32():
+def test_the_ends_of_the_generator_stay_in_float32(monkeypatch):
     seen = {}
+
+    def at_the_end(x, weight, bias):
+        seen[last] = x.dtype
+        return thin_convolution(x, weight, bias)
+
+    monkeypatch.setattr(forward, "thin_convolution", at_the_end)
     generator = build_generator("resnet-8-32", norm="instance")
     for index, layer in enumerate(generator.layers):
         conv = layer.conv if hasattr(layer, "conv") else layer.second.conv
         conv.register_forward_hook(lambda m, i, y, index=index: seen.update({index: y.dtype}))
-    TrainingForward(generator, "bfloat16")(torch.rand(1, 3, SIZE, SIZE))
     last = len(generator.layers) - 1
+    TrainingForward(generator, "bfloat16")(torch.rand(1, 3, SIZE, SIZE))
     inner = dict.fromkeys(range(1, last), torch.bfloat16)
     assert seen == {0: torch.float32, **inner, last: torch.float32}
 

@@ -1,7 +1,8 @@
-"""Instance norm and ReLU in one, for pictures in channels-last memory on a CPU.
+"""Layers that are faster in another form, for pictures in channels-last memory on a CPU.
 
 PyTorch's instance norm wants channels first: on a CPU, every layer would copy its maps there and
-back, in a step whose convolutions are fastest in channels-last memory.
+back, in a step whose convolutions are fastest in channels-last memory. And its convolutions compute
+16 channels at once, of which a layer that makes three throws away thirteen.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 
 def instance_norm_relu(x: Tensor, weight: Tensor, bias: Tensor, eps: float) -> Tensor:
@@ -25,6 +27,52 @@ def instance_norm_relu(x: Tensor, weight: Tensor, bias: Tensor, eps: float) -> T
     """
     normed: Tensor = _InstanceNormRelu.apply(x, weight, bias, eps)
     return normed
+
+
+def thin_convolution(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """A convolution with few outputs, stride 1 and zero padding that keeps the size.
+
+    Parameters
+    ----------
+    x : (N, C, H, W) float32 tensor
+        In channels-last memory, as the result is.
+    weight : (O, C, K, K) tensor
+        K is odd.
+    bias : (O,) tensor
+
+    Notes
+    -----
+    Each column of the kernel is a convolution by itself: all of them together have K * O outputs,
+    which are then shifted against each other and added.
+    """
+    result: Tensor = _ThinConvolution.apply(x, weight, bias)
+    return result
+
+
+class _ThinConvolution(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+        ctx.save_for_backward(x, weight)
+        outputs, inputs, size, _ = weight.shape
+        columns = weight.permute(3, 0, 1, 2).reshape(size * outputs, inputs, size, 1)
+        columns = columns.contiguous(memory_format=torch.channels_last)
+        maps = functional.conv2d(x, columns, padding=size // 2)  # (N, K * O, H, W + K - 1)
+        width = x.shape[3]
+        result = bias[:, None, None] + maps[:, :outputs, :, :width]
+        for column in range(1, size):
+            channels = slice(column * outputs, (column + 1) * outputs)
+            result += maps[:, channels, :, column : column + width]
+        return result
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        x, weight = ctx.saved_tensors
+        reach = [weight.shape[-1] // 2] * 2
+        return torch.ops.aten.convolution_backward(
+            *(gradients[0], x, weight, [len(weight)]),
+            *([1, 1], reach, [1, 1], False, [0, 0], 1),
+            list(ctx.needs_input_grad),
+        )
 
 
 class _InstanceNormRelu(torch.autograd.Function):
