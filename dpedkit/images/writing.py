@@ -61,9 +61,33 @@ def write_photo(
         options["icc_profile"] = metadata.icc
     try:
         with complete_or_absent(path) as part, part.open("wb") as file:
-            Image.fromarray(np.ascontiguousarray(pixels)).save(file, format=writer, **options)
+            if writer == "PNG" and not (exif or metadata.icc):
+                file.write(_encode_png(pixels))
+            else:
+                Image.fromarray(np.ascontiguousarray(pixels)).save(file, format=writer, **options)
     except (OSError, ValueError, TypeError, KeyError, OverflowError, struct.error) as error:
         raise PhotoError(f"{path} could not be written as {writer}: {error}.") from error
+
+
+def _encode_png(pixels: NDArray[np.uint8]) -> bytes:
+    """Encode by OpenCV: with one row filter for all rows instead of the best for each, it takes
+    half of Pillow's time, and photos come out smaller.
+
+    Raises
+    ------
+    ValueError
+        If these are not the pixels of an RGB image.
+    """
+    import cv2
+
+    if pixels.ndim != 3 or pixels.shape[2] != 3 or pixels.dtype != np.uint8 or not pixels.size:
+        raise ValueError(f"{pixels.dtype} pixels of shape {pixels.shape} are no RGB image")
+    settings = [cv2.IMWRITE_PNG_COMPRESSION, _PNG_LEVEL]
+    if hasattr(cv2, "IMWRITE_PNG_FILTER"):  # OpenCV 4.12 and newer
+        settings += [cv2.IMWRITE_PNG_STRATEGY, cv2.IMWRITE_PNG_STRATEGY_DEFAULT]
+        settings += [cv2.IMWRITE_PNG_FILTER, cv2.IMWRITE_PNG_FILTER_UP]
+    _, encoded = cv2.imencode(".png", cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR), settings)
+    return encoded.tobytes()
 
 
 def _fit_into_jpeg(path: Path, block: bytes) -> bytes:
