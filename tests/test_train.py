@@ -26,6 +26,7 @@ from dpedkit.shards import open_split
 from dpedkit.shards.index import fingerprint
 from dpedkit.train import guards, loop, monitor, setup
 from dpedkit.train.config import TrainConfig
+from dpedkit.train.interruption import stop_when_asked
 from dpedkit.train.loop import train
 from dpedkit.train.step import TrainingStep
 
@@ -490,3 +491,15 @@ def test_guards_speak_once_and_only_when_needed():
 def test_all_weights_zero_is_a_usage_error():
     with pytest.raises(UsageError, match="nothing to train towards"):
         without_discriminator(content_weight=0.0, pixel_weight=0.0)
+
+
+def test_a_signal_that_comes_twice_is_one_request(monkeypatch):
+    with stop_when_asked() as stop:
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGTERM):
+            os.kill(os.getpid(), number)
+        assert stop.is_set()
+        now = time.monotonic()
+        monkeypatch.setattr("dpedkit.train.interruption.time.monotonic", lambda: now + 5)
+        os.kill(os.getpid(), signal.SIGTERM)
+        with pytest.raises(KeyboardInterrupt):
+            os.kill(os.getpid(), signal.SIGINT)

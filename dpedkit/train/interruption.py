@@ -4,29 +4,34 @@ from __future__ import annotations
 
 import signal
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
 from dpedkit import console
 
+# torchrun passes a Ctrl-C on to processes that the terminal has told already.
+_ONE_REQUEST_S = 2.0
+
 
 @contextmanager
 def stop_when_asked() -> Iterator[threading.Event]:
-    """Let Ctrl-C and SIGTERM end the run after the step at hand; a second Ctrl-C ends it now."""
+    """Let Ctrl-C and SIGTERM end the run after the step at hand; a later Ctrl-C ends it now."""
     stop = threading.Event()
     if threading.current_thread() is not threading.main_thread():
         yield stop
         return
+    asked_at = 0.0
 
     def ask(number: int, frame: FrameType | None) -> None:
-        # torchrun passes a Ctrl-C on as SIGTERM: only a second Ctrl-C is impatience.
-        if stop.is_set():
-            if number == signal.SIGINT:
-                raise KeyboardInterrupt
-            return
-        stop.set()
-        console.say("Stopping after this step; Ctrl-C again stops at once.")
+        nonlocal asked_at
+        if not stop.is_set():
+            stop.set()
+            asked_at = time.monotonic()
+            console.say("Stopping after this step; Ctrl-C again stops at once.")
+        elif number == signal.SIGINT and time.monotonic() - asked_at > _ONE_REQUEST_S:
+            raise KeyboardInterrupt
 
     before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
