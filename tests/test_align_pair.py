@@ -6,7 +6,7 @@ import pytest
 
 from dpedkit.align.config import AlignConfig
 from dpedkit.align.pair import align_pair, find_alignment
-from dpedkit.geometry import PairMap, grid_points
+from dpedkit.geometry import PairMap, apply_homography, grid_points
 
 PHONE_SIZE, SCENE_SIZE = (640, 480), (1000, 760)
 # Phone pixels to scene pixels, by hand: half a scene pixel each, turned by 2 degrees, tilted.
@@ -203,3 +203,14 @@ def test_stated_error_is_near_the_true_one():
         found = find_alignment(phone, paint(10 + seed), AlignConfig())
         ratios.append(error_px(found.map, truth) / found.evidence["error"])
     assert 0.5 < np.median(ratios) < 2.0
+
+
+def test_a_view_from_far_aside_is_refused_by_that_reason():
+    aside = np.array([[3.5, 0.0, 60.0], [0.3, 1.3, 40.0], [4e-3, 0.0, 1.0]])
+
+    def to_scene(points):
+        return apply_homography(aside, points)
+
+    refused = align_pair(photograph(SCENE, to_scene), SCENE)
+    assert not refused.accepted
+    assert "too far apart" in refused.reason

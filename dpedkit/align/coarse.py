@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
@@ -15,7 +15,7 @@ from dpedkit.geometry import apply_homography, resize_matrix, resize_points
 LADDER_MP = (0.05, 0.25, 1.0)
 _RANSAC_PX = 2.0  # of the small image; tighter is worse without local optimisation
 _MIN_INLIERS = 8
-_MANY_INLIERS = 50
+MANY_INLIERS = 50
 _MAX_ZOOM = 12.0  # phone and DSLR frames differ in scale by less than this
 
 
@@ -32,6 +32,8 @@ class CoarseFit:
     matches, phone_keypoints, dslr_keypoints : int
     megapixels : float
         Size of the small images.
+    unbelievable : int
+        Inliers of a homography that was not taken, since no pair of cameras sees that.
     """
 
     phone_to_dslr: NDArray[np.float64] | None
@@ -41,6 +43,7 @@ class CoarseFit:
     phone_keypoints: int
     dslr_keypoints: int
     megapixels: float
+    unbelievable: int = 0
 
 
 def coarse_fits(
@@ -59,7 +62,7 @@ def coarse_fits(
     weak = []
     for megapixels in LADDER_MP:
         fit = _fit(phone, dslr, matcher, megapixels)
-        if len(fit.phone_points) < _MANY_INLIERS:
+        if len(fit.phone_points) < MANY_INLIERS:
             weak.append(fit)
         else:
             yield fit
@@ -153,7 +156,7 @@ def _fit(
     )
     full /= full[2, 2]
     if not is_sane(full, phone_size, dslr_size):
-        return result(None, nothing, nothing)
+        return replace(result(None, nothing, nothing), unbelievable=int(inlier.sum()))
     kept = inlier.ravel().astype(bool)
     return result(
         full,

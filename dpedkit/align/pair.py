@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from dpedkit.align import verdict
 from dpedkit.align.ambiguity import second_fit, tells_apart
 from dpedkit.align.blocks import Blocks
-from dpedkit.align.coarse import CoarseFit, coarse_fits
+from dpedkit.align.coarse import MANY_INLIERS, CoarseFit, coarse_fits
 from dpedkit.align.config import AlignConfig
 from dpedkit.align.crop import largest_crop, overlap_share
 from dpedkit.align.features import MATCHERS, Matcher
@@ -316,6 +316,12 @@ def _why_no_homography(fit: CoarseFit) -> str:
                 f"the {name} photo shows almost no detail ({count} keypoints): it is blank, dark "
                 "or out of focus"
             )
+    if fit.unbelievable >= MANY_INLIERS:
+        return (
+            "the photos are taken from too far apart: their "
+            f"{fit.unbelievable} matching keypoints agree on a view that two cameras side by side "
+            "do not have"
+        )
     return (
         f"the photos have too little in common: of {fit.matches} matching keypoints no "
         "believable set agrees on one view"
