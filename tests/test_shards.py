@@ -25,6 +25,7 @@ from dpedkit.shards.config import ExportConfig
 from dpedkit.shards.format import FIELDS, SHARD_FORMAT, SPLITS, Columns
 from dpedkit.shards.index import INDEX_FILE, KIND, PAIRS_FILE
 from dpedkit.shards.layout import inspect_shard
+from dpedkit.shards.tally import window_totals
 from dpedkit.shards.writer import Source, describe_splits, write_shard, write_split
 
 SIZE = 12
@@ -525,3 +526,11 @@ def test_an_absurd_number_of_patches_is_refused(tmp_path: Path, count: int) -> N
 def test_export_takes_plain_folder_names_only(name):
     with pytest.raises(UsageError, match="phone is"):
         ExportConfig(phone=name)
+
+
+def test_histograms_in_other_bins_are_not_added_up():
+    pair = {"tried": 2, "kept": 1, "dropped": {"flat": 1}, "shift_histogram": [1] * 160}
+    older = pair | {"shift_histogram": [5] * 32}
+    totals = window_totals([pair, older])
+    assert totals["tried"] == 4
+    assert totals["shift"]["counts"] == [1] * 160

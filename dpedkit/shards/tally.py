@@ -46,5 +46,8 @@ def _added(
 ) -> dict[str, list[Any]]:
     counts = np.zeros(len(edges) - 1, np.int64)
     for pair in pairs:
-        counts += pair.get(name, 0)
+        own = pair.get(name, [])
+        # Shards of an earlier version counted something else, in other bins.
+        if len(own) == len(counts):
+            counts += own
     return {"edges": [round(float(edge), 6) for edge in edges], "counts": counts.tolist()}
