@@ -187,7 +187,7 @@ def compare_workers(photos: int, megapixels: float) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--photos", type=int, default=6, help="pairs for the test of two workers")
+    parser.add_argument("--photos", type=int, default=20, help="pairs for the test of two workers")
     parser.add_argument("--megapixels", type=float, default=12, help="their size")
     arguments = parser.parse_args()
     compare_workers(arguments.photos, arguments.megapixels)
