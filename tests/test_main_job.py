@@ -89,7 +89,14 @@ def test_ctrl_c_is_exit_code_130_and_the_same_command_continues(here, capsys):
         for photo in here.glob("raw/*/0001.jpg"):
             shutil.copy(photo, photo.with_stem(f"{number:04d}"))
     command = [sys.executable, "-m", "dpedkit", "align", "raw/iphone", "raw/canon", "-j", "1"]
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        command,
+        stderr=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        # Where the tests themselves run in the background, a shell has them ignore the signal.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
     journal = here / "aligned/journal.jsonl"
     while not (journal.exists() and journal.stat().st_size) and process.poll() is None:
         time.sleep(0.01)
