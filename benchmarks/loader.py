@@ -21,15 +21,11 @@ import cv2
 import h5py
 import numpy as np
 from numpy.typing import NDArray
+from synthetic_shards import Patches, write_shards
 
-from dpedkit.atomic import write_json
 from dpedkit.console import QUIET, set_verbosity, table
 from dpedkit.images import read_photo
-from dpedkit.manifest import write_jsonl
 from dpedkit.shards import ExportConfig, MergeConfig, export_patches, merge_shards, open_split
-from dpedkit.shards.format import SHARD_FORMAT, SPLITS, Columns
-from dpedkit.shards.index import INDEX_FILE, KIND, PAIRS_FILE
-from dpedkit.shards.writer import Source, describe_splits, write_split
 
 SIZE = 100
 _GOES = 20
@@ -37,7 +33,7 @@ _COLD_SECONDS = 0.2
 Gather = Callable[[NDArray[np.int64]], object]
 
 
-def make_columns(count: int) -> Columns:
+def make_patches(count: int) -> Patches:
     """Smooth random patches with a little noise."""
     rng = np.random.default_rng(0)
     phone = np.empty((count, SIZE, SIZE, 3), np.uint8)
@@ -45,37 +41,7 @@ def make_columns(count: int) -> Columns:
         coarse = rng.uniform(0, 255, (SIZE // 8, SIZE // 8, 3)).astype(np.float32)
         smooth = cv2.resize(coarse, (SIZE, SIZE), interpolation=cv2.INTER_LINEAR)
         patch[:] = (smooth + rng.normal(0, 1, smooth.shape)).clip(0, 255)
-    return {
-        "phone": phone,
-        "dslr": 255 - phone,
-        "ncc": np.ones(count, np.float32),
-        "xy": np.zeros((count, 2), np.int32),
-        "shift": np.zeros((count, 2), np.float32),
-        "angle": np.zeros(count, np.float32),
-        "shift_error": np.zeros(count, np.float32),
-        "pair": np.zeros(count, np.int32),
-    }
-
-
-def make_shards(folder: Path, count: int) -> Path:
-    """A shards folder of `count` patch pairs for training."""
-    columns = make_columns(count)
-    folder.mkdir()
-    entries = {split: [] for split in SPLITS}
-    entries["train"] = write_split(folder, "train", [Source(count, lambda: columns)], SIZE, {})
-    pair = {"name": "synthetic", "split": "train", "dslr": "", "tried": count, "kept": count}
-    write_jsonl(folder / PAIRS_FILE, [{**pair, "dropped": {}}])
-    index = {
-        "format": SHARD_FORMAT,
-        "kind": KIND,
-        "tool_version": "",
-        "complete": True,
-        "patch_size": SIZE,
-        "patch_config": {"min_corr": 0.9, "size": SIZE, "correlate": "luma"},
-        "splits": describe_splits(entries),
-    }
-    write_json(folder / INDEX_FILE, index)
-    return folder
+    return phone, 255 - phone
 
 
 def from_memory(home: Path) -> Gather:
@@ -181,7 +147,7 @@ def main() -> None:
     count, batch = arguments.patches, arguments.batch
     with tempfile.TemporaryDirectory() as scratch:
         home = Path(scratch)
-        make_shards(home / "shards", count)
+        write_shards(home / "shards", {"train": make_patches(count)})
         merge_shards([home / "shards"], home / "compressed", MergeConfig(compress=True))
         export_patches(home / "shards", home / "loose", ExportConfig())
         gathers = {name: way(home) for name, (way, _) in WAYS.items()}

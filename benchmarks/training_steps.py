@@ -11,17 +11,13 @@ from typing import Any
 import numpy as np
 import torch
 from baselines.plain_port import PlainPort, PlainVgg
+from synthetic_shards import Patches, write_shards
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_flatten
 from torch.utils.flop_counter import FlopCounterMode
 
-from dpedkit.atomic import write_json
-from dpedkit.manifest import write_jsonl
 from dpedkit.shards import open_split
-from dpedkit.shards.format import SHARD_FORMAT, SPLITS, Columns
-from dpedkit.shards.index import INDEX_FILE, KIND, PAIRS_FILE
-from dpedkit.shards.writer import Source, describe_splits, write_split
 from dpedkit.train.config import TrainConfig
 from dpedkit.train.learner import Learner
 from dpedkit.train.objective import Objective
@@ -60,43 +56,25 @@ def random_vgg(seed: int = 0) -> Convolutions:
 
 def write_patches(folder: Path, count: int, size: int, val: int = 0) -> Path:
     """A shards folder of random pictures, and of the same with other colours and less noise."""
-    folder.mkdir(parents=True)
-    entries = {split: [] for split in SPLITS}
-    for seed, (split, patches) in enumerate({"train": count, "val": val}.items()):
-        if patches:
-            columns = _patch_pairs(patches, size, seed)
-            source = Source(patches, lambda columns=columns: columns)
-            entries[split] = write_split(folder, split, [source], size, {})
-    write_jsonl(folder / PAIRS_FILE, [{"name": "synthetic", "split": "train"}])
-    index = {
-        "format": SHARD_FORMAT,
-        "kind": KIND,
-        "complete": True,
-        "patch_size": size,
-        "patch_config": {"min_corr": 0.9, "size": size, "correlate": "luma"},
-        "splits": describe_splits(entries),
-    }
-    write_json(folder / INDEX_FILE, index)
-    return folder
+    counts = {"train": count, "val": val}
+    return write_shards(
+        folder,
+        {
+            split: _patch_pairs(patches, size, seed)
+            for seed, (split, patches) in enumerate(counts.items())
+            if patches
+        },
+    )
 
 
-def _patch_pairs(count: int, size: int, seed: int) -> Columns:
+def _patch_pairs(count: int, size: int, seed: int) -> Patches:
     rng = np.random.default_rng(seed)
     coarse = rng.random((count, size // 4 + 1, size // 4 + 1, 3), np.float32)
     scene = coarse.repeat(4, axis=1).repeat(4, axis=2)[:, :size, :size]
     noise = 0.02 * rng.standard_normal(scene.shape, np.float32)
     phone = np.clip(0.15 + 0.6 * scene + noise, 0, 1)
     dslr = scene**1.3 * np.array([1.0, 0.9, 0.8], np.float32)
-    return {
-        "phone": (phone * 255).astype(np.uint8),
-        "dslr": (dslr * 255).astype(np.uint8),
-        "ncc": np.ones(count, np.float32),
-        "xy": np.zeros((count, 2), np.int32),
-        "shift": np.zeros((count, 2), np.float32),
-        "angle": np.zeros(count, np.float32),
-        "shift_error": np.zeros(count, np.float32),
-        "pair": np.zeros(count, np.int32),
-    }
+    return (phone * 255).astype(np.uint8), (dslr * 255).astype(np.uint8)
 
 
 def write_vgg(path: Path) -> Path:

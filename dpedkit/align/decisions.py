@@ -8,13 +8,13 @@ The file is CSV in UTF-8 as the report of aligned pairs lets one download it, a 
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
 from dpedkit import console
 from dpedkit.errors import DpedkitError
+from dpedkit.handwritten import read_list
 from dpedkit.records import BY_HAND, REJECTED, PairRecord, SourcePhoto
 
 _HEADER = ["name", "decision", "note"]
@@ -41,19 +41,9 @@ def read_decisions(file: Path | None, names: Collection[str]) -> dict[str, str]:
     """
     if file is None:
         return {}
-    try:
-        text = file.read_text(encoding="utf-8-sig")
-    except FileNotFoundError:
-        raise DpedkitError(f"{file}: there is no such file.") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise DpedkitError(f"{file} cannot be read as text in UTF-8 ({error}).") from None
     rejected = {}
-    for number, line in enumerate(text.splitlines(), start=1):
-        if not line.strip() or line.startswith("#"):
-            continue
-        delimiter = ";" if ";" in line and "," not in line else ","
-        cells = next(csv.reader([line], delimiter=delimiter))
-        name, decision, note = [*map(str.strip, cells), "", ""][:3]
+    for number, cells in read_list(file):
+        name, decision, note = [*cells, "", ""][:3]
         if [name, decision] == _HEADER[:2]:
             continue
         if decision != REJECTED:

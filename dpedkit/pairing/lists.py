@@ -7,6 +7,7 @@ from pathlib import Path
 
 from dpedkit.atomic import complete_or_absent
 from dpedkit.errors import DpedkitError
+from dpedkit.handwritten import read_list
 from dpedkit.pairing.pairing import Pairing, check_names, photos_of
 
 _HEADER = ("phone", "dslr")
@@ -77,23 +78,13 @@ def write_csv(file: Path, pairing: Pairing) -> None:
 
 def _lines(file: Path) -> list[tuple[int, list[str]]]:
     """The lines that name photos, with their numbers from 1."""
-    try:
-        text = file.read_text(encoding="utf-8-sig")
-    except FileNotFoundError:
-        raise DpedkitError(f"{file}: there is no such file.") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise DpedkitError(f"{file} cannot be read as text in UTF-8 ({error}).") from None
     found = []
-    for number, line in enumerate(text.splitlines(), start=1):
-        if not line.strip() or line.lstrip().startswith("#"):
-            continue
-        delimiter = ";" if ";" in line and "," not in line else ","
-        names = [name.strip() for name in next(csv.reader([line], delimiter=delimiter))]
+    for number, names in read_list(file):
         if number == 1 and tuple(name.casefold() for name in names) == _HEADER:
             continue
         if len(names) != 2:
             raise DpedkitError(
-                f"{file}, line {number}: '{line.strip()}' does not name two photos; write: "
+                f"{file}, line {number}: '{','.join(names)}' does not name two photos; write: "
                 "phone photo, DSLR photo."
             )
         found.append((number, names))

@@ -1,0 +1,33 @@
+"""Lists that people write or edit: CSV, forgiving where a spreadsheet or an editor differs."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+from dpedkit.errors import DpedkitError
+
+
+def read_list(file: Path) -> list[tuple[int, list[str]]]:
+    """The lines of a CSV file in UTF-8, with their numbers from 1, cut into stripped cells.
+
+    Commas or semicolons divide the cells. Empty lines and lines that begin with # are skipped.
+
+    Raises
+    ------
+    DpedkitError
+        If the file is missing or no text.
+    """
+    try:
+        text = file.read_text(encoding="utf-8-sig")
+    except FileNotFoundError:
+        raise DpedkitError(f"{file}: there is no such file.") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise DpedkitError(f"{file} cannot be read as text in UTF-8 ({error}).") from None
+    lines = []
+    for number, line in enumerate(text.splitlines(), start=1):
+        if line.strip() and not line.lstrip().startswith("#"):
+            delimiter = ";" if ";" in line and "," not in line else ","
+            cells = next(csv.reader([line], delimiter=delimiter))
+            lines.append((number, [cell.strip() for cell in cells]))
+    return lines
