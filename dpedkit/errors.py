@@ -44,5 +44,9 @@ class OutputExistsError(DpedkitError):
     """Output of an earlier run with other settings is in the way; ``--overwrite`` replaces it."""
 
 
+class FolderInUseError(DpedkitError):
+    """Another run is working in the folder at this moment."""
+
+
 class PhotoError(DpedkitError):
     """One photo that cannot be read or used; the rest of a folder goes on without it."""

@@ -17,10 +17,12 @@ from pathlib import Path
 from typing import Any
 
 from dpedkit import console, stages
-from dpedkit.atomic import make_folder, write_json
+from dpedkit.atomic import write_json
 from dpedkit.config import Config, read_toml
 from dpedkit.errors import OutputExistsError, UsageError
+from dpedkit.lock import locked
 from dpedkit.manifest import read_json
+from dpedkit.workfolder import entries
 
 STATE_FILE = "recipe-state.json"
 _SHIPPED = Path(__file__).parent / "pipelines"
@@ -308,9 +310,15 @@ def run_recipe(
         For a faulty recipe, before anything is run.
     DpedkitError
         What a stage raises; the stages before it are finished and stay so.
+    FolderInUseError
+        If another recipe runs in the folder.
     """
     recipe = read_recipe(name, folder)
-    make_folder(recipe.folder)
+    with locked(recipe.folder):
+        return _run_steps(recipe, jobs, overwrite)
+
+
+def _run_steps(recipe: Recipe, jobs: int, overwrite: bool) -> RecipeSummary:
     state_file = recipe.folder / STATE_FILE
     state: dict[str, Any] = read_json(state_file) if state_file.exists() else {}
     summary = RecipeSummary(recipe.name, recipe.folder, ran=[])
@@ -375,8 +383,8 @@ def _config_class(kind: _Kind) -> type[Config]:
 def _listing(path: Path) -> list[tuple[str, int, int]]:
     """Names, sizes and times of a file or of a folder's: enough to notice that they changed."""
     if path.is_dir():
-        entries = sorted(path.iterdir())
+        found = entries(path)
     else:  # a file, or the prefix of a checkpoint's files
-        entries = [path, *sorted(path.parent.glob(f"{glob.escape(path.name)}.*"))]
-    files = [(entry, entry.stat()) for entry in entries if entry.is_file()]
+        found = [path, *sorted(path.parent.glob(f"{glob.escape(path.name)}.*"))]
+    files = [(entry, entry.stat()) for entry in found if entry.is_file()]
     return [(entry.name, state.st_size, state.st_mtime_ns) for entry, state in files]

@@ -8,7 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dpedkit import console
+from dpedkit import console, lock
 from dpedkit.errors import OutputExistsError, TooManyRejectedError
 
 if TYPE_CHECKING:
@@ -75,6 +75,7 @@ def pairs(
     return summary
 
 
+@lock.until_end()
 def align(
     phone: Path,
     dslr: Path,
@@ -98,6 +99,7 @@ def align(
     return summary
 
 
+@lock.until_end()
 def patches(
     aligned: Path,
     output: Path,
@@ -117,6 +119,7 @@ def patches(
     return summary
 
 
+@lock.until_end()
 def train(
     shards: Path,
     config: TrainConfig,
@@ -182,6 +185,7 @@ def import_model(checkpoint: Path, output: Path, *, overwrite: bool = False) -> 
     return run_import(checkpoint, output, overwrite=overwrite)
 
 
+@lock.until_end()
 def import_patches(
     folder: Path,
     dslr_folder: Path | None,

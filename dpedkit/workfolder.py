@@ -2,7 +2,8 @@
 
 Every stage that writes a folder describes it in one JSON file there (`aligned/dataset.json`,
 `shards/index.json`): format version, tool version, configuration, inputs, and whether the work is
-complete. A run with the same settings continues it; a run with other settings is refused.
+complete. A run with the same settings continues it; a run with other settings is refused, and so
+is any while another one works in the folder.
 """
 
 from __future__ import annotations
@@ -13,10 +14,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from dpedkit import lock
 from dpedkit._version import __version__
 from dpedkit.atomic import (
     PART_SUFFIX,
-    make_folder,
     remove_unfinished,
     remove_unfinished_below,
     write_json,
@@ -66,7 +67,7 @@ def prepare(
     inputs: Mapping[str, str],
     overwrite: bool,
 ) -> WorkFolder:
-    """Create, resume or replace a stage's output folder.
+    """Create, resume or replace a stage's output folder, and lock it (see `dpedkit.lock.take`).
 
     Parameters
     ----------
@@ -91,6 +92,8 @@ def prepare(
         If the folder holds something else.
     OutputExistsError
         If it was made with other settings and `overwrite` is False.
+    FolderInUseError
+        If another run works in it.
     """
     description_file = path / description_name
     fresh = {
@@ -101,32 +104,19 @@ def prepare(
         "inputs": dict(inputs),
         "complete": False,
     }
-    if path.exists() and not path.is_dir():
-        raise DpedkitError(f"{path} is a file, but the output needs a folder of that name.")
+    _refuse_of_others(path, description_file, kind)
+    lock.take(path)
+    _refuse_of_others(path, description_file, kind)  # nobody changes the folder from here on
     if not description_file.exists():
-        leftovers = [entry for entry in _entries(path) if entry.suffix != PART_SUFFIX]
-        if leftovers:
-            raise DpedkitError(
-                f"{path} is not empty and was not made by this command (it holds "
-                f"{leftovers[0].name}); choose another output folder with -o."
-            )
-        make_folder(path)
         remove_unfinished([description_file])
         write_json(description_file, fresh)
         return WorkFolder(path, description_file, fresh, resumed=False, complete=False)
 
     found = read_json(description_file)
-    if found.get("kind") != kind:
-        raise DpedkitError(
-            f"{path} holds '{found.get('kind')}' data, not '{kind}'; choose another output folder "
-            "with -o."
-        )
     if overwrite or found.get("clearing"):
         # A run that is killed while it removes must not leave a folder that passes for complete.
         write_json(description_file, {**fresh, "clearing": True})
-        for entry in _entries(path):
-            if entry != description_file:
-                shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
+        clear(path, description_name)
         write_json(description_file, fresh)
         return WorkFolder(path, description_file, fresh, resumed=False, complete=False)
 
@@ -141,8 +131,36 @@ def prepare(
     return WorkFolder(path, description_file, found, resumed=True, complete=complete)
 
 
-def _entries(path: Path) -> list[Path]:
-    return sorted(path.iterdir()) if path.is_dir() else []
+def entries(path: Path) -> list[Path]:
+    """What is in a folder besides its lock, by name; nothing, where there is no folder."""
+    found = sorted(path.iterdir()) if path.is_dir() else []
+    return [entry for entry in found if entry.name != lock.LOCK_NAME]
+
+
+def clear(path: Path, kept: str) -> None:
+    """Remove all that is in a folder of dpedkit's own, but for one file and the lock."""
+    for entry in entries(path):
+        if entry.name != kept:
+            shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
+
+
+def _refuse_of_others(path: Path, description_file: Path, kind: str) -> None:
+    """Raise DpedkitError if the folder was not made by this kind of stage."""
+    if path.exists() and not path.is_dir():
+        raise DpedkitError(f"{path} is a file, but the output needs a folder of that name.")
+    if description_file.exists():
+        found = read_json(description_file).get("kind")
+        if found != kind:
+            raise DpedkitError(
+                f"{path} holds '{found}' data, not '{kind}'; choose another output folder with -o."
+            )
+        return
+    leftovers = [entry for entry in entries(path) if entry.suffix != PART_SUFFIX]
+    if leftovers:
+        raise DpedkitError(
+            f"{path} is not empty and was not made by this command (it holds "
+            f"{leftovers[0].name}); choose another output folder with -o."
+        )
 
 
 def _differences(found: dict[str, Any], fresh: dict[str, Any], config: Config) -> list[str]:

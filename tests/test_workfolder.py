@@ -2,6 +2,7 @@ from dataclasses import dataclass
 
 import pytest
 
+from dpedkit import lock
 from dpedkit.config import Config, option
 from dpedkit.errors import DpedkitError
 from dpedkit.workfolder import prepare
@@ -13,6 +14,7 @@ class Settings(Config):
     jobs: int = option(1, "Workers.", affects_output=False)
 
 
+@lock.until_end()
 def begin(path, *, config=Settings(), inputs=None, overwrite=False, kind="things"):
     return prepare(
         path,

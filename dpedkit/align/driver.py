@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dpedkit import console
+from dpedkit import console, lock
 from dpedkit.align.config import AlignConfig
 from dpedkit.align.decisions import decided, read_decisions
 from dpedkit.align.imagefolder import write_image_list
@@ -96,6 +96,7 @@ class AlignSummary:
         return "\n".join(lines)
 
 
+@lock.until_end()
 def align_folders(
     phone_folder: Path,
     dslr_folder: Path,

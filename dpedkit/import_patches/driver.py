@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from dpedkit import lock
 from dpedkit.atomic import make_folder
 from dpedkit.console import Progress, progress, say, warn
 from dpedkit.errors import DpedkitError, PhotoError, TooManyRejectedError
@@ -72,6 +73,7 @@ class _Block:
 _Task = list[tuple[int, tuple[Path, Path]]]  # numbers of pairs, each with its two files
 
 
+@lock.until_end()
 def import_patches(
     folder: Path,
     dslr_folder: Path | None,

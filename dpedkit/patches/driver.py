@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 
+from dpedkit import lock
 from dpedkit.atomic import make_folder
 from dpedkit.console import progress, say, warn
 from dpedkit.errors import DpedkitError, PhotoError, UsageError
@@ -40,6 +41,7 @@ _WORK = "work"
 _STAGED = "staged"  # where a pair's patches wait, below the work folder; only in the work journal
 
 
+@lock.until_end()
 def cut_patches(
     aligned: Path,
     output: Path,

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from dpedkit import lock
 from dpedkit.config import Config
 from dpedkit.console import say
 from dpedkit.errors import DpedkitError, UsageError
@@ -30,6 +31,7 @@ from dpedkit.workfolder import WorkFolder, prepare
 _LOW_NCC = "low NCC"  # as `patches` calls this reason
 
 
+@lock.until_end()
 def filter_shards(
     folder: Path, output: Path, config: FilterConfig, *, overwrite: bool = False
 ) -> Description:
@@ -83,6 +85,7 @@ def filter_shards(
     )
 
 
+@lock.until_end()
 def merge_shards(
     folders: Sequence[Path], output: Path, config: MergeConfig, *, overwrite: bool = False
 ) -> Description:

@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from dpedkit import lock
 from dpedkit.atomic import make_folder
 from dpedkit.console import progress, say
 from dpedkit.images import write_photo
@@ -40,6 +41,7 @@ class ExportSummary:
         return f"{self.output}: patch pairs as images: {counts}"
 
 
+@lock.until_end()
 def export_patches(
     folder: Path, output: Path, config: ExportConfig, *, overwrite: bool = False
 ) -> ExportSummary:

@@ -10,7 +10,7 @@ from typing import Any
 import cv2
 import numpy as np
 
-from dpedkit import console, images, manifest, parallel, workfolder
+from dpedkit import console, images, lock, manifest, parallel, workfolder
 from dpedkit.atomic import make_folder
 from dpedkit.errors import DpedkitError
 from dpedkit.simulate.cameras import (
@@ -105,6 +105,7 @@ def simulate_pair(config: SimulateConfig, index: int, photo: Pixels | None = Non
     )
 
 
+@lock.until_end()
 def simulate_folders(
     output: Path,
     config: SimulateConfig,

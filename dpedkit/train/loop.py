@@ -13,7 +13,7 @@ from pathlib import Path
 
 from torch import Tensor
 
-from dpedkit import console
+from dpedkit import console, lock
 from dpedkit.device import choose_device
 from dpedkit.errors import UsageError
 from dpedkit.manifest import Journal, read_jsonl
@@ -37,6 +37,7 @@ _LONG_RUN_S = 20 * 60.0
 _READ_EVERY, _READ_EVERY_ON_CPU = 10, 1
 
 
+@lock.until_end()
 def train(
     shards: Path,
     config: TrainConfig,

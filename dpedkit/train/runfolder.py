@@ -11,11 +11,13 @@ runs/<name>/config.toml        settings, data, content loss, files used, tool ve
 from __future__ import annotations
 
 import shutil
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 import tomli_w
 
+from dpedkit import lock
 from dpedkit._version import __version__
 from dpedkit.atomic import (
     complete_or_absent,
@@ -23,12 +25,13 @@ from dpedkit.atomic import (
     write_text,
 )
 from dpedkit.config import read_toml
-from dpedkit.errors import DpedkitError, OutputExistsError, UsageError
+from dpedkit.errors import DpedkitError, FolderInUseError, OutputExistsError, UsageError
 from dpedkit.manifest import read_jsonl, write_jsonl
 from dpedkit.models.files import BEST_NAME, LAST_NAME, find_model, model_hash
 from dpedkit.shards.index import fingerprint
 from dpedkit.train.config import TrainConfig
 from dpedkit.train.content import ContentChoice
+from dpedkit.workfolder import clear, entries
 
 CONFIG_NAME, LOG_NAME = "config.toml", "log.jsonl"
 
@@ -131,7 +134,7 @@ class RunFolder:
 
 
 def new_run(runs: Path, name: str | None, overwrite: bool) -> RunFolder:
-    """A folder for a new run, not yet made.
+    """A folder for a new run, empty and locked (see `dpedkit.lock.take`).
 
     Parameters
     ----------
@@ -148,40 +151,63 @@ def new_run(runs: Path, name: str | None, overwrite: bool) -> RunFolder:
         If the name is not that of a folder.
     DpedkitError
         If there is a run of that name, or something that is no run.
+    FolderInUseError
+        If the run of that name is going on.
     """
     if name is None:
-        taken = [int(path.name) for path in _entries(runs) if path.name.isdigit()]
-        return RunFolder(runs / f"{max(taken, default=0) + 1:03d}")
+        return _next_run(runs)
     if Path(name).name != name:
         raise UsageError(f"The run's name is {name!r}, but must be a plain name of a folder.")
     run = RunFolder(runs / name)
+    if _holds_something(run.path) and not run.config_file.is_file():
+        raise DpedkitError(f"{run.path} holds something that is no training run; use another name.")
+    lock.take(run.path)
     if not _holds_something(run.path):
         return run
-    if not run.config_file.is_file():
-        raise DpedkitError(f"{run.path} holds something that is no training run; use another name.")
     if not overwrite:
         raise OutputExistsError(
             f"{run.path} is a run already: --resume continues it; another --name begins a new one."
         )
-    shutil.rmtree(run.path)
+    # The record goes last: a run that is killed while it removes leaves what it may remove.
+    clear(run.path, CONFIG_NAME)
+    run.config_file.unlink()
     return run
 
 
+def _next_run(runs: Path) -> RunFolder:
+    """The run with the next free number; of several that begin at once each gets its own."""
+    while True:
+        taken = [int(path.name) for path in entries(runs) if path.name.isdigit()]
+        run = RunFolder(runs / f"{max(taken, default=0) + 1:03d}")
+        with suppress(FolderInUseError):
+            lock.take(run.path)
+            if not _holds_something(run.path):
+                return run
+
+
 def existing_run(runs: Path, name: str | None) -> RunFolder | None:
-    """The run to continue: the named one, or the one that was begun last; None if it is not there.
+    """The run to continue, locked: the named one, or the one that was begun last.
+
+    Returns None if the named one is not there.
 
     Raises
     ------
     DpedkitError
         If no name is given and there is no run at all.
+    FolderInUseError
+        If the run is going on.
     """
     if name is not None:
         run = RunFolder(runs / name)
-        return run if run.config_file.is_file() else None
-    begun = [run for run in map(RunFolder, _entries(runs)) if run.config_file.is_file()]
-    if not begun:
-        raise DpedkitError(f"There is no run in {runs} to resume; begin one without --resume.")
-    return max(begun, key=lambda run: (run.config_file.stat().st_mtime_ns, run.path.name))
+        if not run.config_file.is_file():
+            return None
+    else:
+        begun = [run for run in map(RunFolder, entries(runs)) if run.config_file.is_file()]
+        if not begun:
+            raise DpedkitError(f"There is no run in {runs} to resume; begin one without --resume.")
+        run = max(begun, key=lambda run: (run.config_file.stat().st_mtime_ns, run.path.name))
+    lock.take(run.path)
+    return run
 
 
 def _hashes(config: TrainConfig, content: ContentChoice) -> dict[str, str]:
@@ -196,9 +222,5 @@ def _hashes(config: TrainConfig, content: ContentChoice) -> dict[str, str]:
     return {setting: model_hash(file) for setting, file in files.items()}
 
 
-def _entries(folder: Path) -> list[Path]:
-    return sorted(folder.iterdir()) if folder.is_dir() else []
-
-
 def _holds_something(path: Path) -> bool:
-    return path.exists() and (not path.is_dir() or any(path.iterdir()))
+    return path.is_file() or bool(entries(path))
