@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import functools
 import hashlib
 import json
 import tomllib
@@ -154,11 +155,17 @@ def options_of(cls: type[Config]) -> list[dataclasses.Field[Any]]:
 
 def value_type(field: dataclasses.Field[Any], cls: type[Config]) -> tuple[type, bool]:
     """The plain type of a setting, and whether it may be None."""
-    hint = typing.get_type_hints(cls)[field.name]
+    hashable: Any = cls  # mypy takes the hash of a configuration for that of its class
+    hint = _type_hints(hashable)[field.name]
     if isinstance(hint, types.UnionType):
         plain = [arg for arg in typing.get_args(hint) if arg is not types.NoneType]
         return plain[0], True
     return hint, False
+
+
+@functools.cache
+def _type_hints(cls: type) -> dict[str, Any]:
+    return typing.get_type_hints(cls)
 
 
 def read_toml(path: Path) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Self
 
 import cv2
 import numpy as np
@@ -48,6 +49,16 @@ class Blocks:
 
     def __len__(self) -> int:
         return len(self.points)
+
+    def where(self, kept: NDArray[np.bool_]) -> Self:
+        """The blocks that `kept` `(N,)` names."""
+        return type(self)(
+            self.points[kept],
+            self.shift[kept],
+            self.information[kept],
+            self.ncc[kept],
+            self.contrast[kept],
+        )
 
     def sigma(self) -> NDArray[np.float64]:
         """(N,) standard deviation of the shift in its worst direction, independent noise, px."""

@@ -20,7 +20,7 @@ class AlignConfig(PhotoLimits, PairingConfig):
         choices=("sift", "orb"),
     )
     working_mp: float = option(
-        2.0,
+        1.5,
         "Size to which the phone photo is reduced for the fine alignment. Larger is slower and, on "
         "sharp photos, a little more accurate.",
         minimum=0.3,

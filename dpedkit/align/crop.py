@@ -54,12 +54,14 @@ def _grown(pair_map: PairMap, edges: list[int]) -> Rectangle:
     while step:
         for edge in moving:
             while True:
-                trial = list(edges)
-                trial[edge] += -step if edge < 2 else step
-                within = trial[edge] >= 0 if edge < 2 else trial[edge] <= limits[edge]
-                if not within or not _covered(pair_map, _outline(trial)).all():
+                moved = edges[edge] + (-step if edge < 2 else step)
+                within = moved >= 0 if edge < 2 else moved <= limits[edge]
+                # Only what is new needs a look: the rectangle that the edge sweeps.
+                swept = list(edges)
+                swept[edge - 2], swept[edge] = edges[edge], moved
+                if not within or not _covered(pair_map, _outline(swept)).all():
                     break
-                edges = trial
+                edges[edge] = moved
         step //= 2
     left, top, right, bottom = edges
     return left, top, right - left + 1, bottom - top + 1

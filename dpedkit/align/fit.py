@@ -7,7 +7,6 @@ current map; the coefficients of lens distortion and field are held near zero by
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -212,62 +211,54 @@ class Problem:
         return changed
 
 
-@dataclass(frozen=True)
 class CrossValidation:
-    """Residuals of blocks in places that the fit did not use, `(N, 2)` in phone px.
+    """How well each model predicts the shifts of blocks from those of blocks elsewhere.
 
-    Attributes
-    ----------
-    homography, radial : array
-    fields : list of array
-        One for each stiffness asked for.
-    """
-
-    homography: NDArray[np.float64]
-    radial: NDArray[np.float64]
-    fields: list[NDArray[np.float64]]
-
-
-def cross_validate(
-    current: PairMap, blocks: Blocks, noise_factor: float, bends: Sequence[float]
-) -> CrossValidation:
-    """Predict the shifts of blocks from those of blocks elsewhere, by every model.
-
-    The photo is cut into tiles; each fold holds out every fourth of them.
+    The photo is cut into tiles; each of four folds holds out every fourth of them.
 
     Parameters
     ----------
-    bends : sequence of float
-        Of the fields to try; see `fit_map`.
+    current, blocks, noise_factor
+        See `fit_map`.
+    bend : float
+        Of a field by which the blocks that fit no model are told; see `fit_map`.
     """
-    problem = Problem(current, blocks, noise_factor, FIELD)
-    # One set of weights for all models, so that all are judged by the same equations.
-    _, weights, misfit = problem.solve_robustly(problem.prior(bends[len(bends) // 2]))
-    information = problem.information(misfit)
-    tile = tile_of(blocks.points, current.phone_size)
-    fold = (tile[:, 0] + 2 * tile[:, 1]) % _FOLDS  # neighbouring tiles differ
-    folds = [
-        (inside, problem.normal_equations(weights, information, inside))
-        for inside in (fold == held_out for held_out in range(_FOLDS))
-    ]
-    matrix = np.sum([own[0] for _, own in folds], axis=0)
-    vector = np.sum([own[1] for _, own in folds], axis=0)
 
-    def held_out(prior: NDArray[np.float64]) -> NDArray[np.float64]:
+    def __init__(self, current: PairMap, blocks: Blocks, noise_factor: float, bend: float) -> None:
+        self._problem = problem = Problem(current, blocks, noise_factor, FIELD)
+        # One set of weights for all models, so that all are judged by the same equations.
+        _, weights, misfit = problem.solve_robustly(problem.prior(bend))
+        information = problem.information(misfit)
+        tile = tile_of(blocks.points, current.phone_size)
+        fold = (tile[:, 0] + 2 * tile[:, 1]) % _FOLDS  # neighbouring tiles differ
+        self._folds = [
+            (inside, *problem.normal_equations(weights, information, inside))
+            for inside in (fold == held_out for held_out in range(_FOLDS))
+        ]
+        self._matrix = np.sum([own for _, own, _ in self._folds], axis=0)
+        self._vector = np.sum([own for _, _, own in self._folds], axis=0)
+
+    def homography(self) -> NDArray[np.float64]:
+        """Residuals `(N, 2)` of the held-out blocks, in phone px."""
+        return self._residuals(self._problem.prior(1.0)[:_H, :_H])
+
+    def radial(self) -> NDArray[np.float64]:
+        """Residuals `(N, 2)` with lens distortion, in phone px."""
+        return self._residuals(self._problem.prior(1.0)[: _H + _K, : _H + _K])
+
+    def field(self, bend: float) -> NDArray[np.float64]:
+        """Residuals `(N, 2)` with a field of this stiffness, in phone px."""
+        return self._residuals(self._problem.prior(bend))
+
+    def _residuals(self, prior: NDArray[np.float64]) -> NDArray[np.float64]:
         n = len(prior)
-        residuals = np.zeros_like(blocks.shift)
-        for inside, (own_matrix, own_vector) in folds:
-            others = (matrix - own_matrix)[:n, :n] + prior
-            solution = np.linalg.solve(others, (vector - own_vector)[:n])
-            residuals[inside] = problem.target[inside] - problem.predicted(solution, inside)
+        residuals = np.zeros_like(self._problem.target)
+        for inside, own_matrix, own_vector in self._folds:
+            others = (self._matrix - own_matrix)[:n, :n] + prior
+            solution = np.linalg.solve(others, (self._vector - own_vector)[:n])
+            predicted = self._problem.predicted(solution, inside)
+            residuals[inside] = self._problem.target[inside] - predicted
         return residuals
-
-    rigid = problem.prior(1.0)
-    return CrossValidation(
-        held_out(rigid[:_H, :_H]),
-        held_out(rigid[: _H + _K, : _H + _K]),
-        [held_out(problem.prior(bend)) for bend in bends],
-    )
 
 
 def tile_of(points: NDArray[np.float64], size: tuple[int, int]) -> NDArray[np.int64]:

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dpedkit.align.blocks import Blocks
-from dpedkit.align.fit import FIELD, HOMOGRAPHY, RADIAL, Fit, cross_validate, fit_map, tile_of
+from dpedkit.align.fit import FIELD, HOMOGRAPHY, RADIAL, CrossValidation, Fit, fit_map, tile_of
 from dpedkit.align.refine import (
     NOISE_FACTOR,
     Level,
@@ -28,9 +28,12 @@ from dpedkit.geometry import PairMap
 # Candidate stiffnesses: how far a control point may lie from the line through its neighbours, in
 # px of the working image.
 _BENDS = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0)
+_WORSE = 2  # softer fields in a row that predict worse than the best before end the search
 _MIN_GAIN = 0.01  # relative: a field that predicts less than a hundredth better is not worth it
 _MIN_SIGMAS = 3.0  # and the gain must stand out from its scatter over the photo
 _FIELD_STEPS = 4  # at most, a size
+_ALIKE = 0.3  # NCC of locally normalised blocks that show the same; it is 0 +- 0.1 by chance
+_MIN_ALIKE = 50  # with fewer, all are used
 _FAR = 0.15  # px of the working image: an error of the rigid map that may come from parallax
 
 
@@ -118,22 +121,39 @@ def _left_by(pair_map: PairMap, found: _Comparison) -> Blocks:
 
 def _compare(level: Level, current: PairMap, measured: Blocks) -> _Comparison:
     """Cross-validate all models on the shifts that blocks show under the current map."""
-    blocks = bounded(measured, level)
+    blocks = _alike(measured, level)
     bends = [bend * level.working_px for bend in _BENDS]
-    found = cross_validate(current, blocks, NOISE_FACTOR, bends)
-    losses = [_loss(blocks, residuals) for residuals in found.fields]
-    best = int(np.argmin([loss.mean() for loss in losses]))
-    gain = _loss(blocks, found.radial) - losses[best]
-    helps = gain.mean() > _MIN_GAIN * losses[best].mean() and _stands_out(
+    found = CrossValidation(current, blocks, NOISE_FACTOR, bends[len(bends) // 2])
+    bend, field = _best_field(found, blocks, bends)
+    residuals = {HOMOGRAPHY: found.homography(), RADIAL: found.radial(), FIELD: field}
+    with_field = _loss(blocks, field)
+    gain = _loss(blocks, residuals[RADIAL]) - with_field
+    helps = gain.mean() > _MIN_GAIN * with_field.mean() and _stands_out(
         gain, tile_of(blocks.points, current.phone_size)
     )
     precise = blocks.sigma() <= np.median(blocks.sigma())
-    residuals = {HOMOGRAPHY: found.homography, RADIAL: found.radial, FIELD: found.fields[best]}
     errors = {
         name: round(float(np.median(np.linalg.norm(values[precise], axis=1))), 4)
         for name, values in residuals.items()
     }
-    return _Comparison(current, measured, errors, helps, bends[best])
+    return _Comparison(current, measured, errors, helps, bend)
+
+
+def _best_field(
+    found: CrossValidation, blocks: Blocks, bends: list[float]
+) -> tuple[float, NDArray[np.float64]]:
+    """The stiffness that predicts best, and its residuals; from the stiffest field on."""
+    lowest, best, worse = np.inf, (bends[0], blocks.shift), 0
+    for bend in bends:
+        residuals = found.field(bend)
+        loss = float(_loss(blocks, residuals).mean())
+        if loss < lowest:
+            lowest, best, worse = loss, (bend, residuals), 0
+        else:
+            worse += 1
+            if worse == _WORSE:
+                break
+    return best
 
 
 def _fitted_field(level: Level, found: _Comparison) -> Fit:
@@ -142,7 +162,7 @@ def _fitted_field(level: Level, found: _Comparison) -> Fit:
     for step in range(_FIELD_STEPS):
         if step:
             blocks = _large_blocks(level, current)
-        lengthened = stride.lengthened(bounded(blocks, level))
+        lengthened = stride.lengthened(_alike(blocks, level))
         before, fit = current, fit_map(current, lengthened, NOISE_FACTOR, FIELD, found.bend)
         current = fit.map
         if stride.settles(before, current, level):
@@ -152,6 +172,16 @@ def _fitted_field(level: Level, found: _Comparison) -> Fit:
 
 def _large_blocks(level: Level, current: PairMap) -> Blocks:
     return blocks_of(observe_level(level, current), level, level.large_block)
+
+
+def _alike(blocks: Blocks, level: Level) -> Blocks:
+    """Without the blocks where the photos show different things: water, leaves, passers-by.
+
+    A homography outvotes them; a field, which bends locally, would follow their chance shifts
+    wherever there are no others.
+    """
+    alike = blocks.ncc > _ALIKE
+    return bounded(blocks.where(alike) if alike.sum() > _MIN_ALIKE else blocks, level)
 
 
 def _loss(blocks: Blocks, residuals: NDArray[np.float64]) -> NDArray[np.float64]:

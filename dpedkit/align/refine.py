@@ -21,10 +21,11 @@ from dpedkit.align.fit import HOMOGRAPHY, RADIAL, Fit, fit_map
 from dpedkit.geometry import PairMap, Points, centre_of, grid_points, resize_points
 from dpedkit.pixelmap import PixelMap
 
-_SMALLEST_MP = 0.1
+_SMALLEST_MP = 0.07  # of the smallest working size, at least
 _REACH = 3.0  # px of the working image
 _STEPS = (30, 5)  # at most, at the smallest size and at each further one
 _SETTLED = 0.02  # px of the working image: a step shorter than this leaves nothing to correct
+_NEARLY = 0.2  # the same where a larger size follows, which corrects the rest sooner
 _LINEAR = 0.5  # px of the working image: longer steps say nothing of the next
 _MAX_LEFT = 0.7  # of a step
 _LARGE = 1_000_000  # px
@@ -185,7 +186,9 @@ def refine(pyramid: list[Level], start: PairMap) -> Refined | None:
     """
     current, refined = start, None
     for number, level in enumerate(pyramid):
-        stride = Stride(learns=number > 0)  # at first the steps are too long to learn from
+        last = number == len(pyramid) - 1
+        # At first the steps are too long to learn from.
+        stride = Stride(learns=number > 0, settled=_SETTLED if last else _NEARLY)
         for step in range(_STEPS[0] if number == 0 else _STEPS[1]):
             # The first step at a large size only brings the map near: half of the photo will do.
             every = 2 if step == 0 and level.phone.size > _LARGE else 1
@@ -212,8 +215,8 @@ class Stride:
     only a part is made. Which part is seen by what the next step finds left.
     """
 
-    def __init__(self, learns: bool = True) -> None:
-        self.learns, self.gain = learns, 1.0
+    def __init__(self, learns: bool = True, settled: float = _SETTLED) -> None:
+        self.learns, self.settled, self.gain = learns, settled, 1.0
         self._moved: Points | None = None
 
     def lengthened(self, blocks: Blocks) -> Blocks:
@@ -232,7 +235,7 @@ class Stride:
             left = float((moved * self._moved).sum() / (self._moved**2).sum())
             self.gain = 1 / (1 - float(np.clip(left, 0.0, _MAX_LEFT)))
         self._moved = moved if length < _LINEAR and self.gain == 1.0 else None
-        return length < _SETTLED
+        return length < self.settled
 
 
 def bounded(blocks: Blocks, level: Level) -> Blocks:
