@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from dpedkit.errors import DpedkitError
+from dpedkit.memory import keep_freed_memory
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -70,6 +71,7 @@ def _one_thread(function: Callable[[Any], Result], item: Any) -> Result:
     import cv2
     from threadpoolctl import threadpool_limits
 
+    keep_freed_memory()
     if cv2.getNumThreads() != 1:
         cv2.setNumThreads(1)
     with threadpool_limits(1, user_api="blas"):

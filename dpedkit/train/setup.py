@@ -10,6 +10,7 @@ import torch
 from dpedkit import console
 from dpedkit.atomic import remove_unfinished_below
 from dpedkit.errors import DpedkitError
+from dpedkit.memory import keep_freed_memory
 from dpedkit.metrics import MIN_SIDE
 from dpedkit.shards.index import fingerprint
 from dpedkit.shards.reader import SplitReader, open_split
@@ -20,7 +21,6 @@ from dpedkit.train.evaluations import Evaluations
 from dpedkit.train.features import keep_features
 from dpedkit.train.feed import Feed
 from dpedkit.train.learner import Learner
-from dpedkit.train.memory import keep_freed_memory
 from dpedkit.train.monitor import Monitor
 from dpedkit.train.objective import Objective
 from dpedkit.train.processes import Processes
