@@ -4,6 +4,8 @@ import base64
 import json
 import re
 import shutil
+import subprocess
+import sys
 import xml.etree.ElementTree as ET
 from html.parser import HTMLParser
 
@@ -230,3 +232,16 @@ def test_names_with_signs_that_mean_something_in_addresses(tmp_path):
     write_jsonl(folder / "pairs.jsonl", records)
     pair = data_of(write_report(folder).path)["pairs"][0]
     assert pair["originals"][0] == "file:///photos/50%25%20off%20%231%3F.png"
+
+
+def test_the_reports_of_photos_and_patches_do_not_load_torch(tmp_path):
+    write_aligned(tmp_path, 1, {})
+    write_shards(tmp_path / "shards", {"train": make_patches(4, 20, 0)})
+    code = (
+        "import sys; from pathlib import Path; from dpedkit.report import write_report;"
+        "pages = [write_report(Path(folder)).path for folder in sys.argv[1:]];"
+        "sys.exit('torch' in sys.modules or not all(page.is_file() for page in pages))"
+    )
+    folders = [tmp_path / "aligned", tmp_path / "shards"]
+    done = subprocess.run([sys.executable, "-c", code, *map(str, folders)], check=False)
+    assert done.returncode == 0

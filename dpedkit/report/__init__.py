@@ -5,11 +5,15 @@ A report is one file that needs no network; full-size pictures are linked, not c
 
 from __future__ import annotations
 
+import importlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from dpedkit.errors import DpedkitError
+
+# Modules, imported until one fits: only the last needs PyTorch, which takes seconds to load.
+_KINDS = ("aligned", "shards", "run")
 
 
 @dataclass(frozen=True)
@@ -33,11 +37,10 @@ def write_report(folder: Path) -> ReportSummary:
     DpedkitError
         If the folder is none of these.
     """
-    from dpedkit.report import aligned, run, shards
-
     if not folder.is_dir():
         raise DpedkitError(f"{folder}: there is no such folder.")
-    for kind in (aligned, shards, run):
+    for name in _KINDS:
+        kind = importlib.import_module(f"dpedkit.report.{name}")
         if (folder / kind.MARK).is_file():
             return ReportSummary(kind.write(folder))
     raise DpedkitError(
