@@ -235,13 +235,10 @@ def test_names_with_signs_that_mean_something_in_addresses(tmp_path):
 
 
 def test_the_reports_of_photos_and_patches_do_not_load_torch(tmp_path):
-    write_aligned(tmp_path, 1, {})
-    write_shards(tmp_path / "shards", {"train": make_patches(4, 20, 0)})
     code = (
-        "import sys; from pathlib import Path; from dpedkit.report import write_report;"
-        "pages = [write_report(Path(folder)).path for folder in sys.argv[1:]];"
-        "sys.exit('torch' in sys.modules or not all(page.is_file() for page in pages))"
+        "import sys; from pathlib import Path; from dpedkit.report import shards, write_report;"
+        "page = write_report(Path(sys.argv[1])).path;"
+        "sys.exit('torch' in sys.modules or not page.is_file())"
     )
-    folders = [tmp_path / "aligned", tmp_path / "shards"]
-    done = subprocess.run([sys.executable, "-c", code, *map(str, folders)], check=False)
-    assert done.returncode == 0
+    aligned = write_aligned(tmp_path, 1, {})
+    assert subprocess.run([sys.executable, "-c", code, aligned], check=False).returncode == 0

@@ -73,13 +73,14 @@ def verify(blocks: Blocks, working_px: float, crop: Rectangle, noise_factor: flo
     textured = np.sqrt(noise_factor) * blocks.sigma() < _TEXTURE_SIGMA * working_px
     length = np.linalg.norm(blocks.shift, axis=1)
     verified = textured & (blocks.ncc > _VERIFIED_NCC) & (length < _VERIFIED_SHIFT * working_px)
-    residuals = length[verified] if verified.any() else np.array([np.inf])
+    residuals = length[verified]
+    median, p95 = np.percentile(residuals, [50, 95]) if len(residuals) else (np.inf, np.inf)
     return Verification(
         int(textured.sum()),
         int(verified.sum()),
         _coverage(blocks.points[verified], crop),
-        float(np.median(residuals)),
-        float(np.percentile(residuals, 95)),
+        float(median),
+        float(p95),
         float(np.median(blocks.ncc[textured])) if textured.any() else 0.0,
         blocks.points[verified],
         blocks.shift[verified],
