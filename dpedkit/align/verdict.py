@@ -138,8 +138,8 @@ def objection(
         )
     if strong.share < _MIN_AGREEMENT:
         return (
-            f"{1 - strong.share:.0%} of the strong detail shows something else in the other photo: "
-            "the scene has changed, or the scenes differ"
+            f"{strong.contradicted} of {strong.strong} places with strong detail show something "
+            "else in the other photo: the scene has changed, or the scenes differ"
         )
     if verification.residual_median > config.max_residual * working_px:
         return (
