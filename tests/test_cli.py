@@ -1,6 +1,7 @@
 """The command line: help, documentation, errors and exit codes."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -77,6 +78,42 @@ def test_help_loads_neither_torch_nor_opencv():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
+
+
+NO_SUCH_LIBRARY = "cannot open shared object file: No such file or directory"
+
+
+@pytest.mark.parametrize(
+    ("fault", "words"),
+    [
+        (
+            f"raise ImportError('libGL.so.1: {NO_SUCH_LIBRARY}', name='cv2')",
+            "OpenCV cannot be loaded (libGL.so.1 is missing, as on most servers). Install the "
+            "build without windows:\n  pip uninstall -y opencv-contrib-python && "
+            "pip install opencv-contrib-python-headless\n",
+        ),
+        (
+            "raise ImportError('numpy is too new for it', name='cv2')",
+            "OpenCV cannot be loaded (numpy is too new for it). Install the build",
+        ),
+        (
+            "raise ModuleNotFoundError(\"No module named 'cv2'\", name='cv2')",
+            "OpenCV is missing; install it with: pip install opencv-contrib-python\n",
+        ),
+    ],
+)
+def test_opencv_that_cannot_be_loaded_is_a_sentence_with_the_cure(fault, words, tmp_path):
+    (tmp_path / "cv2.py").write_text(fault)
+    done = subprocess.run(
+        [sys.executable, "-m", "dpedkit", "simulate", "-o", tmp_path / "raw", "--pairs", "1"],
+        env={**os.environ, "PYTHONPATH": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert done.stderr.startswith(f"error: {words}")
+    assert not (tmp_path / "raw").exists()
 
 
 @pytest.mark.parametrize(

@@ -148,13 +148,14 @@ def _usage_sentence(error: click.UsageError) -> str:
 
 
 def _missing_library(error: ImportError) -> str | None:
-    text = str(error)
-    if "libGL" in text or "libxcb" in text or "libgthread" in text:
-        return (
-            f"OpenCV cannot be loaded ({text.split(':')[0]} is missing, as on most servers). "
-            "Install the build without windows:\n  pip uninstall -y opencv-contrib-python && "
-            "pip install opencv-contrib-python-headless"
-        )
-    if error.name == "cv2":
+    """The cure where OpenCV is missing or lacks a library of the system; None for other errors."""
+    if error.name != "cv2":
+        return None
+    if isinstance(error, ModuleNotFoundError):
         return "OpenCV is missing; install it with: pip install opencv-contrib-python"
-    return None
+    library, is_absent, _ = str(error).partition(": cannot open shared object file")
+    why = f"{library} is missing, as on most servers" if is_absent else str(error)
+    return (
+        f"OpenCV cannot be loaded ({why}). Install the build without windows:\n  pip uninstall -y "
+        "opencv-contrib-python && pip install opencv-contrib-python-headless"
+    )
