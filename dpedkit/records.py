@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Self
@@ -16,6 +18,7 @@ ACCEPTED, REJECTED = "accepted", "rejected"
 THUMBNAILS = "report/thumbnails"  # NAME.jpg: the two originals side by side
 EVALUATIONS = "evaluations"  # in a run: what `dpedkit evaluate` found, a file each
 BY_HAND = "rejected by hand"  # how the reason of a pair begins that a person rejected
+_NUMBER = re.compile(r"\d+(\.\d+)?")
 
 
 @dataclass(frozen=True)
@@ -141,3 +144,23 @@ class PairRecord:
                 f"{where}: the record of pair '{name}' is damaged or of another version "
                 f"({error}); run `dpedkit align` again with --overwrite."
             ) from None
+
+
+def rejected_by_reason(records: Iterable[PairRecord]) -> list[tuple[str, list[str]]]:
+    """The reasons for which pairs were rejected, with the pairs' names, most frequent first.
+
+    Reasons that differ in their numbers alone count as one and are given with N in their place.
+    """
+    kinds: dict[str, list[PairRecord]] = {}
+    for record in records:
+        if not record.accepted:
+            kinds.setdefault(_NUMBER.sub("N", record.reason), []).append(record)
+    # Where all agree, the numbers are told.
+    found = [
+        (
+            kind if len({record.reason for record in same}) > 1 else same[0].reason,
+            [record.name for record in same],
+        )
+        for kind, same in kinds.items()
+    ]
+    return sorted(found, key=lambda entry: -len(entry[1]))

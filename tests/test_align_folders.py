@@ -20,7 +20,7 @@ from dpedkit.errors import DpedkitError, TooManyRejectedError
 from dpedkit.geometry import PairMap
 from dpedkit.images import read_photo
 from dpedkit.manifest import read_json, read_jsonl
-from dpedkit.records import PairRecord
+from dpedkit.records import PairRecord, SourcePhoto, rejected_by_reason
 
 FAST = AlignConfig(field="off")
 
@@ -333,3 +333,20 @@ def test_a_line_that_is_no_decision_is_refused_before_anything_is_done(raw, line
     with pytest.raises(DpedkitError, match=words):
         run(raw, decide(raw, line))
     assert not (raw / "aligned").exists()
+
+
+def test_pairs_are_counted_by_reason_whatever_the_numbers():
+    source = SourcePhoto("0.jpg", 1, 1)
+
+    def record(index, reason):
+        status = "rejected" if reason else "accepted"
+        return PairRecord(index, str(index), status, reason, source, source)
+
+    reasons = ["blank", "", "of 14 points 3.5 fit", "of 9 points 0 fit", "only 8 x 8 px"]
+    records = [record(index, reason) for index, reason in enumerate(reasons)]
+    records += [record(5, "only 8 x 8 px"), record(6, "of 1 points 2 fit")]
+    assert rejected_by_reason(records) == [
+        ("of N points N fit", ["2", "3", "6"]),
+        ("only 8 x 8 px", ["4", "5"]),
+        ("blank", ["0"]),
+    ]

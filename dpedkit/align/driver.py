@@ -28,6 +28,7 @@ from dpedkit.records import (
     THUMBNAILS,
     PairRecord,
     SourcePhoto,
+    rejected_by_reason,
 )
 from dpedkit.workfolder import WorkFolder, prepare
 
@@ -53,7 +54,8 @@ class AlignSummary:
     reused : int
         Pairs that an earlier run had finished.
     reasons : dict of str to list of str
-        For each reason in words, the names of the pairs rejected for it.
+        For each reason in words, most frequent first, the names of the pairs rejected for it; see
+        `records.rejected_by_reason`.
     warned : list of str
         Names of accepted pairs with a warning.
     unpaired_phone, unpaired_dslr : int
@@ -85,7 +87,7 @@ class AlignSummary:
         if self.reused:
             lines.append(f"{self.reused} of them were there from an earlier run")
         for reason, names in self.reasons.items():
-            lines.append(f"rejected: {_some(names)}: {reason}")
+            lines.append(f"{len(names)} rejected: {reason} ({_some(names)})")
         if self.warned:
             lines.append(f"to look at: {_some(self.warned)} (see the warnings in {PAIRS})")
         if self.unpaired_phone or self.unpaired_dslr:
@@ -313,9 +315,6 @@ def _finish(
     """Write the manifest in pair order, then say that the folder is complete."""
     rejected = [record for record in records if not record.accepted]
     accepted = [record for record in records if record.accepted]
-    reasons: dict[str, list[str]] = {}
-    for record in rejected:
-        reasons.setdefault(record.reason, []).append(record.name)
     residuals = sorted(record.evidence["residual_median"] for record in accepted)
     summary = AlignSummary(
         folder.path,
@@ -323,7 +322,7 @@ def _finish(
         len(accepted),
         len(rejected),
         reused,
-        reasons,
+        dict(rejected_by_reason(records)),
         [record.name for record in accepted if record.warnings],
         len(pairing.unpaired_phone),
         len(pairing.unpaired_dslr),
@@ -353,7 +352,7 @@ def _refuse_too_many(summary: AlignSummary, config: AlignConfig) -> None:
     raise TooManyRejectedError(
         f"{summary.rejected} of {summary.pairs} pairs were rejected (limit: "
         f"{config.max_rejected:.0%}, --max-rejected); {summary.accepted} are in {summary.output}. "
-        f"First reason: {next(iter(summary.reasons))}.",
+        f"Most frequent reason: {next(iter(summary.reasons))}.",
         summary,
     )
 

@@ -5,16 +5,14 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
-import re
 import shlex
-from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from dpedkit.manifest import read_json, read_jsonl
-from dpedkit.records import BY_HAND, THUMBNAILS, PairRecord
+from dpedkit.records import BY_HAND, THUMBNAILS, PairRecord, rejected_by_reason
 from dpedkit.report.bench import BENCH
 from dpedkit.report.charts import histogram
 from dpedkit.report.page import escape, jpeg_uri, table, write_page
@@ -142,13 +140,11 @@ def _packed(rows: list[list[float]], limit: int, scale: np.ndarray[Any, Any]) ->
 
 
 def _reasons(records: list[PairRecord]) -> str:
-    """Why pairs were rejected, most frequent first; reasons that differ in numbers count as one."""
-    reasons = Counter(
-        re.sub(r"\d+(\.\d+)?", "N", record.reason) for record in records if not record.accepted
-    )
+    """Why pairs were rejected, most frequent first."""
+    reasons = rejected_by_reason(records)
     if not reasons:
         return ""
-    rows = [(count, reason) for reason, count in reasons.most_common(_REASONS_SHOWN)]
+    rows = [(len(names), reason) for reason, names in reasons[:_REASONS_SHOWN]]
     return "<h2>Why pairs were rejected</h2>" + table(("pairs", "reason"), rows)
 
 
