@@ -67,7 +67,7 @@ class Score:
 
 @dataclass(frozen=True)
 class FoldResult:
-    """The scores of each method on one fold, and how long training took."""
+    """The scores of each method on one fold, and the processor seconds that training took."""
 
     scores: dict[str, Score]
     seconds: float
@@ -151,16 +151,17 @@ class CrossValidation:
 
 @contextmanager
 def _stopwatch(file: Path) -> Iterator[list[float]]:
-    """The seconds of each go at something that may be stopped; those before are read from `file`.
+    """The processor seconds of each go at something that may be stopped, the earlier from `file`.
 
-    A go that is killed at once is not counted.
+    On a machine with other work they say more than those of a clock. A go that is killed at once
+    is not counted.
     """
     goes: list[float] = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else []
-    start = time.monotonic()
+    start = time.process_time()
     try:
         yield goes
     finally:
-        goes.append(time.monotonic() - start)
+        goes.append(time.process_time() - start)
         write_json(file, goes)
 
 
@@ -191,7 +192,7 @@ def table(results: dict[str, FoldResult]) -> str:
     note = (
         "PSNR in dB and MS-SSIM, of each image by itself, then the mean. The polynomial and the "
         "network have\nseen none of the fold's images. "
-        f"gain: of the network over the {before}. minutes: of training."
+        f"gain: of the network over the {before}. minutes: processor\ntime of training."
     )
     return console.table(("fold", "images", *methods, NETWORK, "gain", "minutes"), rows, note)
 
