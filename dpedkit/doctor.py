@@ -104,15 +104,25 @@ def _version(package: str) -> str | None:
         return None
 
 
+def explain_opencv(error: ImportError) -> str:
+    """Why `import cv2` failed, and the cure: two lines at most."""
+    if isinstance(error, ModuleNotFoundError):
+        return "OpenCV is missing; install it with: pip install opencv-contrib-python"
+    library, is_absent, _ = str(error).partition(": cannot open shared object file")
+    why = f"{library} is missing, as on most servers" if is_absent else str(error)
+    # All builds have the same files: where one goes, the other has to be put anew.
+    return (
+        f"OpenCV cannot be loaded ({why}). Install the build without windows:\n  pip uninstall -y "
+        f"{' '.join(_OPENCV)} && pip install opencv-contrib-python-headless"
+    )
+
+
 def _opencv(problems: list[str]) -> str:
     installed = [f"{name} {version}" for name in _OPENCV if (version := _version(name))]
     try:
         import cv2
     except ImportError as error:
-        problems.append(
-            f"OpenCV cannot be loaded ({error}); pip uninstall -y opencv-contrib-python && "
-            "pip install opencv-contrib-python-headless"
-        )
+        problems.append(explain_opencv(error))
         return ", ".join(installed) or "missing"
     if len(installed) > 1:
         problems.append(

@@ -89,7 +89,8 @@ NO_SUCH_LIBRARY = "cannot open shared object file: No such file or directory"
         (
             f"raise ImportError('libGL.so.1: {NO_SUCH_LIBRARY}', name='cv2')",
             "OpenCV cannot be loaded (libGL.so.1 is missing, as on most servers). Install the "
-            "build without windows:\n  pip uninstall -y opencv-contrib-python && "
+            "build without windows:\n  pip uninstall -y opencv-contrib-python "
+            "opencv-contrib-python-headless opencv-python && "
             "pip install opencv-contrib-python-headless\n",
         ),
         (

@@ -123,10 +123,11 @@ def execute(arguments: list[str]) -> int:
             raise
         return _fail(printer, str(explained), explained.exit_code)
     except ImportError as error:
-        cure = _missing_library(error)
-        if cure is None:
+        if error.name != "cv2":
             raise
-        return _fail(printer, cure, EXIT_FAILED)
+        from dpedkit.doctor import explain_opencv
+
+        return _fail(printer, explain_opencv(error), EXIT_FAILED)
 
 
 def _fail(printer: Printer, sentence: str, code: int, finished: Summary | None = None) -> int:
@@ -145,17 +146,3 @@ def _usage_sentence(error: click.UsageError) -> str:
     if error.ctx is None:
         return message
     return f"{message}\nTry '{error.ctx.command_path} --help'."
-
-
-def _missing_library(error: ImportError) -> str | None:
-    """The cure where OpenCV is missing or lacks a library of the system; None for other errors."""
-    if error.name != "cv2":
-        return None
-    if isinstance(error, ModuleNotFoundError):
-        return "OpenCV is missing; install it with: pip install opencv-contrib-python"
-    library, is_absent, _ = str(error).partition(": cannot open shared object file")
-    why = f"{library} is missing, as on most servers" if is_absent else str(error)
-    return (
-        f"OpenCV cannot be loaded ({why}). Install the build without windows:\n  pip uninstall -y "
-        "opencv-contrib-python && pip install opencv-contrib-python-headless"
-    )
