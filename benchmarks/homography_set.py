@@ -70,7 +70,9 @@ def main() -> None:
     """Align every pair and print a table."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("folder", type=Path)
-    folder = parser.parse_args().folder
+    parser.add_argument("--working-mp", type=float, default=AlignConfig.working_mp)
+    options = parser.parse_args()
+    folder, config = options.folder, AlignConfig(working_mp=options.working_mp)
     cv2.setNumThreads(1)
     errors = []
     print(
@@ -80,7 +82,7 @@ def main() -> None:
     print("| --- | --- | --- | --- | --- | --- | --- |")
     for pair in json.loads((folder / "manifest.json").read_text(encoding="utf-8")):
         photos = [read_photo(folder / pair[key]) for key in ("a", "b")]
-        found = find_alignment(photos[0], photos[1], AlignConfig())
+        found = find_alignment(photos[0], photos[1], config)
         title = f"{pair['set']} {pair['name']}"
         if not found.accepted or found.map is None:
             print(f"| {title} | refused: {found.reason} | | | | | |", flush=True)

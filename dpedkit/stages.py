@@ -114,7 +114,7 @@ def patches(
     from dpedkit.shards.card import write_card
 
     summary = cut_patches(aligned, output, config, jobs=jobs, overwrite=overwrite)
-    write_card(output, config.licence)
+    write_card(output)
     console.say(write_report(output).as_text())
     return summary
 

@@ -14,13 +14,14 @@ from torch.utils.data import DataLoader
 import dpedkit
 from dpedkit.align.config import AlignConfig
 from dpedkit.align.imagefolder import IMAGE_LIST, write_image_list
+from dpedkit.atomic import write_json
 from dpedkit.images import write_photo
-from dpedkit.manifest import read_jsonl, write_jsonl
+from dpedkit.manifest import read_json, read_jsonl, write_jsonl
 from dpedkit.models import build_generator, save_model
 from dpedkit.records import ACCEPTED, REJECTED, PairRecord, SourcePhoto
 from dpedkit.shards import open_split
 from dpedkit.shards.card import write_card
-from dpedkit.shards.index import PAIRS_FILE
+from dpedkit.shards.index import INDEX_FILE, PAIRS_FILE
 
 ROOT = Path(__file__).parents[1]
 RNG = np.random.default_rng(11)
@@ -94,7 +95,10 @@ class TestCard:
         kept = [{"name": f"{n}", "kept": 5, "cameras": both} for n, both in enumerate(cameras)]
         dropped = {"name": "3", "kept": 0, "cameras": ["Apple iPhone X", "Nikon D5500"]}
         write_jsonl(shards / PAIRS_FILE, [*kept, dropped])
-        text = write_card(shards, "cc-by-4.0").read_text()
+        index = read_json(shards / INDEX_FILE)
+        index["patch_config"]["licence"] = "cc-by-4.0"
+        write_json(shards / INDEX_FILE, index)
+        text = write_card(shards).read_text()
         assert 'pretty_name: "Patch pairs: Apple iPhone X and Nikon D5500"' in text
         assert 'license: "cc-by-4.0"' in text
         assert "- phone: Apple iPhone X (3 photos)" in text

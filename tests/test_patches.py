@@ -436,6 +436,21 @@ def test_merging_keeps_splits_and_renumbers_pairs(shards: Path, tmp_path: Path) 
         np.testing.assert_array_equal(both.column("phone"), pixels)
 
 
+def test_a_licence_is_kept_named_later_and_not_claimed_for_photos_of_others(
+    aligned: Path, shards: Path, tmp_path: Path
+) -> None:
+    free = tmp_path / "free"
+    for licence in ("cc-by-4.0", "cc0-1.0", "unknown"):
+        cut_patches(aligned, free, PatchConfig(size=SIZE, licence=licence), jobs=1)
+    assert 'license: "cc0-1.0"' in write_card(free).read_text()
+    limit = float(np.median(open_split(free, "train").ncc))
+    filter_shards(free, tmp_path / "half", FilterConfig(min_corr=limit))
+    merge_shards([free, tmp_path / "half"], tmp_path / "both", MergeConfig())
+    merge_shards([free, shards], tmp_path / "mixed", MergeConfig())
+    for name, licence in (("half", "cc0-1.0"), ("both", "cc0-1.0"), ("mixed", "unknown")):
+        assert f'license: "{licence}"' in (tmp_path / name / "README.md").read_text()
+
+
 def test_merging_never_puts_one_photo_into_two_splits(
     aligned: Path, shards: Path, tmp_path: Path
 ) -> None:

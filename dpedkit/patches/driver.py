@@ -30,6 +30,7 @@ from dpedkit.patches.matching import Patches, match_windows
 from dpedkit.patches.sample import sample_dropped
 from dpedkit.patches.summary import PatchSummary, nothing_kept, summarise
 from dpedkit.records import PairRecord
+from dpedkit.shards.card import UNKNOWN_LICENCE
 from dpedkit.shards.format import FIELDS, SHARD_FORMAT, SPLITS, Columns
 from dpedkit.shards.index import INDEX_FILE, KIND, PAIRS_FILE
 from dpedkit.shards.splits import assign_splits
@@ -92,11 +93,20 @@ def cut_patches(
     if folder.complete:
         shutil.rmtree(output / _WORK, ignore_errors=True)
         say(f"{output} is complete already; nothing to do.")
-        return summarise(output, folder.description, resumed_complete=True)
+        return summarise(output, _with_licence(folder, config.licence), resumed_complete=True)
     pairs = _cut_all(AlignedPhotos.of(aligned, description), folder, records, config, jobs)
     made_from = {"aligned": str(aligned.absolute()), "align_config": description.get("config", {})}
     result = _pack(folder, pairs, config, made_from)
     return summarise(output, result)
+
+
+def _with_licence(folder: WorkFolder, licence: str) -> dict[str, Any]:
+    """The index of finished shards, changed if another licence is named now."""
+    settings = folder.description["patch_config"]
+    if licence not in (UNKNOWN_LICENCE, settings["licence"]):
+        settings = {**settings, "licence": licence}
+        folder.finish(patch_config=settings)
+    return {**folder.description, "patch_config": settings}
 
 
 # ------------------------------------------------------------------------------------- cutting

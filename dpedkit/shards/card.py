@@ -96,15 +96,8 @@ class Cameras:
         return cameras
 
 
-def write_card(folder: Path, licence: str | None = None) -> Path:
+def write_card(folder: Path) -> Path:
     """Write the dataset card of a finished shards folder and return its path.
-
-    Parameters
-    ----------
-    folder : Path
-    licence : str, optional
-        Of the photos; one of Hugging Face's identifiers, such as "cc-by-4.0", or "unknown". What
-        the folder's settings say unless given.
 
     Raises
     ------
@@ -113,9 +106,13 @@ def write_card(folder: Path, licence: str | None = None) -> Path:
     """
     index = read_index(folder)
     path = folder / CARD_FILE
-    recorded = index.content.get("patch_config", {}).get("licence", UNKNOWN_LICENCE)
-    write_text(path, _card(index, Cameras.of(read_pairs(folder)), licence or recorded))
+    write_text(path, _card(index, Cameras.of(read_pairs(folder)), licence_of(index)))
     return path
+
+
+def licence_of(index: ShardIndex) -> str:
+    """Licence of the photos: one of Hugging Face's identifiers, such as "cc-by-4.0"."""
+    return str(index.content["patch_config"].get("licence", UNKNOWN_LICENCE))
 
 
 def _card(index: ShardIndex, cameras: Cameras, licence: str) -> str:

@@ -17,7 +17,7 @@ from dpedkit.config import Config
 from dpedkit.console import say
 from dpedkit.errors import DpedkitError, UsageError
 from dpedkit.manifest import write_jsonl
-from dpedkit.shards.card import write_card
+from dpedkit.shards.card import UNKNOWN_LICENCE, licence_of, write_card
 from dpedkit.shards.config import FilterConfig, MergeConfig
 from dpedkit.shards.description import Description, describe
 from dpedkit.shards.format import SHARD_FORMAT, SPLITS, Columns
@@ -113,6 +113,7 @@ def merge_shards(
         first_pair += len(read_pairs(index.folder))
     first = indices[0].content
     lowest = min(index.content["patch_config"]["min_corr"] for index in indices)
+    licences = {licence_of(index) for index in indices}
     return _finish(
         work,
         parts,
@@ -121,6 +122,8 @@ def merge_shards(
             **first["patch_config"],
             "min_corr": lowest,
             "compress": config.compress,
+            # Of several none holds for all photos.
+            "licence": licences.pop() if len(licences) == 1 else UNKNOWN_LICENCE,
         },
         align_config=first.get("align_config", {}),
     )
