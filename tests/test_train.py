@@ -297,8 +297,14 @@ def test_what_is_refused_before_anything_is_touched(shards, tmp_path):
         train(other, without_discriminator(), name="a", runs=tmp_path, resume=True)
     (tmp_path / "photos").mkdir()
     (tmp_path / "photos" / "x.jpg").touch()
-    with pytest.raises(DpedkitError, match="no training run"):
-        train(shards, without_discriminator(), name="photos", runs=tmp_path, overwrite=True)
+    for config in ("", 'theme = "dark"', "not TOML"):  # of another program
+        for option in ("overwrite", "resume"):
+            with pytest.raises(DpedkitError, match="no training run"):
+                train(
+                    *(shards, without_discriminator()), name="photos", runs=tmp_path,
+                    **{option: True},
+                )  # fmt: skip
+        (tmp_path / "photos" / "config.toml").write_text(config)
     assert (tmp_path / "photos" / "x.jpg").exists()
     with pytest.raises(UsageError, match="plain name"):
         train(shards, without_discriminator(), name="../a", runs=tmp_path)

@@ -236,13 +236,16 @@ def test_kept_features_change_nothing(reader):
     torch.testing.assert_close(learner.generator(photo), other.generator(photo), rtol=0, atol=1e-4)
 
 
-def test_features_that_do_not_fit_or_do_not_hold(reader, monkeypatch, capsys):
+def test_features_that_do_not_fit_or_do_not_hold(reader, tmp_path, monkeypatch, capsys):
     with pytest.raises(UsageError, match="leave out one of the two"):
         tiny(cache_features=True, augment=True)
     assert keep_features(reader, Objective(tiny(), None), CPU) is None
     objective = Objective(tiny(content="vgg19"), TwoConvolutions())
     assert keep_features(reader, objective, CPU) is not None
-    monkeypatch.setattr(kept_features, "_free_memory", lambda device: 100.0)
+    monkeypatch.setattr(kept_features, "_MEMINFO", tmp_path / "meminfo")
+    (tmp_path / "meminfo").write_text("MemFree:    1 kB\nMemAvailable: 8000000 kB\n")
+    assert keep_features(reader, objective, CPU) is not None
+    (tmp_path / "meminfo").write_text("MemFree:    1 kB\nMemAvailable:       1 kB\n")
     assert keep_features(reader, objective, CPU) is None
     assert "computed in every step instead" in capsys.readouterr().err
 

@@ -1,5 +1,8 @@
 """VGG-19 from generated weight files of the true structure."""
 
+import socket
+import threading
+import time
 import urllib.request
 from pathlib import Path
 
@@ -184,3 +187,34 @@ def test_a_damaged_download_is_not_kept(tmp_path, monkeypatch):
     monkeypatch.setattr(vgg, "DOWNLOAD_URL", url)
     assert vgg.find_weights(None, download=True) is None
     assert not vgg.cache_file().exists()
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b"SSH-2.0-OpenSSH_9.2\r\n",
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nff\r\ncut short",
+        b"HTTP/1.1 200 OK\r\nContent-Length: 99\r\n\r\ncut short",
+        b"",
+    ],
+)
+def test_whatever_answers_there_is_no_traceback(answer, tmp_path, monkeypatch, capfd):
+    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path / "cache"))
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def serve():
+            connection, _ = server.accept()
+            with connection:
+                connection.recv(4096)
+                connection.sendall(answer)
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        monkeypatch.setattr(vgg, "DOWNLOAD_URL", f"http://127.0.0.1:{server.getsockname()[1]}/")
+        started = time.monotonic()
+        assert vgg.find_weights(None, download=True) is None
+        assert time.monotonic() - started < vgg._CONNECT_TIMEOUT_S
+        thread.join()
+    assert not list(tmp_path.rglob("*.p*"))
+    assert "Traceback" not in capfd.readouterr().err

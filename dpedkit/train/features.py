@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -16,6 +16,7 @@ from dpedkit.train.objective import Objective
 
 _AT_ONCE = 32  # patches: always the same ones together, so that a resumed run has the same bits
 _SHARE = 0.8  # of the free memory, at most
+_MEMINFO = Path("/proc/meminfo")  # Linux; kB
 
 
 class TargetFeatures:
@@ -75,6 +76,9 @@ def _free_memory(device: torch.device) -> float:
     """Bytes; without limit where the system does not say."""
     if device.type == "cuda":
         return float(torch.cuda.mem_get_info(device)[0])
-    if device.type == "cpu" and "SC_AVPHYS_PAGES" in getattr(os, "sysconf_names", {}):
-        return float(os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
+    # Files that the system caches count as free: it gives their memory to whoever asks.
+    if device.type == "cpu" and _MEMINFO.is_file():
+        rows = dict(line.split(":") for line in _MEMINFO.read_text().splitlines())
+        if "MemAvailable" in rows:
+            return 1024.0 * int(rows["MemAvailable"].split()[0])
     return float("inf")

@@ -34,6 +34,7 @@ from dpedkit.train.content import ContentChoice
 from dpedkit.workfolder import clear, entries
 
 CONFIG_NAME, LOG_NAME = "config.toml", "log.jsonl"
+_RECORD = {"tool_version", "train", "data", "content"}  # what every record has
 
 
 @dataclass(frozen=True)
@@ -70,6 +71,13 @@ class RunFolder:
     @property
     def last_model(self) -> Path:
         return self.path / LAST_NAME
+
+    def is_there(self) -> bool:
+        """Whether the folder holds a run: other programs have files of that name, too."""
+        try:
+            return read_toml(self.config_file).keys() >= _RECORD
+        except UsageError:
+            return False
 
     def begin(
         self, config: TrainConfig, shards: Path, content: ContentChoice, processes: int
@@ -159,7 +167,7 @@ def new_run(runs: Path, name: str | None, overwrite: bool) -> RunFolder:
     if Path(name).name != name:
         raise UsageError(f"The run's name is {name!r}, but must be a plain name of a folder.")
     run = RunFolder(runs / name)
-    if _holds_something(run.path) and not run.config_file.is_file():
+    if _holds_something(run.path) and not run.is_there():
         raise DpedkitError(f"{run.path} holds something that is no training run; use another name.")
     lock.take(run.path)
     if not _holds_something(run.path):
@@ -199,10 +207,10 @@ def existing_run(runs: Path, name: str | None) -> RunFolder | None:
     """
     if name is not None:
         run = RunFolder(runs / name)
-        if not run.config_file.is_file():
+        if not run.is_there():
             return None
     else:
-        begun = [run for run in map(RunFolder, entries(runs)) if run.config_file.is_file()]
+        begun = [run for run in map(RunFolder, entries(runs)) if run.is_there()]
         if not begun:
             raise DpedkitError(f"There is no run in {runs} to resume; begin one without --resume.")
         run = max(begun, key=lambda run: (run.config_file.stat().st_mtime_ns, run.path.name))

@@ -36,6 +36,7 @@ DOWNLOAD_URL = f"https://download.pytorch.org/models/{FILE_NAME}"
 _SHA256_START = "dcbb9e9d"  # torchvision's convention: the name ends in the hash's beginning
 _DOWNLOAD_BYTES = 574_673_361
 _CONNECT_TIMEOUT_S = 5.0
+_NO_ANSWER = (OSError, http.client.HTTPException)  # the latter where it is not the web that answers
 # Mean of ImageNet in 0..255, subtracted as the authors (and MatConvNet) do.
 _MATCONVNET_MEAN = (123.68, 116.779, 103.939)
 _TORCHVISION_MEAN, _TORCHVISION_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -206,7 +207,7 @@ def _download(target: Path) -> Path | None:
                 bar.advance()
             if not digest.hexdigest().startswith(_SHA256_START):
                 raise OSError("what came is not the file that was asked for")
-    except (OSError, DpedkitError) as error:  # all that urllib raises is an OSError
+    except (*_NO_ANSWER, DpedkitError) as error:
         console.detail(f"the download failed: {error}")
         return None
     return target
@@ -219,7 +220,7 @@ def _open_within(seconds: float) -> http.client.HTTPResponse:
     def ask() -> None:
         try:
             opened.put(urllib.request.urlopen(DOWNLOAD_URL, timeout=seconds))
-        except OSError as error:
+        except _NO_ANSWER as error:
             opened.put(error)
 
     threading.Thread(target=ask, daemon=True).start()
@@ -227,6 +228,6 @@ def _open_within(seconds: float) -> http.client.HTTPResponse:
         answer = opened.get(timeout=2 * seconds)
     except queue.Empty:
         raise OSError(f"no answer within {2 * seconds:.0f} s") from None
-    if isinstance(answer, OSError):
+    if isinstance(answer, Exception):
         raise answer
     return answer
