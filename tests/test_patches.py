@@ -7,12 +7,13 @@ import json
 import multiprocessing
 import random
 import shutil
-import time
+import signal
 from collections import Counter
 from pathlib import Path
 
 import numpy as np
 import pytest
+from joblib.externals.loky import get_reusable_executor
 from numpy.typing import NDArray
 
 from dpedkit.atomic import write_json
@@ -35,6 +36,7 @@ from dpedkit.shards import (
     verify,
 )
 from dpedkit.shards import writer as shard_writer
+from dpedkit.shards.card import write_card
 
 SIZE = 32
 CONFIG = PatchConfig(size=SIZE)
@@ -195,28 +197,39 @@ def _cut(aligned: Path, output: Path, jobs: int, patches_per_shard: int) -> None
     shard_writer.PATCHES_PER_SHARD = patches_per_shard
     set_verbosity(QUIET)
     cut_patches(aligned, output, CONFIG, jobs=jobs)
+    # A child of multiprocessing runs no exit handlers: it would wait until idle workers leave.
+    get_reusable_executor().shutdown()
 
 
 def _kill_until_done(
-    aligned: Path, output: Path, jobs: int, kills: int, seconds: tuple[float, float]
-) -> int:
-    """Start and kill processes at random moments, then let one finish; return those that died."""
+    aligned: Path,
+    output: Path,
+    jobs: int,
+    kills: int,
+    seconds: tuple[float, float],
+    whole: dict[str, str],
+) -> None:
+    """Kill runs at random moments, then let one finish; begin anew when one ended before that."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["dpedkit.patches.driver", "h5py"])
     moments = random.Random(3)
     died = 0
-    for _ in range(kills):
+    while died <= kills:
         process = context.Process(target=_cut, args=(aligned, output, jobs, 20))
         process.start()
-        time.sleep(moments.uniform(*seconds))
-        process.kill()
+        if died < kills:
+            process.join(moments.uniform(*seconds))
+            process.kill()
         process.join()
-        died += process.exitcode != 0
-    process = context.Process(target=_cut, args=(aligned, output, jobs, 20))
-    process.start()
-    process.join()
-    assert process.exitcode == 0
-    return died
+        if process.exitcode == 0:
+            assert digest(output) == whole
+            if died == kills:
+                return
+            shutil.rmtree(output)
+        else:
+            assert process.exitcode == -signal.SIGKILL
+            died += 1
+    pytest.fail("the last run was not killed, and died all the same")
 
 
 @pytest.mark.parametrize(
@@ -237,11 +250,10 @@ def test_a_run_killed_again_and_again_ends_with_the_same_bytes(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     aligned = make_aligned(tmp_path / "aligned", pairs)
-    died = _kill_until_done(aligned, tmp_path / "killed", jobs, kills, seconds)
-    assert died >= kills / 2, "the run was over before it could be killed"
     monkeypatch.setattr(shard_writer, "PATCHES_PER_SHARD", 20)
     cut_patches(aligned, tmp_path / "whole", CONFIG, jobs=1)
-    assert digest(tmp_path / "killed") == digest(tmp_path / "whole")
+    whole = digest(tmp_path / "whole")
+    _kill_until_done(aligned, tmp_path / "killed", jobs, kills, seconds, whole)
 
 
 @pytest.mark.parametrize("stop_after", [0, 1, 2])
