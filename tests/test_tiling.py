@@ -1,5 +1,6 @@
 """Computing a network in strips gives what computing it whole gives."""
 
+import io
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,8 @@ from hypothesis import strategies as st
 from torch import nn
 
 from dpedkit.enhance.network import enhance_photo
-from dpedkit.enhance.tiling import Placement, apply_in_strips, count_strips
+from dpedkit.enhance.storage import Placement, StoredMap
+from dpedkit.enhance.tiling import apply_in_strips, count_strips
 from dpedkit.errors import DpedkitError
 from dpedkit.models import build_generator
 from dpedkit.models.layers import ConvLayer, ResidualBlock
@@ -143,6 +145,25 @@ def test_temporary_files_are_gone_afterwards(models, tmp_path: Path):
     with torch.inference_mode():
         apply_in_strips(models["resnet-8-32"].layers, torch.rand(1, 3, 10, 10), placement)
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_a_file_that_is_read_and_written_in_pieces_is_whole(dtype):
+    class Piecemeal(io.BytesIO):
+        def readinto(self, buffer):
+            return super().readinto(buffer[:1000])
+
+        def write(self, data):
+            return super().write(data[:700])
+
+    stored = StoredMap(20, 30, 4, Placement(dtype=dtype), on_disk=True)
+    stored.close()
+    stored.file = Piecemeal()
+    values = torch.rand(1, 4, 20, 30).to(dtype)
+    stored.write(values[:, :, :12], 0)
+    stored.write(values[:, :, 12:], 12)
+    assert torch.equal(stored.read(3, 18), values[:, :, 3:18])
+    assert stored.read(5, 5).shape == (1, 4, 0, 30)
 
 
 def test_a_full_disk_is_said(models, monkeypatch):

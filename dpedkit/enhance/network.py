@@ -13,7 +13,8 @@ from torch import Tensor
 
 from dpedkit.device import choose_device
 from dpedkit.enhance.config import EnhanceConfig
-from dpedkit.enhance.tiling import Placement, apply_in_strips, count_strips
+from dpedkit.enhance.storage import Placement
+from dpedkit.enhance.tiling import apply_in_strips, count_strips
 from dpedkit.errors import UsageError
 from dpedkit.models.files import load_model
 from dpedkit.models.generator import Generator

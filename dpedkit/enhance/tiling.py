@@ -12,44 +12,17 @@ bounded for photos of any size.
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from dpedkit.atomic import explain_os_error
+from dpedkit.enhance.storage import Placement, StoredMap
 from dpedkit.models.layers import ConvLayer, ResidualBlock, activate
 
 ReadRows = Callable[[int, int], Tensor]  # (top, bottom) -> (1, C, bottom - top, W) in main memory
-
-
-@dataclass(frozen=True)
-class Placement:
-    """Where strips are computed and what may be used for it.
-
-    Attributes
-    ----------
-    device : torch.device
-        The layers are there already; strips are moved to it one at a time.
-    dtype : torch.dtype
-        Of the convolutions and the stored maps; normalisation is always computed in float32.
-    strip_pixels : int
-        A strip is as many whole rows as fit into this, at least one.
-    memory : int
-        Bytes of stored maps to hold in memory.
-    spill_folder : Path or None
-        Where the temporary files go when they need more; None for the system's choice.
-    """
-
-    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
-    dtype: torch.dtype = torch.float32
-    strip_pixels: int = 250_000
-    memory: int = 1_200_000_000
-    spill_folder: Path | None = None
 
 
 def apply_in_strips(
@@ -341,7 +314,7 @@ class _Storage:
             needed = height * width * channels * itemsize
             fits = needed <= left
             left -= needed * fits
-            maps.append(_StoredMap(height, width, channels, placement, on_disk=not fits))
+            maps.append(StoredMap(height, width, channels, placement, on_disk=not fits))
         self.convolved, self.block_input = maps
 
     def __enter__(self) -> _Storage:
@@ -350,54 +323,3 @@ class _Storage:
     def __exit__(self, *_: object) -> None:
         self.convolved.close()
         self.block_input.close()
-
-
-class _StoredMap:
-    """A map of (H, W, C) in memory, or in a temporary file that vanishes with the process."""
-
-    def __init__(
-        self, height: int, width: int, channels: int, placement: Placement, *, on_disk: bool
-    ) -> None:
-        self.shape = (width, channels)
-        self.dtype = placement.dtype
-        self.folder = placement.spill_folder or Path(tempfile.gettempdir())
-        self.row_bytes = width * channels * placement.dtype.itemsize
-        self.file = None
-        if on_disk:
-            self.file = tempfile.TemporaryFile(dir=self.folder, buffering=0)  # noqa: SIM115
-        else:
-            self.memory = torch.empty((height, width, channels), dtype=self.dtype)
-
-    def read(self, top: int, bottom: int) -> Tensor:
-        """Rows as a (1, C, bottom - top, W) tensor in main memory, laid out channels last."""
-        if self.file is None:
-            rows = self.memory[top:bottom]
-        else:
-            rows = torch.empty((bottom - top, *self.shape), dtype=self.dtype)
-            if bottom > top:
-                self.file.seek(top * self.row_bytes)
-                self.file.readinto(_bytes_of(rows))
-        return rows.permute(2, 0, 1)[None]
-
-    def write(self, values: Tensor, top: int) -> None:
-        """Store (1, C, rows, W) values from row `top` on."""
-        rows = values[0].permute(1, 2, 0)
-        if self.file is None:
-            self.memory[top : top + rows.shape[0]] = rows.to("cpu", self.dtype)
-            return
-        try:
-            self.file.seek(top * self.row_bytes)
-            left = _bytes_of(rows.to("cpu", self.dtype).contiguous())
-            while left:
-                left = left[self.file.write(left) :]
-        except OSError as error:
-            raise explain_os_error(error, self.folder / "a temporary file") from error
-
-    def close(self) -> None:
-        if self.file is not None:
-            self.file.close()
-
-
-def _bytes_of(rows: Tensor) -> memoryview:
-    """The memory of a contiguous tensor, also of a dtype that NumPy does not know."""
-    return rows.view(torch.uint8).numpy().data.cast("B")

@@ -1,0 +1,161 @@
+"""What a recipe can hold: its stages, the paths that they take, and how each is run."""
+
+from __future__ import annotations
+
+import glob
+import hashlib
+import importlib
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from dpedkit import stages
+from dpedkit.config import Config
+from dpedkit.workfolder import entries
+
+
+@dataclass(frozen=True)
+class Step:
+    """One stage of a recipe, with its paths made absolute.
+
+    Attributes
+    ----------
+    name : str
+        The stage, and the name of its table.
+    config : Config
+        Its settings, of the class that the stage takes.
+    paths : dict of str to Path
+        What it reads and writes.
+    """
+
+    name: str
+    config: Any
+    paths: dict[str, Path]
+
+    @property
+    def output(self) -> Path:
+        """What the stage leaves behind; the model that it measured, for `evaluate`."""
+        return self.paths[KINDS[self.name].output]
+
+    def key(self) -> str:
+        """A hash of all that decides the result: settings, paths and the files read."""
+        kind = KINDS[self.name]
+        content = {
+            "settings": self.config.fingerprint(),
+            "files of settings": {
+                name: _listing(path) for name, path in self.config.files().items()
+            },
+            "paths": {name: str(path) for name, path in self.paths.items()},
+            "files": {name: _listing(self.paths[name]) for name in kind.inputs},
+        }
+        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+@dataclass(frozen=True)
+class Kind:
+    """How one kind of stage appears in a recipe.
+
+    `paths` are the keys of its table that are paths, with their defaults ({name} is the recipe's
+    name); `inputs` are those of them whose files decide the result.
+    """
+
+    config: str
+    paths: dict[str, str]
+    inputs: tuple[str, ...]
+    output: str
+    run: Callable[[Step, int, bool], Any]
+
+    @property
+    def config_class(self) -> type[Config]:
+        """The class of its settings, loaded when a recipe has such a stage."""
+        module, _, name = self.config.partition(":")
+        config_class: type[Config] = getattr(importlib.import_module(module), name)
+        return config_class
+
+
+KINDS = {
+    "simulate": Kind(
+        config="dpedkit.simulate.config:SimulateConfig",
+        paths={"output": "raw"},
+        inputs=(),
+        output="output",
+        run=lambda step, jobs, overwrite: stages.simulate(
+            step.paths["output"], step.config, jobs=jobs, overwrite=overwrite
+        ),
+    ),
+    "align": Kind(
+        config="dpedkit.align.config:AlignConfig",
+        paths={"phone": "raw/iphone", "dslr": "raw/canon", "output": "aligned"},
+        inputs=("phone", "dslr"),
+        output="output",
+        run=lambda step, jobs, overwrite: stages.align(
+            step.paths["phone"],
+            step.paths["dslr"],
+            step.paths["output"],
+            step.config,
+            jobs=jobs,
+            overwrite=overwrite,
+        ),
+    ),
+    "patches": Kind(
+        config="dpedkit.patches.config:PatchConfig",
+        paths={"aligned": "aligned", "output": "shards"},
+        inputs=("aligned",),
+        output="output",
+        run=lambda step, jobs, overwrite: stages.patches(
+            step.paths["aligned"],
+            step.paths["output"],
+            step.config,
+            jobs=jobs,
+            overwrite=overwrite,
+        ),
+    ),
+    "train": Kind(
+        config="dpedkit.train.config:TrainConfig",
+        paths={"shards": "shards", "output": "runs/{name}"},
+        inputs=("shards",),
+        output="output",
+        run=lambda step, jobs, overwrite: stages.train(
+            step.paths["shards"],
+            step.config,
+            name=step.output.name,
+            runs=step.output.parent,
+            resume=not overwrite,
+            overwrite=overwrite,
+        ),
+    ),
+    "evaluate": Kind(
+        config="dpedkit.evaluate.config:EvaluateConfig",
+        paths={"model": "runs/{name}", "shards": "shards"},
+        inputs=("model", "shards"),
+        output="model",
+        run=lambda step, jobs, overwrite: stages.evaluate(
+            step.paths["model"], step.paths["shards"], step.config
+        ),
+    ),
+    "enhance": Kind(
+        config="dpedkit.enhance.config:EnhanceConfig",
+        paths={"model": "runs/{name}", "photos": "raw/iphone", "output": "enhanced"},
+        inputs=("model", "photos"),
+        output="output",
+        run=lambda step, jobs, overwrite: stages.enhance(
+            step.paths["model"],
+            [step.paths["photos"]],
+            step.paths["output"],
+            step.config,
+            overwrite=overwrite,
+        ),
+    ),
+}
+
+
+def _listing(path: Path) -> list[tuple[str, int, int]]:
+    """Names, sizes and times of a file or of a folder's: enough to notice that they changed."""
+    if path.is_dir():
+        found = entries(path)
+    else:  # a file, or the prefix of a checkpoint's files
+        found = [path, *sorted(path.parent.glob(f"{glob.escape(path.name)}.*"))]
+    files = [(entry, entry.stat()) for entry in found if entry.is_file()]
+    return [(entry.name, state.st_size, state.st_mtime_ns) for entry, state in files]

@@ -1,0 +1,124 @@
+"""Recipes run: each stage that is not finished, and what is known of those that are."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from dpedkit import console
+from dpedkit.atomic import write_json
+from dpedkit.errors import OutputExistsError
+from dpedkit.lock import locked
+from dpedkit.manifest import read_json
+from dpedkit.recipe.kinds import KINDS, Step
+from dpedkit.recipe.reading import Recipe, read_recipe
+
+STATE_FILE = "recipe-state.json"
+
+
+@dataclass(frozen=True)
+class RecipeSummary:
+    """What a recipe's run did: the result of every stage, run now or earlier."""
+
+    recipe: str
+    folder: Path
+    ran: list[str]
+    results: dict[str, dict[str, Any]] = field(default_factory=dict)
+    texts: dict[str, str] = field(default_factory=dict)
+    reports: list[Path] = field(default_factory=list)
+
+    def to_dict(self) -> dict[str, Any]:
+        return {
+            "recipe": self.recipe,
+            "folder": str(self.folder),
+            "ran": self.ran,
+            "reports": [str(report) for report in self.reports],
+            "results": self.results,
+        }
+
+    def as_text(self) -> str:
+        blocks = [f"== {name}\n{text}" for name, text in self.texts.items()]
+        if self.reports:
+            blocks.append("\n".join(["== reports", *map(str, self.reports)]))
+        if not self.ran:
+            blocks.append("Nothing to do: every stage is finished, and nothing changed since.")
+        return "\n\n".join(blocks)
+
+
+def run_recipe(
+    name: str, folder: Path | None = None, *, jobs: int = 0, overwrite: bool = False
+) -> RecipeSummary:
+    """Run what is not finished of a recipe.
+
+    Parameters
+    ----------
+    name, folder
+        As for `read_recipe`.
+    jobs : int
+        Worker processes; 0 uses every core.
+    overwrite : bool
+        Also replace output made with other settings that was there before the recipe first ran.
+
+    Raises
+    ------
+    UsageError
+        For a faulty recipe, before anything is run.
+    DpedkitError
+        What a stage raises; the stages before it are finished and stay so.
+    FolderInUseError
+        If another recipe runs in the folder.
+    """
+    recipe = read_recipe(name, folder)
+    with locked(recipe.folder):
+        return _run_steps(recipe, jobs, overwrite)
+
+
+def _run_steps(recipe: Recipe, jobs: int, overwrite: bool) -> RecipeSummary:
+    state_file = recipe.folder / STATE_FILE
+    state: dict[str, Any] = read_json(state_file) if state_file.exists() else {}
+    summary = RecipeSummary(recipe.name, recipe.folder, ran=[])
+    for step in recipe.steps:
+        known = state.get(step.name, {})
+        key = step.key()
+        if known.get("key") == key and known.get("done") and step.output.exists():
+            console.say(f"{step.name}: unchanged since it last ran")
+        else:
+            console.say(f"{step.name}: running")
+            own = _is_own(step, known)
+            begun = {"key": key, "output": str(step.output), "own": own}
+            state[step.name] = {**begun, "done": False}
+            write_json(state_file, state)
+            result = _run(step, jobs, replace=own or overwrite)
+            state[step.name] = {
+                **begun,
+                "done": True,
+                "result": result.to_dict(),
+                "text": result.as_text(),
+            }
+            write_json(state_file, state)
+            summary.ran.append(step.name)
+        summary.results[step.name] = state[step.name]["result"]
+        summary.texts[step.name] = state[step.name]["text"]
+        report = step.output / "report" / "index.html"
+        if report.is_file() and report not in summary.reports:
+            summary.reports.append(report)
+    return summary
+
+
+def _is_own(step: Step, known: dict[str, Any]) -> bool:
+    """Whether a stage's output is this recipe's to replace: it was not there before the recipe."""
+    if not step.output.exists():
+        return True
+    return bool(known.get("own")) and known.get("output") == str(step.output)
+
+
+def _run(step: Step, jobs: int, replace: bool) -> Any:
+    """Run or continue a stage; with `replace`, output made with other settings is replaced."""
+    run = KINDS[step.name].run
+    try:
+        return run(step, jobs, False)
+    except OutputExistsError:
+        if not replace:
+            raise
+        return run(step, jobs, True)
