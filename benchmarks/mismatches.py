@@ -27,6 +27,7 @@ from dpedkit.align.config import AlignConfig
 from dpedkit.align.pair import Alignment, find_alignment
 from dpedkit.images import list_photos, read_photo
 from dpedkit.parallel import ordered_map
+from dpedkit.records import without_numbers
 
 Files = tuple[Path, Path]
 
@@ -104,7 +105,7 @@ def main() -> None:
             print(f"{len(inliers) + 1} of {len(files)}", file=sys.stderr, flush=True)
         inliers.append(found.evidence.get("inliers", 0))
         verified.append(found.evidence.get("verified", 0))
-        kinds["".join(c for c in found.reason if not c.isdigit())[:48] or "accepted"] += 1
+        kinds[without_numbers(found.reason) or "accepted"] += 1
         if found.accepted:
             accepted.append(f"{first.name} x {second.name}")
     print(

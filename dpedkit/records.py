@@ -146,6 +146,11 @@ class PairRecord:
             ) from None
 
 
+def without_numbers(reason: str) -> str:
+    """A reason with N in place of its numbers: the same for pairs rejected for the same."""
+    return _NUMBER.sub("N", reason)
+
+
 def rejected_by_reason(records: Iterable[PairRecord]) -> list[tuple[str, list[str]]]:
     """The reasons for which pairs were rejected, with the pairs' names, most frequent first.
 
@@ -154,7 +159,7 @@ def rejected_by_reason(records: Iterable[PairRecord]) -> list[tuple[str, list[st
     kinds: dict[str, list[PairRecord]] = {}
     for record in records:
         if not record.accepted:
-            kinds.setdefault(_NUMBER.sub("N", record.reason), []).append(record)
+            kinds.setdefault(without_numbers(record.reason), []).append(record)
     # Where all agree, the numbers are told.
     found = [
         (
