@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from multiprocessing import resource_tracker
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -49,7 +52,8 @@ def ordered_map(
     with parallel_config(backend="loky", n_jobs=workers, inner_max_num_threads=1):
         parallel = Parallel(return_as="generator", pre_dispatch=2 * workers, batch_size=1)
         here = Path.cwd()
-        results = parallel(delayed(_in_folder)(here, function, item) for item in items)
+        with _deaf_to_ctrl_c():
+            results = parallel(delayed(_in_folder)(here, function, item) for item in items)
     try:
         yield from results
     except TerminatedWorkerError:
@@ -58,6 +62,21 @@ def ordered_map(
             f"command again with fewer workers (--jobs {max(1, workers // 2)}); it continues "
             "where it stopped."
         ) from None
+
+
+@contextmanager
+def _deaf_to_ctrl_c() -> Iterator[None]:
+    """Let the processes that are begun here never see Ctrl-C, and this one see it afterwards.
+
+    A terminal sends it to the workers too, which would each show a traceback. This process ends
+    them when it is interrupted.
+    """
+    resource_tracker.ensure_running()  # or joblib begins it here, which ends the blocking
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _in_folder(folder: Path, function: Callable[[Any], Result], item: Any) -> Result:

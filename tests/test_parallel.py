@@ -1,4 +1,5 @@
 import os
+import signal
 import time
 from pathlib import Path
 
@@ -46,6 +47,17 @@ def test_errors_come_through(jobs):
 def test_a_killed_worker_is_a_sentence():
     with pytest.raises(DpedkitError, match="--jobs 1"):
         list(ordered_map(die, [1, 2], jobs=2))
+
+
+def interrupted(number):
+    os.kill(os.getpid(), signal.SIGINT)
+    time.sleep(0.02)
+    return number
+
+
+def test_ctrl_c_is_for_the_caller_alone():
+    assert list(ordered_map(interrupted, range(3), jobs=2)) == [0, 1, 2]
+    assert signal.SIGINT not in signal.pthread_sigmask(signal.SIG_BLOCK, ())
 
 
 def folder(_):
