@@ -127,6 +127,18 @@ class TestOrder:
             paired(tmp_path, pair_by="order")
 
 
+@pytest.mark.parametrize("pair_by", ["name", "order"])
+@pytest.mark.parametrize("linked", [False, True])
+def test_the_photos_of_one_camera_given_twice_are_refused(tmp_path, pair_by, linked):
+    touch(tmp_path, "phone/1.jpg", "phone/2.jpg")
+    other = tmp_path / "phone"
+    if linked:
+        other = tmp_path / "dslr"
+        other.symlink_to(tmp_path / "phone")
+    with pytest.raises(DpedkitError, match=r"1\.jpg would be a pair, but are one photo"):
+        pair_photos(tmp_path / "phone", other, PairingConfig(pair_by=pair_by))
+
+
 class TestList:
     @pytest.fixture
     def raw(self, tmp_path):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from dpedkit.errors import DpedkitError
 from dpedkit.pairing.config import PairingConfig
 from dpedkit.pairing.lists import pair_by_csv
 from dpedkit.pairing.names import pair_by_name, pair_by_order
@@ -17,8 +18,19 @@ def pair_photos(phone_folder: Path, dslr_folder: Path, config: PairingConfig) ->
     Raises
     ------
     DpedkitError
-        If a folder or a file is missing, or there is nothing to pair.
+        If a folder or a file is missing, there is nothing to pair, or a photo is its own partner.
     """
+    pairing = _pair_as_named(phone_folder, dslr_folder, config)
+    for _, phone, dslr in pairing.pairs:
+        if phone.samefile(dslr):
+            raise DpedkitError(
+                f"{phone} and {dslr} would be a pair, but are one photo; give the folders of two "
+                "cameras."
+            )
+    return pairing
+
+
+def _pair_as_named(phone_folder: Path, dslr_folder: Path, config: PairingConfig) -> Pairing:
     match config.pair_by:
         case "order":
             return pair_by_order(phone_folder, dslr_folder)
