@@ -180,6 +180,9 @@ def read_toml(path: Path) -> dict[str, Any]:
         raise UsageError(f"{path} is not valid TOML: {error}.") from None
 
 
+_NAMES = {bool: "true or false", int: "a whole number", float: "a number", str: "a text"}
+
+
 def _check(field: dataclasses.Field[Any], plain: type, value: Any) -> None:
     """Raise UsageError unless `value` is of the plain type and within the field's limits."""
     limits = field.metadata
@@ -191,7 +194,7 @@ def _check(field: dataclasses.Field[Any], plain: type, value: Any) -> None:
     # In Python a bool is an int; in a recipe it is a mistake. An int will do for a float.
     accepted = (int, float) if plain is float else plain
     if not isinstance(value, accepted) or (isinstance(value, bool) and plain is not bool):
-        raise UsageError(f"{field.name} is {value!r}, but must be of type {plain.__name__}.")
+        raise UsageError(f"{field.name} is {value!r}, but must be {_NAMES[plain]}.")
     low, high = limits["minimum"], limits["maximum"]
     if (low is not None and not value >= low) or (high is not None and not value <= high):
         span = f"at least {low}" if high is None else f"at most {high}"

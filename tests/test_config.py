@@ -35,9 +35,9 @@ def test_keys_may_be_spelled_as_on_the_command_line():
         ({"share": 1.5}, "between 0 and 1"),
         ({"share": float("nan")}, "between 0 and 1"),
         ({"count": 0}, "at least 1"),
-        ({"count": "many"}, "must be of type int"),
-        ({"count": True}, "must be of type int"),
-        ({"count": 2.5}, "must be of type int"),
+        ({"count": "many"}, "must be a whole number"),
+        ({"count": True}, "must be a whole number"),
+        ({"count": 2.5}, "must be a whole number"),
         ({"way": "middle"}, "near, far"),
     ],
 )

@@ -92,7 +92,10 @@ def test_output_of_others_is_not_replaced(recipe):
     ("text", "words"),
     [
         ("[alien]\n", "no stage 'alien'"),
-        ("align = 3\n", "no stage 'align'"),
+        ("[algin]\n", "did you mean 'align'"),
+        ("foldr = 'x'\n[align]\n", "did you mean 'folder'"),
+        ("align = 3\n", "write [align]"),
+        ("[align]\nworking_mp = 'big'\n", "must be a number"),
         ("[align]\nmatchers = 'sift'\n", "did you mean 'matcher'"),
         ("[patches]\nmin_corr = 3\n", "between -1 and 1"),
         ("description = 'nothing'\n", "has no stage"),

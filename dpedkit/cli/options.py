@@ -142,8 +142,9 @@ def jobs_option(function: Function) -> Function:
     return click.option(
         "-j",
         "--jobs",
-        type=click.IntRange(min=0),
+        type=_WholeNumbers(min=0),
         default=0,
+        show_default=True,
         metavar="N",
         help="Worker processes; 0 uses every core. The result is the same for any number.",
     )(function)
@@ -177,6 +178,14 @@ def config_options(config_class: type[Config]) -> Callable[[Function], Function]
     return decorate
 
 
+class _WholeNumbers(click.IntRange):
+    name = "whole number"  # click's own name for it in its messages is "integer range"
+
+
+class _Numbers(click.FloatRange):
+    name = "number"
+
+
 _METAVARS = {int: "N", float: "X", str: "TEXT"}
 
 
@@ -201,7 +210,7 @@ def _click_type(plain: type, limits: Any) -> Any:
     if limits["choices"]:
         return click.Choice(limits["choices"])
     if plain is int and (limits["minimum"] is not None or limits["maximum"] is not None):
-        return click.IntRange(min=limits["minimum"], max=limits["maximum"])
+        return _WholeNumbers(min=limits["minimum"], max=limits["maximum"])
     if plain is float and (limits["minimum"] is not None or limits["maximum"] is not None):
-        return click.FloatRange(min=limits["minimum"], max=limits["maximum"])
+        return _Numbers(min=limits["minimum"], max=limits["maximum"])
     return plain

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from dpedkit.config import Config, read_toml
 from dpedkit.errors import UsageError
 from dpedkit.recipe.kinds import KINDS, Step
 
+_BESIDE_STAGES = ("description", "folder")
 _SHIPPED = Path(__file__).parents[1] / "pipelines"
 
 
@@ -50,7 +52,8 @@ def find_recipe(name: str) -> Path:
     shipped = _SHIPPED / f"{name}.toml"
     if not shipped.is_file():
         known = ", ".join(sorted(path.stem for path in _SHIPPED.glob("*.toml")))
-        raise UsageError(f"There is no recipe '{name}'; give a TOML file, or one of: {known}.")
+        what = f"{name} is a folder" if path.is_dir() else f"There is no recipe '{name}'"
+        raise UsageError(f"{what}; give a TOML file, or one of: {known}.")
     return shipped
 
 
@@ -77,12 +80,11 @@ def read_recipe(name: str, folder: Path | None = None) -> Recipe:
     """
     path = find_recipe(name)
     tables = read_toml(path)
-    tables.pop("description", None)
-    own_folder = _text(tables.pop("folder", "."), f"{path} folder")
+    beside = {key: tables.pop(key) for key in _BESIDE_STAGES if key in tables}
+    own_folder = _text(beside.get("folder", "."), f"{path} folder")
     work = (folder or Path(own_folder)).absolute()
-    for table, content in tables.items():
-        if table not in KINDS or not isinstance(content, dict):
-            raise UsageError(f"{path}: there is no stage '{table}'; stages: {', '.join(KINDS)}.")
+    for name, content in tables.items():
+        _check_stage(path, name, content)
     steps = []
     for stage, kind in KINDS.items():
         if stage in tables:
@@ -116,6 +118,19 @@ def read_settings(name: str, table: str, config_class: type[Config]) -> dict[str
     settings = {key: value for key, value in content.items() if key not in KINDS[table].paths}
     config_class.from_mapping(settings, f"{path} [{table}]")
     return {key.replace("-", "_"): value for key, value in settings.items()}
+
+
+def _check_stage(path: Path, name: str, content: Any) -> None:
+    """Raise UsageError unless this is a table with the name of a stage."""
+    if name in KINDS and not isinstance(content, dict):
+        raise UsageError(
+            f"{path}: '{name}' is a stage; write [{name}] on a line of its own, and its settings "
+            "below."
+        )
+    if name not in KINDS:
+        nearest = difflib.get_close_matches(name, [*KINDS, *_BESIDE_STAGES], n=1)
+        cure = f"did you mean '{nearest[0]}'?" if nearest else f"stages: {', '.join(KINDS)}."
+        raise UsageError(f"{path}: there is no stage '{name}'; {cure}")
 
 
 def _text(value: Any, where: str) -> str:
