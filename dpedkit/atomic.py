@@ -7,7 +7,7 @@ import json
 import os
 import re
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +39,8 @@ def complete_or_absent(path: Path) -> Iterator[Path]:
             os.fsync(file.fileno())
         part.replace(path)
     except OSError as error:
-        part.unlink(missing_ok=True)
+        with suppress(OSError):
+            part.unlink()
         raise explain_os_error(error, path) from error
     except BaseException:
         part.unlink(missing_ok=True)
@@ -89,19 +90,25 @@ def make_folder(path: Path) -> Path:
 
 
 def explain_os_error(error: OSError, path: Path) -> Exception:
-    """Turn a full disk or a missing permission into a sentence; hand back any other error.
+    """Turn a full disk or a lacking permission into a sentence; hand back any other error.
 
     h5py raises OSError without an errno and says 'No space left on device' in its text.
     """
     if error.errno == errno.ENOSPC or "No space left on device" in str(error):
         return DpedkitError(
-            f"The disk is full: {path} could not be written. Free some space and run the same "
-            "command again; it continues where it stopped."
+            f"The disk is full: {path} could not be written. Free some space and give the same "
+            "command again (train: with --resume); it continues where it stopped."
         )
     if error.errno == errno.EDQUOT:
         return DpedkitError(f"Your disk quota is used up: {path} could not be written.")
+    if isinstance(error, PermissionError) and _hides_its_content(path):
+        return DpedkitError(f"{path} may not be read; its owner can allow it with chmod u+r.")
     if isinstance(error, PermissionError) or error.errno == errno.EROFS:
         return DpedkitError(f"{path} may not be written to; choose another output folder.")
     if error.errno in _NO_SUCH_PLACE:
         return DpedkitError(f"{path} cannot be written: {os.strerror(error.errno).lower()}.")
     return error
+
+
+def _hides_its_content(path: Path) -> bool:
+    return os.access(path, os.F_OK) and not os.access(path, os.R_OK)

@@ -1,4 +1,5 @@
 import errno
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -7,6 +8,7 @@ import pytest
 
 from dpedkit.atomic import (
     complete_or_absent,
+    explain_os_error,
     make_folder,
     remove_unfinished,
     remove_unfinished_below,
@@ -47,6 +49,22 @@ def test_a_full_disk_is_a_sentence_and_keeps_what_was_there(tmp_path, error):
         part.write_text("{")
         raise error
     assert path.read_text() == '{\n  "a": 1\n}\n'
+
+
+def test_a_file_in_the_way_of_the_folder_names_the_file_that_was_asked_for(tmp_path):
+    (tmp_path / "out").write_text("")
+    with pytest.raises(DpedkitError, match=r"out/a\.txt cannot be written: not a directory"):
+        write_text(tmp_path / "out" / "a.txt", "x")
+
+
+def test_what_may_not_be_read_is_told_from_what_may_not_be_written(tmp_path, monkeypatch):
+    (tmp_path / "in.txt").touch()
+    denied = PermissionError(errno.EACCES, "denied")
+    assert "may not be written" in str(explain_os_error(denied, tmp_path / "in.txt"))
+    assert "may not be written" in str(explain_os_error(denied, tmp_path / "absent"))
+    # Root may read everything, so the system's answer is given for it.
+    monkeypatch.setattr(os, "access", lambda path, mode: path.exists() and mode != os.R_OK)
+    assert "in.txt may not be read" in str(explain_os_error(denied, tmp_path / "in.txt"))
 
 
 def test_a_file_in_the_way_of_a_folder(tmp_path):
