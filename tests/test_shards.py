@@ -335,7 +335,7 @@ def test_values_that_contradict_the_pixels_are_found(folder: Path) -> None:
     [
         (lambda f: (f / "train-00000.h5").unlink(), "train-00000.h5 is missing"),
         (lambda f: (f / "train-00000.h5").write_bytes(b"no shard"), "damaged or not a shard"),
-        (lambda f: _truncate(f / "train-00000.h5"), "train-00000.h5"),
+        (lambda f: _truncate(f / "train-00000.h5"), r"train-00000\.h5.*copy it again"),
         (lambda f: (f / "train-00002.h5").replace(f / "train-00000.h5"), "index promises"),
         (lambda f: (f / INDEX_FILE).unlink(), "has no index.json"),
         (lambda f: (f / INDEX_FILE).write_text("{"), "index.json is damaged"),
@@ -356,6 +356,9 @@ def test_missing_and_empty_folders_say_how_to_make_one(tmp_path: Path) -> None:
         open_split(tmp_path / "none", "train")
     with pytest.raises(DpedkitError, match="is empty"):
         open_split(tmp_path, "train")
+    (tmp_path / "shard.h5").touch()
+    with pytest.raises(DpedkitError, match=r"shard\.h5 is a file; give the folder"):
+        open_split(tmp_path / "shard.h5", "train")
 
 
 def test_an_index_cannot_reach_outside_its_folder(folder: Path) -> None:

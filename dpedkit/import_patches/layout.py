@@ -69,6 +69,8 @@ def find_patches(folder: Path, dslr_folder: Path | None, split: str) -> dict[str
         If a folder is missing, is none of these, or the names of its two sides do not match.
     """
     for path in (folder, dslr_folder):
+        if path is not None and path.is_file():
+            raise DpedkitError(f"{path} is a file; give the folder that it is in.")
         if path is not None and not path.is_dir():
             raise DpedkitError(f"{path}: there is no such folder.")
     files = _find(folder, dslr_folder, split)

@@ -31,6 +31,8 @@ def read_aligned(folder: Path) -> tuple[list[PairRecord], dict[str, Any]]:
         format version, or has no accepted pair.
     """
     description_file = folder / "dataset.json"
+    if folder.is_file():
+        raise DpedkitError(f"{folder} is a file; give the folder that `dpedkit align` made.")
     if not folder.is_dir():
         raise DpedkitError(
             f"{folder}: there is no such folder; make it with `dpedkit align PHONE DSLR` first."

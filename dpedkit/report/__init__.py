@@ -37,6 +37,8 @@ def write_report(folder: Path) -> ReportSummary:
     DpedkitError
         If the folder is none of these.
     """
+    if folder.is_file():
+        raise DpedkitError(f"{folder} is a file; give the folder that it is in.")
     if not folder.is_dir():
         raise DpedkitError(f"{folder}: there is no such folder.")
     for name in _KINDS:

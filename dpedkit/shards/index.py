@@ -70,6 +70,8 @@ def read_index(folder: str | Path) -> ShardIndex:
     """
     folder = Path(folder)
     path = folder / INDEX_FILE
+    if folder.is_file():
+        raise DpedkitError(f"{folder} is a file; give the folder of the shards.")
     if not folder.is_dir():
         raise DpedkitError(f"{folder}: there is no such folder; make it with `dpedkit patches`.")
     if not path.is_file():
@@ -87,7 +89,7 @@ def read_index(folder: str | Path) -> ShardIndex:
         )
     if not content.get("complete"):
         raise DpedkitError(
-            f"{folder} is not finished: its `dpedkit patches` run was stopped. Run the same "
+            f"{folder} is not finished: the command that makes it was stopped. Give the same "
             "command again; it continues where it stopped."
         )
     try:

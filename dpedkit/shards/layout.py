@@ -18,6 +18,11 @@ from dpedkit.errors import DpedkitError
 from dpedkit.shards.compressed import CompressedPatches, find_chunks
 from dpedkit.shards.format import FIELDS, IMAGE_FIELDS, MAX_PATCH_SIZE, SHARD_FORMAT, Columns
 
+_CURE = (
+    "copy it again from where the shards were made, or cut them again with "
+    "`dpedkit patches --overwrite`"
+)
+
 
 @dataclass(frozen=True)
 class ShardLayout:
@@ -84,17 +89,16 @@ def inspect_shard(path: Path) -> ShardLayout:
     import h5py
 
     if not path.is_file():
-        raise DpedkitError(
-            f"{path} is missing, though the index names it; copy it from where the shards were "
-            "made, or cut them again with `dpedkit patches --overwrite`."
-        )
+        raise DpedkitError(f"{path} is missing, though the index names it; {_CURE}.")
     try:
         with h5py.File(path, "r") as file:
             return _inspect(file, path)
     except (OSError, RuntimeError, KeyError, ValueError, TypeError) as error:
         if isinstance(error, PermissionError):
             raise DpedkitError(f"{path} may not be read.") from None
-        raise DpedkitError(f"{path} is damaged or not a shard ({_first_line(error)}).") from None
+        raise DpedkitError(
+            f"{path} is damaged or not a shard (HDF5: {_first_line(error)}); {_CURE}."
+        ) from None
 
 
 def _inspect(file: Any, path: Path) -> ShardLayout:
@@ -154,7 +158,7 @@ def _contiguous(dataset: Any, name: str, path: Path) -> int:
     size = math.prod(dataset.shape) * dataset.dtype.itemsize  # exact; numpy's product wraps round
     offset = dataset.id.get_offset()
     if size and (offset is None or offset + size > path.stat().st_size):
-        raise DpedkitError(f"{path} is cut short: the data of '{name}' is not there.")
+        raise DpedkitError(f"{path} is cut short: the data of '{name}' is not there; {_CURE}.")
     return int(offset or 0)
 
 
