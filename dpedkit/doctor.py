@@ -15,6 +15,7 @@ from dpedkit._version import __version__
 
 _NEEDED = (
     "click",
+    "filelock",
     "h5py",
     "joblib",
     "numpy",

@@ -1,27 +1,31 @@
 """One run at a time in a folder: a second one ends before it changes anything.
 
-The lock is the operating system's, on a file in the folder. It goes with its process, however that
-ends, so that nothing has to be cleaned up after a kill: the file that is left is locked by nobody,
-and the next run takes it over. Workers are started without it and do not hold it.
+The lock is the operating system's, on a file in the folder, by filelock. It goes with its process,
+however that ends, so that nothing has to be cleaned up after a kill: the file that is left is
+locked by nobody, and the next run takes it over. Workers are started without it and do not hold it.
 """
 
 from __future__ import annotations
 
-import errno
-import fcntl
 import json
 import os
+import platform
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from dpedkit.atomic import make_folder
 from dpedkit.console import warn
 from dpedkit.errors import DpedkitError, FolderInUseError
 from dpedkit.manifest import read_json
 
+if TYPE_CHECKING:
+    from filelock import BaseFileLock
+
 LOCK_NAME = ".dpedkit.lock"
+_PATIENCE_S = 0.2  # a run that ends just now holds the file for a moment
 _ATTEMPTS = 10
 
 _held: set[Path] = set()
@@ -78,80 +82,65 @@ def locked(folder: Path) -> Iterator[None]:
         yield
         return
     made = [path for path in (folder, *folder.parents) if not path.exists()]
-    descriptor = _acquire(folder)
+    held = _acquire(folder)
     _held.add(key)
     try:
         yield
     finally:
         _held.remove(key)
-        _release(folder / LOCK_NAME, descriptor)
+        if held is not None:
+            # Removed while it is held: whoever opened it before sees that it has no name any more.
+            with suppress(OSError):
+                (folder / LOCK_NAME).unlink()
+            held.release()
         with suppress(OSError):  # the first that is not empty ends it
             for path in made:
                 path.rmdir()
 
 
-def _acquire(folder: Path) -> int | None:
-    """The descriptor of the locked file; None where there is nothing to lock."""
+def _acquire(folder: Path) -> BaseFileLock | None:
+    """The lock, held; None where there is nothing to lock."""
+    from filelock import FileLock, Timeout
+
     file = folder / LOCK_NAME
-    while True:
-        try:
-            descriptor = _open(folder)
-        except OSError:
-            return None
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except (BlockingIOError, PermissionError):  # which of them depends on the file system
-            os.close(descriptor)
-            raise FolderInUseError(_sentence(folder)) from None
-        except OSError as error:
-            _release(file, descriptor)
-            warn(
-                f"{folder} cannot be locked ({error.strerror}): see to it that no other run works "
-                "in it at the same time."
-            )
-            return None
-        if _is_at(file, descriptor):
-            _sign(descriptor)
-            return descriptor
-        os.close(descriptor)  # its holder ended and removed it between the two calls
-
-
-def _open(folder: Path) -> int:
+    held = FileLock(file, mode=0o666, timeout=_PATIENCE_S, fallback_to_soft=False)
     for _ in range(_ATTEMPTS):
-        make_folder(folder)
-        # A run that ends just now may remove the folder before the file is in it.
-        with suppress(FileNotFoundError):
-            return os.open(folder / LOCK_NAME, os.O_RDWR | os.O_CREAT, 0o666)
-    raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(folder))
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            held.acquire()
+        except (FileNotFoundError, FileExistsError):
+            continue  # a run that ends just now removed the folder, or it is a file
+        except Timeout:
+            break
+        except OSError as error:
+            make_folder(folder)  # which says why, if that is what failed
+            if os.access(file, os.W_OK):
+                _give_up(file, error)
+            return None
+        _sign(file)
+        return held
+    make_folder(folder)
+    raise FolderInUseError(_sentence(folder))
 
 
-def _release(file: Path, descriptor: int | None) -> None:
-    """Remove the file, then let go of it: whoever locks it meanwhile sees that it has no name."""
-    if descriptor is None:
-        return
-    if _is_at(file, descriptor):
-        with suppress(OSError):
-            file.unlink()
-    os.close(descriptor)
+def _give_up(file: Path, error: OSError) -> None:
+    with suppress(OSError):
+        file.unlink()
+    warn(
+        f"{file.parent} cannot be locked ({error.strerror}): see to it that no other run works in "
+        "it at the same time."
+    )
 
 
-def _is_at(file: Path, descriptor: int) -> bool:
-    try:
-        return os.path.samestat(file.stat(), os.fstat(descriptor))
-    except OSError:
-        return False
-
-
-def _sign(descriptor: int) -> None:
+def _sign(file: Path) -> None:
     """Say in the file who holds it, for the run that finds it locked."""
     holder = {
         "process": os.getpid(),
-        "host": os.uname().nodename,
+        "host": platform.node(),
         "since": datetime.now().isoformat(sep=" ", timespec="seconds"),
     }
     with suppress(OSError):  # a full disk is told by what needs the space
-        os.ftruncate(descriptor, 0)
-        os.pwrite(descriptor, json.dumps(holder).encode() + b"\n", 0)
+        file.write_text(json.dumps(holder) + "\n")
 
 
 def _sentence(folder: Path) -> str:

@@ -17,7 +17,7 @@ from PIL import Image
 
 from dpedkit import lock
 from dpedkit.cli import execute
-from dpedkit.errors import FolderInUseError
+from dpedkit.errors import DpedkitError, FolderInUseError
 from dpedkit.lock import LOCK_NAME, locked
 from dpedkit.train.runfolder import new_run
 
@@ -244,11 +244,21 @@ def test_without_locks_the_work_goes_on_with_a_warning(code, tmp_path, monkeypat
     assert "out cannot be locked (" in capsys.readouterr().err
 
 
-@pytest.mark.skipif(not Path("/proc/self").is_dir(), reason="needs a folder that takes no files")
-def test_where_nothing_can_be_written_nobody_is_locked_out(capsys):
-    with locked(Path("/proc/self")):
-        pass
+@pytest.mark.parametrize("code", [errno.EACCES, errno.EROFS])
+def test_where_nothing_can_be_written_nobody_is_locked_out(code, tmp_path, monkeypatch, capsys):
+    def refuse(path, *arguments, **settings):
+        raise OSError(code, os.strerror(code), str(path))
+
+    monkeypatch.setattr(os, "open", refuse)
+    with locked(tmp_path):
+        assert list(tmp_path.iterdir()) == []
     assert capsys.readouterr().err == ""
+
+
+def test_a_folder_that_cannot_be_made_is_named(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(DpedkitError, match="file/out"), locked(tmp_path / "file" / "out"):
+        pass
 
 
 def test_a_lock_that_is_not_signed_yet_holds_too(tmp_path):
