@@ -278,6 +278,13 @@ def test_stopped_by_ctrl_c_and_resumed_is_bit_identical(tmp_path, monkeypatch, h
     assert left == ["step-00000000.pt"] * has_val + ["step-00000007.pt", "step-00000008.pt"]
 
 
+def test_a_run_to_resume_that_is_not_there_is_begun_and_said_to_be(shards, tmp_path, capsys):
+    config = without_discriminator(steps=1)
+    for said in (True, False):
+        train(shards, config, name="new", runs=tmp_path, resume=True)
+        assert ("no such run to continue" in capsys.readouterr().err) == said
+
+
 def test_a_finished_run_resumed_is_left_as_it_is(shards, tmp_path):
     first = train(shards, without_discriminator(), name="a", runs=tmp_path)
     before = {p: p.read_bytes() for p in (tmp_path / "a").glob("*.*") if p.name != "tensorboard"}
@@ -306,8 +313,9 @@ def test_what_is_refused_before_anything_is_touched(shards, tmp_path):
                 )  # fmt: skip
         (tmp_path / "photos" / "config.toml").write_text(config)
     assert (tmp_path / "photos" / "x.jpg").exists()
-    with pytest.raises(UsageError, match="plain name"):
-        train(shards, without_discriminator(), name="../a", runs=tmp_path)
+    for name in ("../a", "..", ""):
+        with pytest.raises(UsageError, match="plain name"):
+            train(shards, without_discriminator(), name=name, runs=tmp_path)
     with pytest.raises(DpedkitError, match="no run in"):
         train(shards, without_discriminator(), runs=tmp_path / "none", resume=True)
 

@@ -40,7 +40,10 @@ from dpedkit.train.config import TrainConfig
     help="Folder of all runs.",
 )
 @click.option(
-    "--resume", is_flag=True, help="Continue the run --name (by default the newest) to its end."
+    "--resume",
+    is_flag=True,
+    help="Continue the run --name (by default the newest) to its end; give the settings that it "
+    "began with. A named run that is not there yet is begun.",
 )
 @options.config_options(TrainConfig)
 def command(

@@ -164,7 +164,7 @@ def new_run(runs: Path, name: str | None, overwrite: bool) -> RunFolder:
     """
     if name is None:
         return _next_run(runs)
-    if Path(name).name != name:
+    if name in ("", "..") or Path(name).name != name:
         raise UsageError(f"The run's name is {name!r}, but must be a plain name of a folder.")
     run = RunFolder(runs / name)
     if _holds_something(run.path) and not run.is_there():

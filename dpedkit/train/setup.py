@@ -68,7 +68,10 @@ def find_run(
     """
     run = existing_run(runs, name) if resume else None
     if run is None:
-        return new_run(runs, name, overwrite), choose_content(config)
+        run = new_run(runs, name, overwrite)
+        if resume:
+            console.say(f"{run.path}: there is no such run to continue yet, so it begins")
+        return run, choose_content(config)
     content = run.check_same(config, shards)
     if (before := run.processes()) != processes:
         console.warn(
