@@ -147,6 +147,10 @@ def _plan(inputs: Sequence[Path], output: Path, config: EnhanceConfig) -> list[_
         raise UsageError(f"{output} is a file; give a folder for the enhanced photos.")
     photos: list[Path] = []
     for path in inputs:
+        if path.is_dir() and output.is_dir() and path.samefile(output):
+            raise UsageError(
+                f"{output} holds the photos themselves; choose another output folder with -o."
+            )
         photos += images.list_photos(path) if path.is_dir() else [path]
     tasks = []
     taken: dict[Path, Path] = {}
