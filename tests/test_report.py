@@ -21,7 +21,7 @@ from dpedkit.images import write_photo
 from dpedkit.manifest import read_jsonl, write_jsonl
 from dpedkit.models.files import model_hash
 from dpedkit.report import write_report
-from dpedkit.report.axes import Axis, rounded_out
+from dpedkit.report.axes import Axis, Frame, rounded_out
 from dpedkit.report.charts import bars, curves, heat_map, histogram
 from dpedkit.report.evaluations import evaluations
 from dpedkit.report.page import table, write_page
@@ -50,6 +50,26 @@ def test_ticks_are_round_numbers_within_the_axis():
     assert Axis(0.3, 1.0, "").ticks(6) == [0.4, 0.6, 0.8, 1.0]
     assert Axis(0, 800, "").ticks(6) == [0, 200, 400, 600, 800]
     assert Axis(5, 5, "").ticks(6) == [5]
+
+
+@pytest.mark.parametrize("most", [1, 2, 3, 12, 247, 18_000])
+def test_counts_have_whole_numbers_for_ticks(most):
+    axis = rounded_out(0.0, float(most), "pairs", counted=True)
+    assert axis.high >= most
+    assert len(axis.ticks(5)) >= 2
+    assert all(tick.is_integer() for tick in map(float, axis.ticks(5)))
+
+
+@pytest.mark.parametrize("high", [1.0, 0.9675, 1_250_000.0])
+def test_the_widest_tick_does_not_reach_the_label_of_the_axis(high):
+    frame = Frame(Axis(0, 1, "step"), Axis(high * 0.99, high, "MS-SSIM"))
+    svg = svg_of(frame.drawn("", ""))
+    ticks = [text for text in svg.iter("text") if text.get("text-anchor") == "end"]
+    label = next(text for text in svg.iter("text") if text.get("transform"))
+    right_of_label = float(re.match(r"translate\((\d+)", label.get("transform"))[1]) + 4
+    # DejaVu Sans, the widest of the usual fonts, has digits of 7.6 px at the page's 12 px.
+    left = min(float(text.get("x")) - 7.6 * len(text.text) for text in ticks)
+    assert left > right_of_label
 
 
 def svg_of(chart):
@@ -214,12 +234,20 @@ def test_an_evaluation_of_an_earlier_network_is_said_to_be_one(tmp_path):
     split = {"split": "test", "patches": 1234, "pairs": 5, "scores": {"network": scores}}
     found = {"verdict": "It <did>.", "model_file": model.name, "model_hash": model_hash(model)}
     (tmp_path / "evaluations").mkdir()
-    write_json(tmp_path / "evaluations" / "a.json", {**found, "splits": [split]})
+    write_json(tmp_path / "evaluations" / "model-f00d-test.json", {**found, "splits": [split]})
     text = evaluations(tmp_path)
     assert "It &lt;did&gt;." in text and "earlier network" not in text
     cells = re.findall(r"<td>(.*?)</td>", text)
     assert cells == ["network", "inf", "0.5000", "0.50", "0.5000", "0.5000", "20.13"]
     assert "test (1,234 patch pairs)" in text
+    # The same split measured again, with others, is shown with those alone.
+    other = {**split, "split": "val", "patches": 7}
+    both = {**found, "splits": [other, split]}
+    write_json(tmp_path / "evaluations" / "model-f00d-val-test.json", both)
+    assert evaluations(tmp_path).count("test (1,234") == 1
+    assert evaluations(tmp_path).count("val (7") == 1
+    write_json(tmp_path / "evaluations" / "model-beef-test.json", {**found, "splits": [split]})
+    assert evaluations(tmp_path).count("test (1,234") == 2, "of other shards"
     model.write_bytes(b"better weights")
     assert "Measured on an earlier network" in evaluations(tmp_path)
     assert evaluations(tmp_path / "none") == ""

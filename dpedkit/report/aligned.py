@@ -145,7 +145,7 @@ def _reasons(records: list[PairRecord]) -> str:
     if not reasons:
         return ""
     rows = [(len(names), reason) for reason, names in reasons[:_REASONS_SHOWN]]
-    return "<h2>Why pairs were rejected</h2>" + table(("pairs", "reason"), rows)
+    return "<h2>Why pairs were rejected</h2>" + table(("pairs", "reason"), rows, words=("reason",))
 
 
 def _charts(records: list[PairRecord]) -> str:

@@ -34,7 +34,7 @@ def histogram(
     """
     frame = Frame(
         Axis(float(edges[0]), float(edges[-1]), x_label),
-        rounded_out(0.0, float(max([*counts, 1])), y_label),
+        rounded_out(0.0, float(max([*counts, 1])), y_label, counted=True),
     )
     parts = []
     for count, left, right in zip(counts, edges[:-1], edges[1:], strict=True):

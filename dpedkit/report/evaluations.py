@@ -35,13 +35,26 @@ _NOTE = (
 
 def evaluations(run: Path) -> str:
     """HTML of all evaluations that the run's folder keeps; empty where there is none."""
-    parts = [
-        _evaluation(run, read_json(file)) for file in sorted((run / EVALUATIONS).glob("*.json"))
-    ]
+    kept = {file.stem: read_json(file) for file in sorted((run / EVALUATIONS).glob("*.json"))}
+    parts = [_evaluation(run, found) for found in _told_once(kept)]
     if not parts:
         return ""
     note = f'<p class="soft">{escape(_NOTE)}</p>'
     return "<h2>Did the network earn its keep?</h2>" + "".join(parts) + note
+
+
+def _told_once(kept: dict[str, Found]) -> list[Found]:
+    """Evaluations without those whose splits another one of the same network and shards holds."""
+    told: list[Found] = []
+    seen: set[tuple[str, str, str]] = set()
+    for name, found in sorted(kept.items(), key=lambda item: -len(item[1]["splits"])):
+        splits = [split["split"] for split in found["splits"]]
+        measured = name.removesuffix("-".join(["", *splits]))  # the model file and the patches
+        shown = {(found["model_hash"], measured, split) for split in splits}
+        if not shown <= seen:
+            told.append(found)
+            seen |= shown
+    return told
 
 
 def _evaluation(run: Path, found: Found) -> str:

@@ -89,16 +89,30 @@ def escape(text: object) -> str:
 
 
 def table(
-    header: Sequence[str], rows: Sequence[Sequence[object]], *, best: int | None = None
+    header: Sequence[str],
+    rows: Sequence[Sequence[object]],
+    *,
+    best: int | None = None,
+    words: Sequence[str] = (),
 ) -> str:
-    """An HTML table; cells are escaped, and the row numbered `best` stands out."""
-    top = "".join(f"<th>{escape(cell)}</th>" for cell in header)
+    """An HTML table; cells are escaped, and the row numbered `best` stands out.
+
+    Columns hold numbers, but for the first one and those whose headers are in `words`.
+    """
+
+    def line(kind: str, cells: Sequence[object]) -> str:
+        marks = [' class="words"' if name in words else "" for name in header]
+        return "".join(
+            f"<{kind}{mark}>{escape(cell)}</{kind}>"
+            for mark, cell in zip(marks, cells, strict=True)
+        )
+
     lines = []
     for number, row in enumerate(rows):
-        kind = ' class="best"' if number == best else ""
-        lines.append(f"<tr{kind}>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>")
+        mark = ' class="best"' if number == best else ""
+        lines.append(f"<tr{mark}>{line('td', row)}</tr>")
     return (
-        f'<div class="wide"><table><thead><tr>{top}</tr></thead>'
+        f'<div class="wide"><table><thead><tr>{line("th", header)}</tr></thead>'
         f"<tbody>{''.join(lines)}</tbody></table></div>"
     )
 

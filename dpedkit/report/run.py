@@ -44,7 +44,7 @@ def write(folder: Path) -> Path:
         f"{_left_out(len(rows) - len(shown))}"
         f"<h2>Before and after, over time</h2>{over_time(folder / 'samples')}"
         "<details><summary>Settings</summary>"
-        f"{table(('setting', 'value'), list(settings.items()))}</details>"
+        f"{table(('setting', 'value'), list(settings.items()), words=('value',))}</details>"
     )
     return write_page(folder, headline, body)
 

@@ -127,7 +127,10 @@ def _samples(readers: list[SplitReader]) -> str:
     ):
         phone, dslr = reader.gather(numbers)
         pictures = [
-            (picture(_beside(a, b), f"NCC {ncc:.3f}"), f"NCC {ncc:.3f}, {_length(shift):.2f} px")
+            (
+                picture(_beside(a, b), f"NCC {ncc:.3f}"),
+                f"NCC {ncc:.3f}, moved {_length(shift):.2f} px",
+            )
             for a, b, ncc, shift in zip(
                 phone, dslr, reader.ncc[numbers], shifts[numbers], strict=True
             )
@@ -175,4 +178,5 @@ def _pairs(pairs: list[dict[str, Any]]) -> str:
         rows.append((*row, error or reasons))
     left = len(pairs) - len(rows)
     note = f'<p class="soft">{left:,} more are in {PAIRS_FILE}.</p>' if left else ""
-    return table(("pair", "split", "tried", "kept", "share", "dropped"), rows) + note
+    header = ("pair", "split", "tried", "kept", "share", "dropped")
+    return table(header, rows, words=("split", "dropped")) + note
