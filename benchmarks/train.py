@@ -38,7 +38,7 @@ from training_steps import (
 )
 
 from dpedkit.console import QUIET, set_verbosity, table
-from dpedkit.train.memory import keep_freed_memory
+from dpedkit.memory import keep_freed_memory
 
 CPU = torch.device("cpu")
 _PLAIN = "plain port"
