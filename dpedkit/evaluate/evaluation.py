@@ -47,7 +47,7 @@ class SplitScores:
         """How much was measured; imported patches count as photo pairs of their own."""
         if self.pairs == self.patches:
             return f"{self.patches} patch pairs"
-        return f"{self.patches} patches of {self.pairs} photo pairs"
+        return f"{self.patches} patches of {self.pairs} photo pair{'s' * (self.pairs != 1)}"
 
 
 @dataclass(frozen=True)
