@@ -17,6 +17,7 @@ import argparse
 import tempfile
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -144,12 +145,15 @@ def time_steps(shards: Path, scale: Scale, device: torch.device, compiled: bool)
     precisions |= {name: config.precision for name, config in configs.items()}
     ways: dict[str, Way] = {}
     for name, precision in precisions.items():
-        choose_arithmetic(precision, device)
+        prepare = partial(
+            choose_arithmetic if name in configs else _round_all_products, precision, device
+        )
+        prepare()
         if name in configs:
             ways[name] = our_way(shards, configs[name], device, _READ_EVERY)
         else:
             ways[name] = plain_way(shards, scale.batch, device)
-        ways[name].prepare = lambda precision=precision: choose_arithmetic(precision, device)
+        ways[name].prepare = prepare
     timings = time_by_turns(ways, scale.rounds, scale.steps, synchroniser(device))
     floors = _peaks(scale, device)
     bandwidth = peak_bandwidth(device, scale.copy_bytes)
@@ -182,10 +186,16 @@ def time_steps(shards: Path, scale: Scale, device: torch.device, compiled: bool)
     return table(header, rows, note)
 
 
+def _round_all_products(precision: str, device: torch.device) -> None:
+    """As `choose_arithmetic`, but tf32 is allowed in matrix products too."""
+    choose_arithmetic(precision, device)
+    torch.backends.cuda.matmul.allow_tf32 = precision == "tf32"
+
+
 def _peaks(scale: Scale, device: torch.device) -> dict[str, float]:
     found = {}
     for precision in PRECISIONS:
-        choose_arithmetic(precision, device)
+        _round_all_products(precision, device)
         dtype = torch.bfloat16 if precision == "bfloat16" else torch.float32
         found[precision] = peak_flops(device, dtype, scale.matrix)
     return found

@@ -30,6 +30,16 @@ def choose_device(wanted: str) -> torch.device:
     return torch.device(wanted)
 
 
+def let_convolutions_round(allowed: bool) -> None:
+    """Let a GPU round the inputs of convolutions to 10 bits (TF32), or not; in the whole process.
+
+    Those of matrix products it never may. The blurs of the losses and of MS-SSIM are such products,
+    and of a variance, the small difference of two large means, that rounding leaves nothing.
+    """
+    torch.backends.cudnn.allow_tf32 = allowed
+    torch.backends.cuda.matmul.allow_tf32 = False
+
+
 def to_images(levels: NDArray[np.uint8] | Tensor, device: torch.device) -> Tensor:
     """(N, H, W, 3) uint8 -> (N, 3, H, W) float32 in [0, 1], in channels-last memory."""
     return torch.as_tensor(levels).to(device).permute(0, 3, 1, 2).float().div_(255)

@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from dpedkit.device import choose_device
+from dpedkit.device import choose_device, let_convolutions_round
 from dpedkit.enhance.config import EnhanceConfig
 from dpedkit.enhance.storage import Placement
 from dpedkit.enhance.tiling import apply_in_strips, count_strips
@@ -107,6 +107,7 @@ def load_enhancer(model_file: Path, config: EnhanceConfig, spill_folder: Path) -
     device = choose_device(config.device)
     if device.type == "cpu" and config.precision == "fp16":
         raise UsageError("precision is 'fp16', which only GPUs compute fast; use fp32 or bf16.")
+    let_convolutions_round(False)  # fp32 is all of its bits, on a GPU too
     model = load_model(model_file)
     # Channels last is the layout in which maps are stored, and twice as fast on CPUs.
     model = model.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]

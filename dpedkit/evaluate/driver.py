@@ -13,7 +13,7 @@ from torch import Tensor
 
 from dpedkit import console
 from dpedkit.colourmap import ColourMap, fit_colour_map, fit_colour_map_to
-from dpedkit.device import choose_device
+from dpedkit.device import choose_device, let_convolutions_round
 from dpedkit.errors import DpedkitError
 from dpedkit.evaluate.config import EvaluateConfig
 from dpedkit.evaluate.evaluation import (
@@ -60,6 +60,7 @@ def evaluate(model: Path, shards: Path, config: EvaluateConfig) -> Evaluation:
     """
     model, shards = find_model(Path(model)), Path(shards)
     device = choose_device(config.device)
+    let_convolutions_round(False)
     generator = load_model(model).to(device)
     generator.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     readers = {split: open_split(shards, split) for split in SPLITS}

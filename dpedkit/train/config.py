@@ -124,8 +124,8 @@ class TrainConfig(Config):
     )
     precision: str = option(
         "float32",
-        "Arithmetic of the networks: 'tf32' lets a GPU round the inputs of products to 10 bits, "
-        "'bfloat16' keeps 8 bits of all but the first and last layers and the losses.",
+        "Arithmetic of the networks: 'tf32' lets a GPU round the inputs of convolutions to 10 "
+        "bits, 'bfloat16' keeps 8 bits of all but the first and last layers and the losses.",
         choices=PRECISIONS,
     )
     compile: bool = option(

@@ -9,6 +9,7 @@ import torch
 
 from dpedkit import console
 from dpedkit.atomic import remove_unfinished_below
+from dpedkit.device import let_convolutions_round
 from dpedkit.errors import DpedkitError
 from dpedkit.memory import keep_freed_memory
 from dpedkit.metrics import MIN_SIDE
@@ -87,9 +88,7 @@ def choose_arithmetic(precision: str, device: torch.device) -> None:
 
     Holds for the whole process.
     """
-    rounded = precision != "float32"
-    torch.backends.cuda.matmul.allow_tf32 = rounded
-    torch.backends.cudnn.allow_tf32 = rounded
+    let_convolutions_round(precision != "float32")
     torch.backends.cudnn.benchmark = True  # all batches have the same size
     if device.type == "cpu":
         keep_freed_memory()
