@@ -17,7 +17,7 @@ from dpedkit.models.discriminator import to_grey
 from dpedkit.shards import open_split
 from dpedkit.train import features as kept_features
 from dpedkit.train import forward
-from dpedkit.train.config import TrainConfig
+from dpedkit.train.config import PRECISIONS, TrainConfig
 from dpedkit.train.data import TrainBatches
 from dpedkit.train.features import TargetFeatures, keep_features
 from dpedkit.train.feed import Feed
@@ -27,6 +27,7 @@ from dpedkit.train.learner import Learner
 from dpedkit.train.objective import Objective
 from dpedkit.train.processes import Processes
 from dpedkit.train.replay import ReplayedStep
+from dpedkit.train.setup import choose_arithmetic
 from dpedkit.train.step import TrainingStep
 
 SIZE = 20
@@ -296,6 +297,23 @@ def test_in_bfloat16_a_step_still_learns(reader):
     assert rows.isfinite().all()
     assert all(p.dtype == torch.float32 for p in learner.generator.parameters())
     assert rows[-5:, 0].mean() < rows[:5, 0].mean()
+
+
+@pytest.mark.parametrize("precision", PRECISIONS)
+def test_no_precision_rounds_what_losses_and_scores_multiply(precision):
+    choose_arithmetic(precision, CPU)
+    assert torch.backends.cudnn.allow_tf32 == (precision != "float32")
+    assert not torch.backends.cuda.matmul.allow_tf32
+
+
+def test_in_bfloat16_verdicts_keep_all_their_bits(reader):
+    """The last layer's rounding to 8 bits would show as log-odds that bfloat16 can hold."""
+    config = tiny(precision="bfloat16")
+    step, learner, _ = make_step(reader, config)
+    nn.init.normal_(learner.discriminator.output.weight)
+    (log_odds,) = step.verdicts(torch.rand(8, 3, SIZE, SIZE))
+    assert log_odds.dtype == torch.float32
+    assert (log_odds != log_odds.bfloat16().float()).any()
 
 
 def test_the_average_is_that_of_the_weights(reader):

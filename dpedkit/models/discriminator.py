@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -67,7 +68,9 @@ class Discriminator(nn.Module):
         """
         x = self.stages(image)  # (N, 128, 7, 7) for patches of 100 px
         x = x.permute(0, 2, 3, 1).flatten(1)  # (N, H*W*C), the authors' order
-        logits = self.output(functional.leaky_relu(self.hidden(x), _LEAK))
+        x = functional.leaky_relu(self.hidden(x), _LEAK)
+        with torch.autocast(x.device.type, enabled=False):  # 8 bits are too few for a verdict
+            logits = self.output(x.to(self.output.weight.dtype))
         if logits.shape[1] == 1:
             return logits[:, 0]
         # softmax(a, b)[1] = sigmoid(b - a)

@@ -45,7 +45,8 @@ class ReplayedStep:
             return self._beside(self._data)
         if self._graph is None:
             self._graph = torch.cuda.CUDAGraph()
-            with torch.cuda.graph(self._graph):
+            # The thread that reads patches ahead may meanwhile ask for pinned memory.
+            with torch.cuda.graph(self._graph, capture_error_mode="thread_local"):
                 self._row = self._step(self._data)
         self._graph.replay()
         return self._row.clone()
