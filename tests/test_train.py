@@ -25,6 +25,7 @@ from dpedkit.report.run import write as write_report
 from dpedkit.shards import open_split
 from dpedkit.shards.index import fingerprint
 from dpedkit.train import guards, loop, monitor, setup
+from dpedkit.train.checkpoint import load_checkpoint
 from dpedkit.train.config import TrainConfig
 from dpedkit.train.interruption import stop_when_asked
 from dpedkit.train.loop import train
@@ -222,6 +223,20 @@ def test_ctrl_c_saves_and_leaves(shards, tmp_path, monkeypatch):
     assert [row["step"] for row in read_jsonl(run / "log.jsonl")] == [0, 50]
 
 
+def test_no_process_leaves_before_the_first_has_saved(shards, tmp_path, monkeypatch):
+    written = []
+    last = tmp_path / "001" / "last.safetensors"
+
+    def wait(self):
+        written.append(read_card(last)["training"]["step"] if last.is_file() else None)
+
+    monkeypatch.setattr(loop.Processes, "wait", wait)
+    stop_at(3, monkeypatch)
+    with pytest.raises(KeyboardInterrupt):
+        train(shards, without_discriminator(steps=50, evaluate_every=50), runs=tmp_path)
+    assert written[-1] == 4
+
+
 def test_ctrl_c_in_the_pretraining_leaves_a_model_and_a_run_to_resume(
     shards, tmp_path, monkeypatch
 ):
@@ -390,6 +405,25 @@ def test_a_loss_that_is_no_number_stops_the_run_and_keeps_the_last_good_network(
         train(shards, tiny(), runs=tmp_path)
     last = load_file(tmp_path / "001" / "last.safetensors")
     assert all(value.isfinite().all() for value in last.values())
+
+
+@pytest.mark.parametrize("network", ["generator", "discriminator"])
+def test_weights_that_are_no_numbers_are_never_saved(shards, tmp_path, monkeypatch, network):
+    """A step whose loss is finite can leave them; the next one's loss then is not."""
+    real_step = loop._Training._step
+
+    def break_weights(self, number):
+        real_step(self, number)
+        if number == 4:
+            with torch.no_grad():
+                next(getattr(self.learner, network).parameters()).fill_(math.inf)
+
+    monkeypatch.setattr(loop._Training, "_step", break_weights)
+    config = tiny(steps=50, evaluate_every=50, checkpoint_seconds=0.0)
+    with pytest.raises(DpedkitError, match=r"step 5: the norm of the weights is no longer a finit"):
+        train(shards, config, runs=tmp_path)
+    assert read_card(tmp_path / "001" / "last.safetensors")["training"]["step"] == 4
+    assert load_checkpoint(tmp_path / "001" / "checkpoints")["step"] == 4
 
 
 def test_vgg_weights_that_are_insisted_on(shards, tmp_path, monkeypatch):

@@ -89,6 +89,12 @@ class Learner:
         for name in average.keys() - set(means):
             average[name].copy_(now[name])
 
+    def norm_of_weights(self) -> float:
+        """Of all weights that optimisers move, summed over tensors; finite if all of them are."""
+        networks = [self.generator, self.discriminator]
+        norms = [p.norm() for network in networks if network for p in network.parameters()]
+        return torch.stack(norms).detach().sum().item()
+
     def state(self) -> dict[str, Any]:
         """Everything that training changes, for a checkpoint."""
         return {name: part.state_dict() for name, part in self._parts().items()}

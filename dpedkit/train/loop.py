@@ -224,7 +224,15 @@ class _Training:
         self.tally.clear()
 
     def _save(self, step: int) -> None:
-        """The newest network, then the whole state of the run."""
+        """The newest network, then the whole state of the run.
+
+        Raises
+        ------
+        DpedkitError
+            If the last step left weights that are not finite: what is on disk stays.
+        """
+        norms = {"norm of the weights": self.learner.norm_of_weights()}
+        guards.check_finite(step, norms, self.folder.last_model)
         self.last_saved = time.monotonic()
         if not self.processes.is_first:
             return
@@ -268,8 +276,8 @@ class _Training:
         is shown as such until the run is resumed, but not counted as such from then on.
         """
         if self.processes.is_first and read_jsonl(self.folder.log_file)[-1]["step"] != step:
-            found = self.evaluations.measure(step)
             self._save(step)
+            found = self.evaluations.measure(step)
             if self.evaluations.is_best(found):
                 self.folder.set_best_aside()
                 self.evaluations.save_best(step, found)
@@ -288,6 +296,8 @@ class _Training:
         )
 
     def _say_good_bye(self, where: str) -> None:
+        # Once one process is gone `torchrun` ends the others, be they still writing or not.
+        self.processes.wait()
         console.say(
             f"Stopped {where}; continue with the same command and "
             f"--name {self.folder.path.name} --resume."
