@@ -35,12 +35,18 @@ def squared_error(a: Tensor, b: Tensor) -> Tensor:
 
 
 def psnr_of_error(error: Tensor) -> Tensor:
-    """PSNR in dB of a mean squared error of images in [0, 1]; infinite for an error of zero."""
-    return -10 * torch.log10(error.double())
+    """PSNR in dB of a mean squared error of images in [0, 1]; infinite for an error of zero.
+
+    It is float64 and in main memory: not every device knows float64.
+    """
+    return -10 * torch.log10(error.cpu().double())
 
 
 def psnr(a: Tensor, b: Tensor) -> Tensor:
-    """PSNR of each image in dB: (N, C, H, W) twice -> (N,) float64; identical images give inf."""
+    """PSNR of each image in dB: (N, C, H, W) twice -> (N,) float64 in main memory.
+
+    Identical images give inf.
+    """
     return psnr_of_error(squared_error(a, b))
 
 

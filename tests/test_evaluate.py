@@ -25,6 +25,7 @@ from dpedkit.evaluate.evaluation import (
 from dpedkit.evaluate.limitations import LimitationSheet
 from dpedkit.evaluate.scores import Scores, ScoreSheet, through_float16
 from dpedkit.metrics import ms_ssim, ms_ssim_of_batch, ssim
+from dpedkit.metrics import psnr as psnr_of_tensors
 from dpedkit.models import build_generator, save_model
 from dpedkit.shards import open_split
 from dpedkit.shards.index import fingerprint
@@ -277,6 +278,28 @@ def test_colour_error_is_the_shift_of_the_mean_in_levels():
     found = limitations_of(dslr + shift, dslr, dslr)
     assert found.colour_error == pytest.approx(13, rel=1e-4)
     assert found.contrast_ratio == pytest.approx(1, rel=1e-3)
+
+
+class OnAppleGpu(torch.Tensor):
+    """A tensor that knows no float64 before `cpu()` has brought it to main memory."""
+
+    @classmethod
+    def __torch_function__(cls, func, types, args=(), kwargs=None):
+        assert func is not torch.Tensor.double, "MPS has no float64"
+        found = super().__torch_function__(func, types, args, kwargs)
+        return found.as_subclass(torch.Tensor) if func is torch.Tensor.cpu else found
+
+
+def test_devices_without_float64_can_measure():
+    scene, other = smooth_scene(), smooth_scene() * 0.9
+    there = [images.as_subclass(OnAppleGpu) for images in (other, scene, scene)]
+    torch.testing.assert_close(psnr_of_tensors(*there[:2]), psnr_of_tensors(other, scene))
+    sheets = ScoreSheet(), ScoreSheet()
+    for sheet, (images, dslr) in zip(sheets, (there[:2], (other, scene)), strict=True):
+        sheet.add(images, dslr)
+        sheet.add_batch(images, dslr)
+    assert sheets[0].result() == sheets[1].result()
+    assert limitations_of(*there) == limitations_of(other, scene, scene)
 
 
 def test_the_oracle_is_refitted_to_every_scene(tmp_path, identity_model):

@@ -67,18 +67,20 @@ class LimitationSheet:
             In [0, 1]; `images` need not be clipped, but counts as clipped, as it would be saved.
         """
         images = images.clamp(0, 1)
-        shift = (images.mean(dim=(2, 3)) - dslr.mean(dim=(2, 3))).double()
-        self._colour.append(_LEVELS * shift.norm(dim=1).cpu())
+        shift = (images.mean(dim=(2, 3)) - dslr.mean(dim=(2, 3))).cpu().double()
+        self._colour.append(_LEVELS * shift.norm(dim=1))
         ours, phones, theirs = _luma(images), _luma(phone), _luma(dslr)
-        spread, wanted = (x.std(dim=(2, 3), correction=0)[:, 0].double() for x in (ours, theirs))
+        spread, wanted = (
+            x.std(dim=(2, 3), correction=0)[:, 0].cpu().double() for x in (ours, theirs)
+        )
         comparable = wanted >= _SOME_CONTRAST
         ratio = spread[comparable].clamp(min=1e-3) / wanted[comparable]
-        self._log_contrast.append(ratio.log().cpu())
+        self._log_contrast.append(ratio.log())
         flat, inside = _flat_blocks(theirs)
         self._flat += int(flat.sum())
         self._blocks += flat.numel()
-        self._noise += float((_noise(ours).square() * inside).double().sum())
-        self._phone_noise += float((_noise(phones).square() * inside).double().sum())
+        self._noise += float((_noise(ours).square() * inside).cpu().double().sum())
+        self._phone_noise += float((_noise(phones).square() * inside).cpu().double().sum())
 
     def result(self) -> Limitations:
         """The limitations of all that was added; at least one batch."""

@@ -64,13 +64,13 @@ class ScoreSheet:
             In [0, 1]; `images` need not be clipped.
         """
         clipped = images.clamp(0, 1)
-        self._errors.append(metrics.squared_error(clipped, dslr).double().cpu())
+        self._errors.append(metrics.squared_error(clipped, dslr).cpu().double())
         similarity, ms_ssim = metrics.ssim_and_ms_ssim(images, dslr)
         beyond = (images != clipped).flatten(1).any(dim=1)
         if beyond.any():
             similarity[beyond] = metrics.ssim(clipped[beyond], dslr[beyond])
-        self._ssim.append(similarity.double().cpu())
-        self._ms_ssim.append(ms_ssim.double().cpu())
+        self._ssim.append(similarity.cpu().double())
+        self._ms_ssim.append(ms_ssim.cpu().double())
 
     def add_batch(self, images: Tensor, dslr: Tensor) -> None:
         """Score a batch as a whole (the authors' training code).

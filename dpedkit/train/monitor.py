@@ -155,7 +155,7 @@ def _grid(columns: list[NDArray[np.uint8]]) -> NDArray[np.uint8]:
 
 
 def _mean(values: Tensor) -> float:
-    return values.double().mean().item()
+    return values.cpu().double().mean().item()
 
 
 def _mean_of_differing(psnr: Tensor) -> float | None:
