@@ -231,14 +231,17 @@ def test_an_evaluation_of_an_earlier_network_is_said_to_be_one(tmp_path):
     scores |= {"psnr": None, "psnr_pooled": 20.126}
     model = tmp_path / "model.safetensors"
     model.write_bytes(b"weights")
+    limits = {"colour_error": 1.25, "contrast_ratio": None, "noise_gain": None, "flat_share": 0}
     split = {"split": "test", "patches": 1234, "pairs": 5, "scores": {"network": scores}}
+    split["limitations"] = {"network": limits}
     found = {"verdict": "It <did>.", "model_file": model.name, "model_hash": model_hash(model)}
     (tmp_path / "evaluations").mkdir()
     write_json(tmp_path / "evaluations" / "model-f00d-test.json", {**found, "splits": [split]})
     text = evaluations(tmp_path)
     assert "It &lt;did&gt;." in text and "earlier network" not in text
     cells = re.findall(r"<td>(.*?)</td>", text)
-    assert cells == ["network", "inf", "0.5000", "0.50", "0.5000", "0.5000", "20.13"]
+    scored = ["network", "inf", "0.5000", "0.50", "0.5000", "0.5000", "20.13"]
+    assert cells == [*scored, "1.25", "-", "-"]
     assert "test (1,234 patch pairs)" in text
     # The same split measured again, with others, is shown with those alone.
     other = {**split, "split": "val", "patches": 7}

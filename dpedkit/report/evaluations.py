@@ -68,16 +68,18 @@ def _evaluation(run: Path, found: Found) -> str:
 
 def _split(found: Found) -> str:
     limitations = found.get("limitations", {})
-    columns = {**_SCORES, **(_LIMITATIONS if limitations else {})}
+    named = _LIMITATIONS if limitations else {}
     methods = list(found["scores"])
     rows = []
     for method in methods:
-        measured = {**found["scores"][method], **limitations.get(method, {})}
-        rows.append((method, *(_cell(measured.get(key), form) for key, form in columns.values())))
+        # A score of None is a PSNR without limit: all images equal the DSLR's.
+        cells = _cells(found["scores"][method], _SCORES, "inf")
+        rows.append((method, *cells, *_cells(limitations.get(method, {}), named, "-")))
     title = f"{found['split']} ({found['patches']:,} patch pairs)"
-    return table((title, *columns), rows, best=methods.index(_NETWORK))
+    return table((title, *_SCORES, *named), rows, best=methods.index(_NETWORK))
 
 
-def _cell(value: float | None, form: str) -> str:
-    """A PSNR without limit, where all images equal the DSLR's, is kept as None."""
-    return "inf" if value is None else format(value, form)
+def _cells(measured: Found, columns: dict[str, tuple[str, str]], none: str) -> list[str]:
+    """What was measured, as text; `none` where it is None."""
+    values = ((measured.get(key), form) for key, form in columns.values())
+    return [none if value is None else format(value, form) for value, form in values]
