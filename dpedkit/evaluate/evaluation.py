@@ -98,7 +98,8 @@ class Evaluation:
             "test": f"On the {judged.described()} of the test split, which training never sees, "
             "the network",
             "val": "On the val split, by which training chose it, the network",
-            "train": "On the very patches it was trained on (no other split was measured), the network",
+            "train": "On the very patches it was trained on (no other split was measured), "
+            "the network",
         }[judged.split]
         if not self.trained_here:
             where = (
