@@ -463,6 +463,14 @@ def test_a_licence_is_kept_named_later_and_not_claimed_for_photos_of_others(
         assert f'license: "{licence}"' in (tmp_path / name / "README.md").read_text()
 
 
+def test_merging_counts_no_folder_double(shards: Path, tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to(shards)
+    for again in (shards, tmp_path / "link"):
+        with pytest.raises(UsageError, match="is given twice"):
+            merge_shards([shards, again], tmp_path / "merged", MergeConfig())
+    assert not (tmp_path / "merged").exists()
+
+
 def test_merging_never_puts_one_photo_into_two_splits(
     aligned: Path, shards: Path, tmp_path: Path
 ) -> None:

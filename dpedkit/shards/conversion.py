@@ -98,6 +98,7 @@ def merge_shards(
         two folders, so that a network would be tested on what it was trained on.
     """
     _refuse_in_place(output, folders)
+    _refuse_twice(folders)
     indices = [read_index(folder) for folder in folders]
     for setting in ("size", "correlate"):
         _refuse_difference(indices, setting)
@@ -223,6 +224,15 @@ def _refuse_in_place(output: Path, folders: Sequence[Path]) -> None:
     """Raise UsageError if the result would replace what it is made from."""
     if output.resolve() in [folder.resolve() for folder in folders]:
         raise UsageError(f"{output} is read from; choose another output folder with -o.")
+
+
+def _refuse_twice(folders: Sequence[Path]) -> None:
+    """Raise UsageError if a folder is given twice, so that its patches would count double."""
+    seen: set[Path] = set()
+    for folder in folders:
+        if folder.resolve() in seen:
+            raise UsageError(f"{folder} is given twice; name each folder of shards once.")
+        seen.add(folder.resolve())
 
 
 def _refuse_difference(indices: list[ShardIndex], setting: str) -> None:
