@@ -17,6 +17,7 @@ import torch
 from fake_shards import make_patches, write_shards
 from safetensors.torch import load_file
 
+from dpedkit.console import set_verbosity
 from dpedkit.errors import DpedkitError, UsageError
 from dpedkit.images import read_photo
 from dpedkit.manifest import read_jsonl, write_jsonl
@@ -295,6 +296,7 @@ def test_stopped_by_ctrl_c_and_resumed_is_bit_identical(tmp_path, monkeypatch, h
 
 def test_a_run_to_resume_that_is_not_there_is_begun_and_said_to_be(shards, tmp_path, capsys):
     config = without_discriminator(steps=1)
+    set_verbosity(0)  # another test may have left it at QUIET
     for said in (True, False):
         train(shards, config, name="new", runs=tmp_path, resume=True)
         assert ("no such run to continue" in capsys.readouterr().err) == said
