@@ -278,7 +278,12 @@ def test_a_checkpoint_goes_on_with_and_without_recording(reader):
 
 def test_compiled_networks_are_called_in_a_step(reader, monkeypatch):
     compiled = []
-    monkeypatch.setattr(nn.Module, "compile", lambda self: compiled.append(type(self).__name__))
+
+    def compile_for_one_size(self, *, dynamic):
+        assert dynamic is False
+        compiled.append(type(self).__name__)
+
+    monkeypatch.setattr(nn.Module, "compile", compile_for_one_size)
     run(reader, tiny(compile=True, content="vgg19"), vgg=TwoConvolutions())
     assert compiled == ["TrainingForward", "_Verdicts", "TwoConvolutions"]
 

@@ -40,7 +40,9 @@ class TrainingStep:
         if config.compile:
             for network in (forward, verdicts, objective.vgg):
                 if network is not None:
-                    network.compile()
+                    # The last batch of an evaluation may be smaller. Torch would take that for a
+                    # sign that sizes vary, and compile slower code, for any size, for training too.
+                    network.compile(dynamic=False)
         # Two networks, two exchanges of gradients: each is updated by itself.
         example = torch.zeros(2, 3, learner.patch_size, learner.patch_size, device=learner.device)
         self.forward = processes.wrap(forward, example)
