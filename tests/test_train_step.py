@@ -246,6 +246,9 @@ def test_features_that_do_not_fit_or_do_not_hold(reader, tmp_path, monkeypatch, 
     monkeypatch.setattr(kept_features, "_MEMINFO", tmp_path / "meminfo")
     (tmp_path / "meminfo").write_text("MemFree:    1 kB\nMemAvailable: 8000000 kB\n")
     assert keep_features(reader, objective, CPU) is not None
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "8000000")
+    assert keep_features(reader, objective, CPU) is None
+    monkeypatch.delenv("LOCAL_WORLD_SIZE")
     (tmp_path / "meminfo").write_text("MemFree:    1 kB\nMemAvailable:       1 kB\n")
     assert keep_features(reader, objective, CPU) is None
     assert "computed in every step instead" in capsys.readouterr().err

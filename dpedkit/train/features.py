@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -73,12 +74,13 @@ def _features(
 
 
 def _free_memory(device: torch.device) -> float:
-    """Bytes; without limit where the system does not say."""
+    """Bytes for this process; without limit where the system does not say."""
     if device.type == "cuda":
         return float(torch.cuda.mem_get_info(device)[0])
     # Files that the system caches count as free: it gives their memory to whoever asks.
     if device.type == "cpu" and _MEMINFO.is_file():
         rows = dict(line.split(":") for line in _MEMINFO.read_text().splitlines())
         if "MemAvailable" in rows:
-            return 1024.0 * int(rows["MemAvailable"].split()[0])
+            share = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))  # torchrun's: processes here
+            return 1024.0 * int(rows["MemAvailable"].split()[0]) / share
     return float("inf")

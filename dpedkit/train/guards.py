@@ -90,7 +90,7 @@ def judge(best: Mapping[str, float | None], untouched: Mapping[str, float | None
     if not worse:
         return []
     return [
-        "On the val split the network is no better than the untouched phone patches "
+        "On the val split the network is further from the DSLR than the untouched phone patches "
         f"({'; '.join(worse)}): train longer, or use the recipe that starts from the colour map "
         "(--recipe cpu)."
     ]

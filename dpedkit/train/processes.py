@@ -12,6 +12,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from typing import TypeVar
 
 import torch
@@ -22,6 +23,7 @@ from dpedkit.errors import EXIT_FAILED, EXIT_INTERRUPTED, DpedkitError, UsageErr
 
 T = TypeVar("T")
 _FAILURE_KEY = "dpedkit/failure"
+_PATIENCE = timedelta(hours=1)  # the first process may have weights to download, or to measure
 _GRACE_S = 5.0  # for the process that failed to say why
 
 
@@ -147,7 +149,7 @@ def together(device: torch.device) -> Iterator[Processes]:
     processes = Processes(int(os.environ["RANK"]), count)
     if not processes.is_first:
         logging.getLogger("dpedkit").setLevel(logging.ERROR)
-    dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
+    dist.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=_PATIENCE)
     store = dist.distributed_c10d._get_default_store()
     try:
         yield processes
