@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from multiprocessing import resource_tracker
@@ -71,6 +72,9 @@ def _deaf_to_ctrl_c() -> Iterator[None]:
     A terminal sends it to the workers too, which would each show a traceback. This process ends
     them when it is interrupted.
     """
+    if sys.platform == "win32":  # where signals cannot be blocked
+        yield
+        return
     resource_tracker.ensure_running()  # or joblib begins it here, which ends the blocking
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:

@@ -332,6 +332,15 @@ class TestFolders:
         (tmp_path / "folder.jpg").mkdir()
         assert [path.name for path in images.list_photos(tmp_path)] == ["a.png", "b.JPG"]
 
+    def test_a_link_that_leads_nowhere_is_told(self, tmp_path):
+        (tmp_path / "a.jpg").touch()
+        (tmp_path / "b.jpg").symlink_to(tmp_path / "a.jpg")
+        (tmp_path / "c.jpg").symlink_to(tmp_path / "gone.jpg")
+        with pytest.raises(DpedkitError, match=r"c\.jpg is a link to .*gone\.jpg"):
+            images.list_photos(tmp_path)
+        (tmp_path / "c.jpg").unlink()
+        assert [path.name for path in images.list_photos(tmp_path)] == ["a.jpg", "b.jpg"]
+
     def test_nothing_to_list(self, tmp_path):
         (tmp_path / "notes.txt").touch()
         for folder, said in ((tmp_path / "gone", "no such"), (tmp_path / "notes.txt", "is a file"),

@@ -40,7 +40,7 @@ class PhotoLimits(Config):
         """Raise PhotoError if a header claims more pixels than allowed."""
         if width * height > self.max_megapixels * 1e6:
             raise PhotoError(
-                f"{path} claims {width} x {height} px, {width * height / 1e6:.0f} MP; the limit is "
+                f"{path} claims {width} x {height} px, {width * height / 1e6:.1f} MP; the limit is "
                 f"{self.max_megapixels:g} (--max-megapixels)."
             )
 

@@ -29,15 +29,20 @@ def list_photos(folder: Path) -> list[Path]:
     Raises
     ------
     DpedkitError
-        If the folder is missing, is a file, holds no photo, or holds photos that need a library
-        which is not installed.
+        If the folder is missing, is a file, holds no photo, holds a link that leads nowhere, or
+        photos that need a library which is not installed.
     """
     if not folder.exists():
         raise DpedkitError(f"{folder}: there is no such folder.")
     if not folder.is_dir():
         raise DpedkitError(f"{folder} is a file; give the folder that holds the photos.")
     entries = sorted(folder.iterdir())
-    photos = [path for path in entries if is_photo_name(path) and path.is_file()]
+    photos = [path for path in entries if is_photo_name(path) and not path.is_dir()]
+    for path in photos:
+        if not path.exists():
+            raise DpedkitError(
+                f"{path} is a link to {path.readlink()}, which is not there; mend or remove the link."
+            )
     if not photos:
         found = ", ".join(entry.name for entry in entries[:3]) or "it is empty"
         raise DpedkitError(
