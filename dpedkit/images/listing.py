@@ -41,7 +41,7 @@ def list_photos(folder: Path) -> list[Path]:
     for path in photos:
         if not path.exists():
             raise DpedkitError(
-                f"{path} is a link to {path.readlink()}, which is not there; mend or remove the link."
+                f"{path} is a link to {path.readlink()}, which is not there; mend or remove it."
             )
     if not photos:
         found = ", ".join(entry.name for entry in entries[:3]) or "it is empty"
