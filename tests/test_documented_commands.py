@@ -70,6 +70,9 @@ torchrun() {{  # --nproc-per-node 4 -m dpedkit train ...
 NOT_RUN = {
     "./dev": "runs these very tests, or the demo, whose two minutes are its acceptance run",
     "dpedkit run demo": "the same demo",
+    "dpedkit run city100": "wants City100's photos, and minutes; test_recipe.py reads the recipes",
+    "python benchmarks/cross_validation.py": "the same; run by test_cross_validation.py",
+    "python benchmarks/five_folds.py": "wants DPED's patches; run by test_five_folds.py",
 }
 if not any(map(shutil.which, CHROMIUM)):
     NOT_RUN["python benchmarks/report.py"] = "wants Chromium"
@@ -175,7 +178,8 @@ def script_of(kind, text):
 
 
 def without_excluded(script):
-    return "\n".join(line for line in script.splitlines() if not line.startswith(tuple(NOT_RUN)))
+    lines = script.replace("\\\n", " ").splitlines()
+    return "\n".join(line for line in lines if not line.startswith(tuple(NOT_RUN)))
 
 
 def form(line):
