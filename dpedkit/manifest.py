@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -41,8 +42,11 @@ class Journal:
 
     def close(self) -> None:
         """Put the records on the disk and close the file."""
-        os.fsync(self._file.fileno())
-        self._file.close()
+        try:
+            with self._file:
+                os.fsync(self._file.fileno())
+        except OSError as error:
+            raise explain_os_error(error, self.path) from error
 
     def __enter__(self) -> Self:
         return self
@@ -53,7 +57,11 @@ class Journal:
         value: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self.close()
+        if value is None:
+            self.close()
+            return
+        with suppress(DpedkitError, OSError):  # what went wrong first is what is told
+            self.close()
 
 
 def read_jsonl(path: Path) -> list[dict[str, Any]]:

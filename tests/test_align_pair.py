@@ -214,3 +214,45 @@ def test_a_view_from_far_aside_is_refused_by_that_reason():
     refused = align_pair(photograph(SCENE, to_scene), SCENE)
     assert not refused.accepted
     assert "too far apart" in refused.reason
+
+
+@pytest.mark.parametrize("share", [0.15, 0.155, 0.16])
+def test_a_narrow_strip_in_common_is_aligned_or_refused_in_words(share):
+    """All blocks of the smallest size may lie in one column there, which determines no map."""
+    wide = paint(7, (2400, 900))
+    left = round(1200 * (1 - share))
+    noise = np.random.default_rng(5).normal(0, 2, (2, 900, 1200, 3))
+    phone, dslr = (
+        np.clip(part + noise[side], 0, 255).astype(np.uint8)
+        for side, part in enumerate((wide[:, :1200], wide[:, left : left + 1200]))
+    )
+    found = find_alignment(phone, dslr, AlignConfig())
+    if found.accepted:
+        x, y, width, height = found.crop
+        points = grid_points(np.linspace(x, x + width - 1, 5), np.linspace(y, y + height - 1, 9))
+        assert np.abs(found.map(points) - (points - [left, 0])).max() < 0.1
+    else:
+        assert len(found.reason) > 20
+
+
+def test_blocks_that_determine_no_map_are_a_refusal(monkeypatch):
+    def undetermined(*_, **__):
+        raise np.linalg.LinAlgError("Singular matrix")
+
+    photo = photograph(SCENE, true_map())
+    for name, said in (("refine.fit_map", "closer look"), ("pair.choose_model", "narrow a strip")):
+        with monkeypatch.context() as patch:
+            patch.setattr(f"dpedkit.align.{name}", undetermined)
+            assert said in find_alignment(photo, SCENE, AlignConfig()).reason
+
+
+def test_a_side_beyond_what_can_be_resampled_is_refused():
+    long = np.tile(paint(3, (400, 160)), (1, 100, 1))
+    assert "32766 is the most" in align_pair(long, SCENE).reason
+    assert "32766 is the most" in align_pair(SCENE, long).reason
+
+
+def test_identical_photos_are_aligned_without_a_complaint():
+    found = find_alignment(SCENE, SCENE, AlignConfig())
+    assert found.accepted, found.reason
+    assert found.evidence["error"] < 0.01

@@ -175,6 +175,10 @@ class TestKinds:
         cv2.imwrite(str(path), deep)
         photo = images.read_photo(path)
         np.testing.assert_array_equal(photo[..., 0], np.round(deep / 257).astype(np.uint8))
+        small = images.read_thumbnail(path, 12)
+        assert small.shape == (8, 12, 3)
+        means = (deep / 257).reshape(8, 3, 12, 3).mean((1, 3))
+        assert np.abs(small[..., 0] - means).max() < 3
 
     @pytest.mark.parametrize("suffix", [".png", ".tif"])
     @pytest.mark.parametrize("channels", [3, 4])

@@ -1,3 +1,6 @@
+import os
+from pathlib import Path
+
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -50,3 +53,12 @@ def test_numbers_that_json_does_not_have_are_refused(tmp_path):
     assert path.read_text() == ""
     with pytest.raises(ValueError, match="JSON compliant"):
         write_jsonl(path, [{"psnr": float("nan")}])
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
+def test_a_full_disk_is_told_once_and_in_words(tmp_path, monkeypatch):
+    monkeypatch.setattr(os, "fsync", lambda descriptor: None)  # the device has no such thing
+    with pytest.raises(DpedkitError, match="disk is full"), Journal(tmp_path / "j") as journal:
+        journal.close()
+        journal._file = open("/dev/full", "a", encoding="utf-8")  # noqa: SIM115, PTH123
+        journal.append(RECORDS[0])

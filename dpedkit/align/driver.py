@@ -305,7 +305,7 @@ def _holds(record: PairRecord, task: _Task, config: AlignConfig) -> bool:
 def _remove_strays(folder: Path, names: set[str]) -> None:
     """Images of pairs that are left out now, and unfinished files of a killed run."""
     for path in folder.iterdir() if folder.is_dir() else ():
-        if path.stem not in names:
+        if path.stem not in names and not path.is_dir():  # as file servers leave them
             path.unlink()
 
 

@@ -81,6 +81,11 @@ def fit_map(
     bend : float
         How far a control point of the field is expected to lie from the line through its
         neighbours, in phone px; unused for the other models.
+
+    Raises
+    ------
+    numpy.linalg.LinAlgError
+        If the blocks do not determine the map, as when all lie on one line.
     """
     problem = Problem(current, blocks, noise_factor, model)
     prior = problem.prior(bend)

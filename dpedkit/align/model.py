@@ -65,6 +65,11 @@ def choose_model(pyramid: list[Level], refined: Refined, allow_field: bool) -> C
     refined : Refined
         The refined map, without a field.
     allow_field : bool
+
+    Raises
+    ------
+    numpy.linalg.LinAlgError
+        If the blocks of a part of the photo do not determine a map, as when all lie on one line.
     """
     rigid = refined.fit
     finest = _compare(pyramid[-1], *_last_seen(pyramid[-1], refined))

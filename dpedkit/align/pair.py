@@ -36,6 +36,7 @@ from dpedkit.resample import crop_phone, resample_dslr
 _SHOWN_MATCHES = 150  # kept in the record for a report to draw
 _SHOWN_RESIDUALS = 300
 _HALVED = 8  # photos are cut to a multiple of this: averaging whole 2 x 2 squares is fast
+_LONGEST = 32_766  # px of a side: what OpenCV resamples
 _FEW_KEYPOINTS = 30
 _SAME = 0.005  # share of blocks with strong detail that may differ without asking why
 _MORE = 1.1  # inliers of the mirrored photo, as a factor, that are more than chance
@@ -196,6 +197,8 @@ def _inspect(photos: Photos, config: AlignConfig) -> tuple[str, dict[str, Any]]:
         width, height = photos.phone_size if name == "phone" else photos.dslr_size
         if min(width, height) < config.min_size:
             return f"the {title} photo is only {width} x {height} px", evidence
+        if max(width, height) > _LONGEST:
+            return f"the {title} photo is {width} x {height} px: {_LONGEST} is the most", evidence
         blur = edge_blur(photo)
         if not np.isfinite(blur):
             return f"the {title} photo is blank", evidence
@@ -220,8 +223,12 @@ def _refined(photos: Photos, coarse: CoarseFit, config: AlignConfig, clock: Cloc
     if rigid is None:
         reason = "the photos do not match in detail: the first fit does not hold on a closer look"
         return Alignment(reason, evidence=evidence)
-    with clock.measuring("model"):
-        chosen = choose_model(pyramid, rigid, allow_field=config.field == "auto")
+    try:
+        with clock.measuring("model"):
+            chosen = choose_model(pyramid, rigid, allow_field=config.field == "auto")
+    except np.linalg.LinAlgError:
+        reason = "the detail in common lies in too narrow a strip to determine the lens"
+        return Alignment(reason, evidence=evidence)
     evidence |= {"model": chosen.fit.model, "cross_validated": _finite_ones(chosen.cross_validated)}
     with clock.measuring("verdict"):
         smallest, pair_map = pyramid[0], chosen.fit.map

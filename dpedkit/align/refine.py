@@ -182,7 +182,8 @@ class Refined:
 def refine(pyramid: list[Level], start: PairMap) -> Refined | None:
     """Refine homography and lens distortion from the smallest size to the largest.
 
-    Returns None when the photos stop matching on the way: too few blocks, or a fit that runs off.
+    Returns None when the photos stop matching on the way: too few blocks, blocks in so narrow a
+    strip that they determine no map, or a fit that runs off.
     """
     current, refined = start, None
     for number, level in enumerate(pyramid):
@@ -198,7 +199,10 @@ def refine(pyramid: list[Level], start: PairMap) -> Refined | None:
                 return None
             model = HOMOGRAPHY if number == 0 and step < 2 else RADIAL
             blocks = stride.lengthened(bounded(blocks, level))
-            fit = fit_map(current, blocks, NOISE_FACTOR, model)
+            try:
+                fit = fit_map(current, blocks, NOISE_FACTOR, model)
+            except np.linalg.LinAlgError:
+                return None
             if not np.isfinite(fit.map.phone_to_dslr).all():
                 return None
             settled = stride.settles(current, fit.map, level) and model == RADIAL and every == 1
@@ -234,7 +238,7 @@ class Stride:
             # What this step found, relative to the one before, is what that one left over.
             left = float((moved * self._moved).sum() / (self._moved**2).sum())
             self.gain = 1 / (1 - float(np.clip(left, 0.0, _MAX_LEFT)))
-        self._moved = moved if length < _LINEAR and self.gain == 1.0 else None
+        self._moved = moved if 0 < length < _LINEAR and self.gain == 1.0 else None
         return length < self.settled
 
 

@@ -72,7 +72,7 @@ def decode(path: Path, limits: PhotoLimits, side: int | None = None) -> StoredPh
     try:
         with opened(path) as image:
             limits.check_pixels(path, *image.size)
-            if side is not None:
+            if side is not None and not image.mode.startswith("I;16"):  # 16-bit grey
                 image.thumbnail((side, side))
             image.load()
             # TIFF images are turned while they are loaded: ask for what is left to do afterwards.

@@ -82,6 +82,10 @@ def read_thumbnail(
         else:
             stored = decode(path, limits, side)
         pixels, _ = _to_rgb8(stored)
+        if max(pixels.shape) > side:  # of a kind that Pillow does not reduce
+            image = Image.fromarray(pixels)
+            image.thumbnail((side, side))
+            pixels = np.asarray(image)
         return upright(pixels, stored.orientation)
 
 

@@ -1,8 +1,9 @@
 """Which photo pairs are trained on, and which are kept for validation and test.
 
 A pair's split follows from a seeded hash of its name, so it depends neither on the order of the
-pairs nor on the number of workers, and all patches of a pair are in one split. Adding pairs never
-moves a pair from train into val or test: a network that was trained before stays fairly judged.
+pairs nor on the number of workers, and all patches of a pair are in one split. Adding pairs
+moves none from train into val or test, but where there are too few to reserve any share (below
+five): a network that was trained before stays fairly judged.
 """
 
 from __future__ import annotations
