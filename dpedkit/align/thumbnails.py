@@ -32,9 +32,8 @@ def write_thumbnail(path: Path, phone: NDArray[np.uint8], dslr: NDArray[np.uint8
 def _reduced(photo: NDArray[np.uint8]) -> NDArray[np.uint8]:
     height, width = photo.shape[:2]
     size = (min(max(1, round(width * _HEIGHT / height)), _WIDEST), _HEIGHT)
-    step = max(
-        1, min(height // (4 * _HEIGHT), width // 4)
-    )  # the mean over every pixel of 12 MP takes 40 ms
+    # The mean over every pixel of 12 MP takes 40 ms.
+    step = max(1, min(height // (4 * _HEIGHT), width // 4))
     photo = photo[step // 2 :: step, step // 2 :: step]
     reduced: NDArray[np.uint8] = cv2.resize(photo, size, interpolation=cv2.INTER_AREA)
     return reduced

@@ -131,7 +131,7 @@ def _explained(path: Path) -> Iterator[None]:
     except MemoryError:
         raise PhotoError(f"{path} needs more memory than there is.") from None
     except Exception as error:  # decoders raise anything for a file that is damaged cleverly
-        raise PhotoError(f"{path} is damaged: {_reason(error)}.") from None
+        raise PhotoError(f"{path} is damaged: {_reason(error)}; copy it again.") from None
 
 
 def _reason(error: Exception) -> str:

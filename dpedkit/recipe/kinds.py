@@ -75,42 +75,33 @@ class Kind:
         return config_class
 
 
+def _run(step: Step, jobs: int, overwrite: bool) -> Any:
+    """Run a stage that takes its paths first, in the order in which its kind names them."""
+    stage = getattr(stages, step.name)
+    return stage(*step.paths.values(), step.config, jobs=jobs, overwrite=overwrite)
+
+
 KINDS = {
     "simulate": Kind(
         config="dpedkit.simulate.config:SimulateConfig",
         paths={"output": "raw"},
         inputs=(),
         output="output",
-        run=lambda step, jobs, overwrite: stages.simulate(
-            step.paths["output"], step.config, jobs=jobs, overwrite=overwrite
-        ),
+        run=_run,
     ),
     "align": Kind(
         config="dpedkit.align.config:AlignConfig",
         paths={"phone": "raw/iphone", "dslr": "raw/canon", "output": "aligned"},
         inputs=("phone", "dslr"),
         output="output",
-        run=lambda step, jobs, overwrite: stages.align(
-            step.paths["phone"],
-            step.paths["dslr"],
-            step.paths["output"],
-            step.config,
-            jobs=jobs,
-            overwrite=overwrite,
-        ),
+        run=_run,
     ),
     "patches": Kind(
         config="dpedkit.patches.config:PatchConfig",
         paths={"aligned": "aligned", "output": "shards"},
         inputs=("aligned",),
         output="output",
-        run=lambda step, jobs, overwrite: stages.patches(
-            step.paths["aligned"],
-            step.paths["output"],
-            step.config,
-            jobs=jobs,
-            overwrite=overwrite,
-        ),
+        run=_run,
     ),
     "train": Kind(
         config="dpedkit.train.config:TrainConfig",
