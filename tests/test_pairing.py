@@ -456,7 +456,7 @@ def test_the_page_shows_every_photo_and_what_cannot_be_read(raw, capsys):
     for folder in ("phone", "dslr"):
         for path in (raw / folder).iterdir():
             assert f"<small>{path.name}</small>" in text
-    assert "IMG_4.jpg is damaged: it is cut short." in text
+    assert "IMG_4.jpg is damaged: it is cut short; copy it again." in text
     assert text.count("data:image/jpeg;base64,") == 10 + 9 - 1 + 2  # the burst stands there twice
     assert text.index("<h2>Undecided</h2>") < text.index("<h2>Pairs</h2>")
     assert "http" not in text.replace("http-equiv", "")
