@@ -13,7 +13,7 @@ from dpedkit.simulate.config import SimulateConfig
 @options.command(
     examples=(
         ("dpedkit simulate", "10 scenes -> raw/iphone and raw/canon"),
-        ("dpedkit simulate --pairs 40 --parallax 3", "40 scenes with depth"),
+        ("dpedkit simulate --pairs 40 --disparity 30", "40 scenes with things in front"),
     )
 )
 @options.output_folder("raw", "Folder for the photos.")

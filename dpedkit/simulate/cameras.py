@@ -1,11 +1,13 @@
 """Two cameras photograph one scene: known geometry, known colours, known flaws.
 
 A scene is a picture in DSLR pixels that is a little larger than the DSLR photo. The DSLR records
-a crop of it, the phone a smaller, wider, duller, noisier picture through a bent lens.
+a crop of it, the phone a smaller, wider, duller, noisier picture through a bent lens. Things that
+stand in front of the scene are laid over both views.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -15,6 +17,8 @@ from numpy.typing import NDArray
 
 from dpedkit.geometry import PairMap, grid_points
 from dpedkit.simulate.config import SimulateConfig
+from dpedkit.simulate.depth import Surface, draw_surfaces
+from dpedkit.simulate.layers import Layer, lay_over_dslr, lay_over_phone
 from dpedkit.simulate.textures import Field, Pixels
 
 _MAP_STEP = 4  # supersampled pixels between the points at which the map is computed exactly
@@ -70,19 +74,22 @@ class Position:
     Attributes
     ----------
     map : PairMap
-        Phone pixels to DSLR pixels, and the sizes of both photos.
+        Phone pixels to DSLR pixels of the scene's farthest surface, and the sizes of both photos.
     origin : tuple of int
         Scene pixel that is the DSLR photo's pixel (0, 0).
     scene_size : tuple of int
         Width and height of a scene that both frames lie in.
     overlap : float
-        Part of the phone photo that the DSLR sees too.
+        Part of the phone photo that the DSLR sees too, on the farthest surface.
+    surfaces : tuple of Surface
+        Farthest first; the first is that of `map`, and the only one of a flat scene.
     """
 
     map: PairMap
     origin: tuple[int, int]
     scene_size: tuple[int, int]
     overlap: float
+    surfaces: tuple[Surface, ...]
 
 
 def frame_sizes(
@@ -121,7 +128,11 @@ def draw_position(config: SimulateConfig, index: int, scale: float = 1.0) -> Pos
         _parallax_field(rng, config.parallax),
     )
 
-    border = pair_map(_border(phone_size))
+    surfaces = draw_surfaces(config, index, pair_map)
+    border = _border(phone_size)
+    # Ground shares the scene's picture, so the scene must reach as far as the phone sees of both.
+    shared = [surface.map for surface in surfaces if surface.outline is None or surface.joined]
+    border = np.concatenate([surface_map(border) for surface_map in shared])
     margin = 4
     low = np.floor(np.minimum(border.min(axis=0), 0)).astype(int) - margin
     high = np.ceil(np.maximum(border.max(axis=0), dslr_size)).astype(int) + margin
@@ -130,6 +141,7 @@ def draw_position(config: SimulateConfig, index: int, scale: float = 1.0) -> Pos
         (int(-low[0]), int(-low[1])),
         (int(high[0] - low[0]), int(high[1] - low[1])),
         _overlap(pair_map),
+        surfaces,
     )
 
 
@@ -161,10 +173,14 @@ def draw_phone(config: SimulateConfig, index: int) -> PhoneCamera:
 
 
 def photograph_with_phone(
-    scene: Pixels, position: Position, camera: PhoneCamera, rng: np.random.Generator
+    scene: Pixels,
+    position: Position,
+    camera: PhoneCamera,
+    rng: np.random.Generator,
+    layers: Sequence[Layer] = (),
 ) -> Pixels:
-    """The phone's picture of a scene; (h, w, 3) uint8."""
-    light = _linear(_seen_by_phone(scene, position))
+    """The phone's picture of a scene and the layers before it; (h, w, 3) uint8."""
+    light = _linear(_seen_by_phone(scene, position, layers))
     light = light @ np.array(camera.mixing, np.float32).T
     light *= _vignette(light.shape[:2], camera.vignetting)[:, :, None]
     light *= np.array(camera.gains, np.float32)
@@ -177,11 +193,17 @@ def photograph_with_phone(
     return np.clip(signal + 0.5, 0, 255).astype(np.uint8)
 
 
-def photograph_with_dslr(scene: Pixels, position: Position, rng: np.random.Generator) -> Pixels:
+def photograph_with_dslr(
+    scene: Pixels, position: Position, rng: np.random.Generator, layers: Sequence[Layer] = ()
+) -> Pixels:
     """The DSLR's picture of a scene: a crop, hardly softened, with a trace of noise."""
     x, y = position.origin
     width, height = position.map.dslr_size
-    crop = cv2.GaussianBlur(scene[y : y + height, x : x + width], (0, 0), 0.5)
+    crop = scene[y : y + height, x : x + width]
+    if layers:
+        crop = crop.copy()
+        lay_over_dslr(crop, layers)
+    crop = cv2.GaussianBlur(crop, (0, 0), 0.5)
     grain = np.rint(0.8 * rng.standard_normal(crop.shape, dtype=np.float32)).astype(np.int16)
     return np.clip(crop + grain, 0, 255).astype(np.uint8)
 
@@ -223,7 +245,7 @@ def _overlap(pair_map: PairMap) -> float:
     return float(inside.mean())
 
 
-def _seen_by_phone(scene: Pixels, position: Position) -> Pixels:
+def _seen_by_phone(scene: Pixels, position: Position, layers: Sequence[Layer]) -> Pixels:
     """The scene on the phone's pixel grid: supersampled, then averaged over each pixel's area."""
     width, height = position.map.phone_size
     fine = (width * _SUPERSAMPLING, height * _SUPERSAMPLING)
@@ -237,6 +259,8 @@ def _seen_by_phone(scene: Pixels, position: Position) -> Pixels:
     dense = cv2.resize(grid, full, interpolation=cv2.INTER_LINEAR)
     dense = dense[_MAP_STEP : _MAP_STEP + fine[1], _MAP_STEP : _MAP_STEP + fine[0]]
     samples = cv2.remap(scene, dense, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101)
+    del dense  # large, and done with
+    lay_over_phone(samples, layers, _SUPERSAMPLING)
     return cv2.resize(samples, (width, height), interpolation=cv2.INTER_AREA)
 
 

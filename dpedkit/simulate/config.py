@@ -52,6 +52,17 @@ class SimulateConfig(Config):
         maximum=50,
         metavar="PX",
     )
+    disparity: float = option(
+        0.0,
+        "How far the nearest thing is displaced against the farthest, in pixels of the phone "
+        "photo. Above 0, things stand in front of the scene and hide parts of it from each camera.",
+        minimum=0,
+        maximum=200,
+        metavar="PX",
+    )
+    objects: int = option(
+        3, "Number of things in front of the scene, with a disparity.", minimum=1, maximum=20
+    )
     exposure: float = option(
         0.2, "Largest error of the phone's exposure, per photo.", minimum=0, maximum=3, metavar="EV"
     )

@@ -9,6 +9,7 @@ from typing import Any
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
 from dpedkit import console, images, lock, manifest, parallel, workfolder
 from dpedkit.atomic import make_folder
@@ -21,13 +22,18 @@ from dpedkit.simulate.cameras import (
     photograph_with_phone,
 )
 from dpedkit.simulate.config import SimulateConfig
-from dpedkit.simulate.scenes import paint_scene
+from dpedkit.simulate.layers import Layer, cut_layers, label_phone
+from dpedkit.simulate.scenes import SCENES, paint_scene
 from dpedkit.simulate.textures import Pixels
+from dpedkit.simulate.truth import LABEL_FOLDER, TRUTH_FILE, Truth, surfaces_of, write_labels
 
 RAW_FORMAT = 1
-PHONE_FOLDER, DSLR_FOLDER, TRUTH_FILE = "iphone", "canon", "truth.jsonl"
-_SCENE_STREAM, _NOISE_STREAM = 0, 4
+PHONE_FOLDER, DSLR_FOLDER = "iphone", "canon"
+_SCENE_STREAM, _NOISE_STREAM, _TEXTURE_STREAM = 0, 4, 6
+_BELOW_THE_SKY = 0.62  # part of a painted scene's height that has detail everywhere
 _DSLR_QUALITY = 95
+_PLACES = 8  # parts of a photo among which the one with the most detail is taken
+_DETAIL_STEP = 4  # px between the pixels by which detail is judged
 
 
 @dataclass(frozen=True)
@@ -38,12 +44,21 @@ class Shot:
     ----------
     phone, dslr : (H, W, 3) arrays of uint8
     truth : dict
-        The map from phone to DSLR pixels, the overlap, and the phone's colours and flaws.
+        The map from phone to DSLR pixels, the overlap, and the phone's colours and flaws; with a
+        disparity the maps of all surfaces, the farthest first.
+    labels : (H, W) array of uint8
+        For each pixel of the phone photo the surface that it shows, as in `Truth.labels`.
     """
 
     phone: Pixels
     dslr: Pixels
     truth: dict[str, Any]
+    labels: NDArray[np.uint8]
+
+    @property
+    def pixel_truth(self) -> Truth:
+        """Where every point of the phone photo is in the DSLR photo."""
+        return Truth(surfaces_of(self.truth), self.labels)
 
 
 @dataclass(frozen=True)
@@ -73,7 +88,12 @@ class SimulateSummary:
         return f"{self.pairs} pairs in {self.phone_folder} and {self.dslr_folder}{already}"
 
 
-def simulate_pair(config: SimulateConfig, index: int, photo: Pixels | None = None) -> Shot:
+def simulate_pair(
+    config: SimulateConfig,
+    index: int,
+    photo: Pixels | None = None,
+    foreground: Pixels | None = None,
+) -> Shot:
     """Photograph scene number `index` with both cameras.
 
     Parameters
@@ -84,6 +104,9 @@ def simulate_pair(config: SimulateConfig, index: int, photo: Pixels | None = Non
     photo : (H, W, 3) array of uint8, optional
         A real photo to take the place of a painted scene. The photos become as large as fits in
         it, in the proportion that `config` gives them.
+    foreground : (H, W, 3) array of uint8, optional
+        Another real photo, for the things in front of the scene. Without it they show other parts
+        of `photo`, turned, or where that is None other painted scenes.
     """
     if photo is None:
         position = draw_position(config, index)
@@ -93,15 +116,21 @@ def simulate_pair(config: SimulateConfig, index: int, photo: Pixels | None = Non
         position, scene = _fit_into(photo, config, index)
     noise = np.random.default_rng([config.seed, _NOISE_STREAM, index])
     camera = draw_phone(config, index)
-    truth = {
-        "map": position.map.to_dict(),
-        "overlap": round(position.overlap, 4),
-        "camera": camera.to_dict(),
-    }
+    truth: dict[str, Any] = {"map": position.map.to_dict()}
+    layers: tuple[Layer, ...] = ()
+    labels = np.zeros(position.map.phone_size[::-1], np.uint8)
+    if config.disparity > 0:
+        truth["surfaces"] = [surface.map.to_dict() for surface in position.surfaces]
+        source = photo if foreground is None else foreground
+        texture = partial(_texture, config, index, source)
+        layers = cut_layers(position.surfaces, scene, position.origin, texture)
+        labels = label_phone(position.map, layers, camera.blur)
+    truth |= {"overlap": round(position.overlap, 4), "camera": camera.to_dict()}
     return Shot(
-        photograph_with_phone(scene, position, camera, noise),
-        photograph_with_dslr(scene, position, noise),
+        photograph_with_phone(scene, position, camera, noise, layers),
+        photograph_with_dslr(scene, position, noise, layers),
         truth,
+        labels,
     )
 
 
@@ -116,6 +145,7 @@ def simulate_folders(
 ) -> SimulateSummary:
     """Write `iphone/NAME.jpg`, `canon/NAME.jpg` and `truth.jsonl` into a folder.
 
+    With a disparity, `truth/NAME.png` holds the surface that each phone pixel shows.
     A run that was stopped is continued. The same seed gives the same bytes for any number of
     workers, and more pairs leave the first ones as they are.
 
@@ -146,7 +176,8 @@ def simulate_folders(
         inputs={"photos": str(photos.absolute()) if photos else ""},
         overwrite=overwrite,
     )
-    for name in (PHONE_FOLDER, DSLR_FOLDER):
+    label_folders = (LABEL_FOLDER,) if config.disparity > 0 else ()
+    for name in (PHONE_FOLDER, DSLR_FOLDER, *label_folders):
         make_folder(output / name)
     finished = _finished(output)
     left = [index for index in range(config.pairs) if index >= len(finished)]
@@ -171,12 +202,70 @@ def _make_pair(
     """Write both photos of one pair; returns its line of the truth file."""
     name = f"{index + 1:04}"
     source = scenes[index % len(scenes)] if scenes else None
-    shot = simulate_pair(config, index, images.read_photo(source) if source else None)
+    other = _other_photo(scenes, index) if config.disparity > 0 else None
+    shot = simulate_pair(
+        config,
+        index,
+        images.read_photo(source) if source else None,
+        images.read_photo(other) if other else None,
+    )
     images.write_photo(
         output / PHONE_FOLDER / f"{name}.jpg", shot.phone, jpeg_quality=config.jpeg_quality
     )
     images.write_photo(output / DSLR_FOLDER / f"{name}.jpg", shot.dslr, jpeg_quality=_DSLR_QUALITY)
+    if config.disparity > 0:
+        write_labels(output / LABEL_FOLDER / f"{name}.png", shot.labels)
     return {"name": name, "scene": source.name if source else "painted", **shot.truth}
+
+
+def _other_photo(scenes: list[Path], index: int) -> Path | None:
+    """A photo for the foreground of pair `index`, another each time the scenes come round again."""
+    if len(scenes) < 2:
+        return None
+    ahead = 1 + index // len(scenes) % (len(scenes) - 1)
+    return scenes[(index + ahead) % len(scenes)]
+
+
+def _texture(
+    config: SimulateConfig, index: int, photo: Pixels | None, number: int, size: tuple[int, int]
+) -> Pixels:
+    """What thing `number` of a pair shows; (height, width, 3) uint8 for `(width, height)`.
+
+    A part of the photo, turned so that it continues nothing of what lies behind, or a painted scene
+    of another kind than that of the pair.
+    """
+    rng = np.random.default_rng([config.seed, _TEXTURE_STREAM, index, number])
+    width, height = size
+    if photo is None:
+        kind = index + 1 + (number + int(rng.integers(2))) % (len(SCENES) - 1)
+        scene = paint_scene(rng, kind, width, round(height / _BELOW_THE_SKY))
+        return np.ascontiguousarray(scene[-height:])
+    enlarged = max(1.0, width / photo.shape[1], height / photo.shape[0])
+    if enlarged > 1:
+        fitting = (np.ceil(np.array(photo.shape[1::-1]) * enlarged)).astype(int).tolist()
+        photo = cv2.resize(photo, fitting, interpolation=cv2.INTER_CUBIC)
+    x, y = _detailed_place(rng, photo, size)
+    part = photo[y : y + height, x : x + width]
+    return np.ascontiguousarray(part[:, ::-1] if rng.random() < 0.5 else part[::-1, ::-1])
+
+
+def _detailed_place(
+    rng: np.random.Generator, photo: Pixels, size: tuple[int, int]
+) -> tuple[int, int]:
+    """Corner `(x, y)` of a part of a photo with detail nearly everywhere, by trying a few."""
+    grey = cv2.cvtColor(photo[::_DETAIL_STEP, ::_DETAIL_STEP], cv2.COLOR_RGB2GRAY)
+    detail = cv2.blur(np.abs(cv2.Laplacian(grey, cv2.CV_32F)), (9, 9))
+    room = np.array([photo.shape[1] - size[0], photo.shape[0] - size[1]])
+    places = rng.integers(0, room + 1, (_PLACES, 2))
+    first = places // _DETAIL_STEP
+    last = (places + size) // _DETAIL_STEP + 1
+    # Where a quarter of it is plain sky, that is what its lowest quartile tells.
+    least = [
+        np.percentile(detail[y0:y1, x0:x1], 25)
+        for (x0, y0), (x1, y1) in zip(first, last, strict=True)
+    ]
+    x, y = places[int(np.argmax(least))]
+    return int(x), int(y)
 
 
 def _finished(output: Path) -> list[dict[str, Any]]:
@@ -191,7 +280,9 @@ def _fit_into(photo: Pixels, config: SimulateConfig, index: int) -> tuple[Positi
         photo = cv2.rotate(photo, cv2.ROTATE_90_COUNTERCLOCKWISE)
     height, width = photo.shape[:2]
     scale = 1.0
-    for _ in range(3):  # frame sizes are whole pixels, so the fit is found by trying
+    # Frame sizes are whole pixels, so the fit is found by trying; a disparity is in pixels of any
+    # photo, whatever its size, so that it takes longer.
+    for _ in range(3 if config.disparity == 0 else 12):
         position = draw_position(config, index, scale)
         scene_width, scene_height = position.scene_size
         fit = min(width / scene_width, height / scene_height)
