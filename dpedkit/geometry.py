@@ -6,11 +6,13 @@ full-size upright photos; `resize_points` carries points to other sizes of the s
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
+
+from dpedkit.surfaces import Surfaces
 
 Points = NDArray[np.float64]
 Rectangle = tuple[int, int, int, int]  # x, y, width, height in px
@@ -45,6 +47,7 @@ class PairMap:
     dslr_size: tuple[int, int]
     radial: tuple[float, float, float] = (0.0, 0.0, 0.0)
     field: NDArray[np.float64] | None = field(default=None)
+    surfaces: Surfaces | None = None
 
     def __call__(self, points: Points) -> Points:
         """DSLR points, `(N, 2)`, of the phone points `(N, 2)`."""
@@ -79,29 +82,43 @@ class PairMap:
             coefficients = self.field.reshape(-1, 2)
             for tap in range(taps.shape[1]):
                 moved += weights[:, tap, None] * coefficients[taps[:, tap]]
+        if self.surfaces is not None:
+            moved += self.surfaces.displacement_at(points)
         return moved
 
+    def holds(self, points: Points) -> NDArray[np.bool_]:
+        """Whether `(N,)` the map is known to hold at the phone points `(N, 2)`."""
+        if self.surfaces is None:
+            return np.ones(len(points), bool)
+        return self.surfaces.holds(points)
+
     def scale_at(self, point: Points) -> float:
-        """DSLR pixels per phone pixel at a phone point `(2,)`: the root of the area ratio."""
+        """DSLR pixels per phone pixel at a phone point `(2,)`: the root of the area ratio.
+
+        Of the map without its surfaces, which may break just there.
+        """
         corners = np.asarray(point) + np.array([[0.0, 0.0], [1.0, 0.0], [0.0, 1.0]])
-        origin, right, down = self(corners)
+        origin, right, down = replace(self, surfaces=None)(corners)
         area = np.linalg.det(np.stack([right - origin, down - origin]))
         return float(np.sqrt(abs(area)))
 
     def to_dict(self) -> dict[str, Any]:
         """The map as JSON-ready values; `from_dict` gives the same map back, bit for bit."""
-        return {
+        values = {
             "phone_to_dslr": self.phone_to_dslr.tolist(),
             "phone_size": list(self.phone_size),
             "dslr_size": list(self.dslr_size),
             "radial": list(self.radial),
             "field": None if self.field is None else self.field.tolist(),
         }
+        if self.surfaces is not None:
+            values["surfaces"] = self.surfaces.to_dict()
+        return values
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Self:
         """Read a map back from what `to_dict` gave."""
-        spline = values.get("field")
+        spline, surfaces = values.get("field"), values.get("surfaces")
         k1, k2, k3 = values.get("radial", (0.0, 0.0, 0.0))
         return cls(
             np.array(values["phone_to_dslr"], np.float64),
@@ -109,6 +126,7 @@ class PairMap:
             (values["dslr_size"][0], values["dslr_size"][1]),
             (k1, k2, k3),
             None if spline is None else np.array(spline, np.float64),
+            None if surfaces is None else Surfaces.from_dict(surfaces),
         )
 
 

@@ -13,7 +13,8 @@ from typing import Any, Self
 
 from dpedkit.errors import DpedkitError
 
-ALIGNED_FORMAT = 1
+ALIGNED_FORMAT = 2
+READABLE_ALIGNED = (1, 2)  # 1 says nothing of where the map holds
 ACCEPTED, REJECTED = "accepted", "rejected"
 THUMBNAILS = "report/thumbnails"  # NAME.jpg: the two originals side by side
 EVALUATIONS = "evaluations"  # in a run: what `dpedkit evaluate` found, a file each

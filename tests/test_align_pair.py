@@ -182,7 +182,7 @@ def test_repeated_texture_is_accepted_only_where_something_tells_the_places_apar
 
 def test_gates_are_options():
     phone = photograph(SCENE, true_map())
-    assert "blocks" in align_pair(phone, SCENE, AlignConfig(min_verified=10_000)).reason
+    assert "are needed" in align_pair(phone, SCENE, AlignConfig(min_verified=10_000)).reason
     assert "apart" in align_pair(phone, SCENE, AlignConfig(max_residual=1e-6)).reason
     assert "share" in align_pair(phone, SCENE[:, :600], AlignConfig(min_overlap=0.9)).reason
     assert "out of focus" in align_pair(phone, SCENE, AlignConfig(max_blur=0.5)).reason
@@ -240,7 +240,7 @@ def test_blocks_that_determine_no_map_are_a_refusal(monkeypatch):
         raise np.linalg.LinAlgError("Singular matrix")
 
     photo = photograph(SCENE, true_map())
-    for name, said in (("refine.fit_map", "closer look"), ("pair.choose_model", "narrow a strip")):
+    for name, said in (("refine.fit_map", "closer look"), ("pair.follow", "narrow a strip")):
         with monkeypatch.context() as patch:
             patch.setattr(f"dpedkit.align.{name}", undetermined)
             assert said in find_alignment(photo, SCENE, AlignConfig()).reason

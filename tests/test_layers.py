@@ -10,7 +10,8 @@ PACKAGE = Path(__file__).parents[1] / "dpedkit"
 # Modules of one layer may import lower layers and themselves, never each other or upwards.
 FOUNDATION = {
     "_version", "errors", "config", "atomic", "manifest", "console", "parallel", "images",
-    "handwritten", "memory", "records", "geometry", "lock", "workfolder", "device", "lazy",
+    "handwritten", "memory", "records", "surfaces", "geometry", "lock", "workfolder", "device",
+    "lazy",
 }  # fmt: skip
 SCIENCE = {"models", "metrics", "colourmap", "shards", "pairing", "pixelmap", "resample"}
 STAGES = {

@@ -373,7 +373,7 @@ def test_when_nothing_is_kept_the_reasons_and_the_cure_are_told(
         cut_patches(own_aligned, tmp_path / "shards", CONFIG, jobs=1)
     assert "low NCC" in str(failure.value) and "%" in str(failure.value)
     # Following the advice must not end in a refusal.
-    lower = PatchConfig(size=SIZE, min_corr=-1, max_mismatch=0)
+    lower = PatchConfig(size=SIZE, min_corr=-1, max_mismatch=0, max_part_shift=0)
     assert cut_patches(own_aligned, tmp_path / "shards", lower, jobs=1).kept > 0
 
 

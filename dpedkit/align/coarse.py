@@ -61,7 +61,7 @@ def coarse_fits(
     """
     weak = []
     for megapixels in LADDER_MP:
-        fit = _fit(phone, dslr, matcher, megapixels)
+        fit = coarse_fit(phone, dslr, matcher, megapixels)
         if len(fit.phone_points) < MANY_INLIERS:
             weak.append(fit)
         else:
@@ -117,9 +117,10 @@ def is_sane(
     return bool((high > 0).all() and (low < np.array(dslr_size)).all())
 
 
-def _fit(
+def coarse_fit(
     phone: NDArray[np.uint8], dslr: NDArray[np.uint8], matcher: Matcher, megapixels: float
 ) -> CoarseFit:
+    """The fit by features of both photos reduced to at most `megapixels`; see `coarse_fits`."""
     small_phone, small_dslr = shrink(phone, megapixels), shrink(dslr, megapixels)
     found = matcher(small_phone, small_dslr)
     nothing = np.zeros((0, 2))

@@ -47,6 +47,14 @@ class AlignConfig(PhotoLimits, PairingConfig):
         minimum=1,
         metavar="N",
     )
+    min_in_place: float = option(
+        0.3,
+        "Reject a pair when less than this share of the detail that both photos have lies in "
+        "place after alignment.",
+        minimum=0,
+        maximum=1,
+        metavar="SHARE",
+    )
     min_overlap: float = option(
         0.1,
         "Reject a pair when what both photos show is a smaller share of the phone photo than this.",

@@ -7,7 +7,7 @@ is the one that predicts best.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,25 +37,7 @@ _MIN_ALIKE = 50  # with fewer, all are used
 _FAR = 0.15  # px of the working image: an error of the rigid map that may come from parallax
 
 
-@dataclass(frozen=True)
-class Chosen:
-    """The fit in the end.
-
-    Attributes
-    ----------
-    fit : Fit
-    cross_validated : dict
-        For each model, the median error in phone px at blocks that the fit did not use.
-    blocks : Blocks
-        Large ones at the full working size, with the shifts that the map of the fit leaves.
-    """
-
-    fit: Fit
-    cross_validated: dict[str, float]
-    blocks: Blocks
-
-
-def choose_model(pyramid: list[Level], refined: Refined, allow_field: bool) -> Chosen:
+def choose_model(pyramid: list[Level], refined: Refined) -> Fit:
     """Add a smooth field to a refined map where cross-validation says that it helps.
 
     Parameters
@@ -64,7 +46,6 @@ def choose_model(pyramid: list[Level], refined: Refined, allow_field: bool) -> C
         Smallest first.
     refined : Refined
         The refined map, without a field.
-    allow_field : bool
 
     Raises
     ------
@@ -73,9 +54,6 @@ def choose_model(pyramid: list[Level], refined: Refined, allow_field: bool) -> C
     """
     rigid = refined.fit
     finest = _compare(pyramid[-1], *_last_seen(pyramid[-1], refined))
-    without = Chosen(rigid, finest.errors, _left_by(rigid.map, finest))
-    if not allow_field:
-        return without
     begin = [pyramid[-1]]
     found = finest
     # Parallax of several pixels is out of reach of a linear step at full working size, so there
@@ -84,15 +62,13 @@ def choose_model(pyramid: list[Level], refined: Refined, allow_field: bool) -> C
         begin = pyramid[-2:]
         found = _compare(begin[0], rigid.map, _large_blocks(begin[0], rigid.map))
     if not (found.field_helps or finest.field_helps):
-        return without
+        return rigid
     fit = rigid
     for level in begin:
         if fit is not rigid:
             found = _compare(level, fit.map, _large_blocks(level, fit.map))
         fit = _fitted_field(level, found)
-    if found.errors[FIELD] >= found.errors[RADIAL]:
-        return without
-    return Chosen(fit, found.errors, _large_blocks(pyramid[-1], fit.map))
+    return rigid if found.errors[FIELD] >= found.errors[RADIAL] else fit
 
 
 @dataclass(frozen=True)
@@ -112,16 +88,6 @@ def _last_seen(level: Level, refined: Refined) -> tuple[PairMap, Blocks]:
     if not refined.settled:
         return refined.fit.map, _large_blocks(level, refined.fit.map)
     return refined.under, blocks_of(refined.observed, level, level.large_block)
-
-
-def _left_by(pair_map: PairMap, found: _Comparison) -> Blocks:
-    """The blocks with the shifts that a map leaves which is close to the one they were
-    measured under."""
-    if pair_map is found.under:
-        return found.blocks
-    points = found.blocks.points
-    moved = found.under.inverse(pair_map(points)) - points
-    return replace(found.blocks, shift=found.blocks.shift - moved)
 
 
 def _compare(level: Level, current: PairMap, measured: Blocks) -> _Comparison:

@@ -15,13 +15,13 @@ from numpy.typing import NDArray
 from dpedkit.align import verdict
 from dpedkit.align.ambiguity import second_fit, tells_apart
 from dpedkit.align.blocks import Blocks
-from dpedkit.align.coarse import MANY_INLIERS, CoarseFit, coarse_fits
+from dpedkit.align.coarse import MANY_INLIERS, CoarseFit, coarse_fit, coarse_fits
 from dpedkit.align.config import AlignConfig
 from dpedkit.align.crop import largest_crop, overlap_share
+from dpedkit.align.depth import SURFACES, Followed, follow
+from dpedkit.align.detail import in_place_at
 from dpedkit.align.features import MATCHERS, Matcher
-from dpedkit.align.model import Chosen, choose_model
 from dpedkit.align.refine import (
-    NOISE_FACTOR,
     Level,
     blocks_of,
     levels,
@@ -213,7 +213,7 @@ def _inspect(photos: Photos, config: AlignConfig) -> tuple[str, dict[str, Any]]:
 
 
 def _refined(photos: Photos, coarse: CoarseFit, config: AlignConfig, clock: Clock) -> Alignment:
-    """Refine a coarse homography and judge what comes out."""
+    """Refine a coarse homography, follow the scene's depth, and judge what comes out."""
     assert coarse.phone_to_dslr is not None
     start = photos.map_by(coarse.phone_to_dslr)
     evidence = _coarse_evidence(coarse)
@@ -224,16 +224,17 @@ def _refined(photos: Photos, coarse: CoarseFit, config: AlignConfig, clock: Cloc
         reason = "the photos do not match in detail: the first fit does not hold on a closer look"
         return Alignment(reason, evidence=evidence)
     try:
-        with clock.measuring("model"):
-            chosen = choose_model(pyramid, rigid, allow_field=config.field == "auto")
+        with clock.measuring("depth"):
+            followed = follow(pyramid, rigid, allow_depth=config.field == "auto")
     except np.linalg.LinAlgError:
         reason = "the detail in common lies in too narrow a strip to determine the lens"
         return Alignment(reason, evidence=evidence)
-    evidence |= {"model": chosen.fit.model, "cross_validated": _finite_ones(chosen.cross_validated)}
     with clock.measuring("verdict"):
-        smallest, pair_map = pyramid[0], chosen.fit.map
-        here = blocks_of(observe_level(smallest, pair_map), smallest)
-        judged = _judged(chosen, here, pyramid[-1].working_px, evidence, config)
+        smallest = pyramid[0]
+        cells = observe_level(smallest, followed.map)
+        here = blocks_of(cells, smallest)
+        share = in_place_at(smallest, cells, followed.map)
+        judged = _judged(followed, here, share, evidence, config)
         if judged.accepted:
             doubt = _doubt(photos, smallest, here, judged, MATCHERS[config.matcher])
             judged = replace(judged, reason=doubt)
@@ -241,23 +242,34 @@ def _refined(photos: Photos, coarse: CoarseFit, config: AlignConfig, clock: Cloc
 
 
 def _judged(
-    chosen: Chosen, small: Blocks, working_px: float, evidence: dict[str, Any], config: AlignConfig
+    followed: Followed,
+    small: Blocks,
+    coarse: float,
+    evidence: dict[str, Any],
+    config: AlignConfig,
 ) -> Alignment:
-    """The verdict by the blocks of the largest working size and those of the smallest."""
-    pair_map, blocks = chosen.fit.map, chosen.blocks
-    crop, overlap = largest_crop(pair_map), overlap_share(pair_map)
-    found = verdict.verify(blocks, working_px, crop, NOISE_FACTOR)
+    """The verdict by the cells of the largest working size, and by what the smallest shows: its
+    blocks, and the share `coarse` of its detail that lies in place."""
+    pair_map, working_px = followed.map, followed.grid.level.working_px
+    # Where surfaces are displaced against each other, the dominant one decides.
+    outline = replace(pair_map, surfaces=None) if followed.model == SURFACES else pair_map
+    crop, overlap = largest_crop(outline), overlap_share(outline)
+    found = verdict.verify(followed, coarse, crop)
     strong = verdict.agreement(small)
     evidence |= {
+        "model": followed.model,
+        "surfaces": len(np.unique(followed.surfaces.labels)) - 1,
         "textured": found.textured,
         "verified": found.verified,
+        "in_place": round(found.share, 4),
+        "holds": round(found.holds, 4),
         "strong": strong.strong,
         "agreement": round(strong.share, 4),
         "coverage": round(found.coverage, 4),
         "overlap": round(overlap, 4),
         "residual_median": _finite(found.residual_median),
         "residual_p95": _finite(found.residual_p95),
-        "error": _finite(verdict.expected_error(chosen.fit, blocks.points)),
+        "error": _finite(verdict.expected_error(followed)),
         "ncc": round(found.ncc, 4),
         "residuals": _rounded(np.hstack([found.points, found.shifts]), _SHOWN_RESIDUALS, 3),
     }
@@ -293,7 +305,7 @@ def _doubt(photos: Photos, level: Level, here: Blocks, judged: Alignment, matche
 
 def _fits_mirrored(photos: Photos, judged: Alignment, matcher: Matcher) -> bool:
     mirrored = np.ascontiguousarray(photos.phone[:, ::-1])
-    fit = next(coarse_fits(mirrored, photos.dslr, matcher))
+    fit = coarse_fit(mirrored, photos.dslr, matcher, judged.evidence["matching_mp"])
     return len(fit.phone_points) > _MORE * judged.evidence["inliers"]
 
 
@@ -301,7 +313,7 @@ def _shifted(pair_map: PairMap, shift: tuple[float, float], working_px: float) -
     """The map after which the DSLR photo lies moved by `shift` px of the working image."""
     move = np.eye(3)
     move[:2, 2] = -np.array(shift) * working_px
-    return replace(pair_map, phone_to_dslr=pair_map.phone_to_dslr @ move, field=None)
+    return replace(pair_map, phone_to_dslr=pair_map.phone_to_dslr @ move, field=None, surfaces=None)
 
 
 def _coarse_evidence(fit: CoarseFit) -> dict[str, Any]:
@@ -338,10 +350,6 @@ def _why_no_homography(fit: CoarseFit) -> str:
 def _verified(alignment: Alignment) -> int:
     count: int = alignment.evidence.get("verified", -1)
     return count
-
-
-def _finite_ones(values: dict[str, float]) -> dict[str, float | None]:
-    return {name: _finite(value) for name, value in values.items()}
 
 
 def _finite(value: float) -> float | None:

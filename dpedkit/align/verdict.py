@@ -14,40 +14,47 @@ from numpy.typing import NDArray
 
 from dpedkit.align.blocks import Blocks
 from dpedkit.align.config import AlignConfig
-from dpedkit.align.fit import Fit
-from dpedkit.geometry import Points, Rectangle
+from dpedkit.align.depth import Followed
+from dpedkit.geometry import Rectangle
+from dpedkit.surfaces import HOLDS
 
-_VERIFIED_NCC = 0.6  # between locally normalised blocks; unrelated ones stay below 0.4
-_VERIFIED_SHIFT = 1.0  # px of the working image
-_TEXTURE_SIGMA = 0.5  # px of the working image: a block that knows its shift no better is flat
+_COMPARABLE_NCC = 0.3  # cells that correlate less show different things, and have no shift
 _STRONG_CONTRAST = 0.8
 _CONTRADICTED_NCC = 0.3
 _MIN_AGREEMENT = 0.7
 _COVERAGE_GRID = (8, 6)
 _SMALL_CROP = 0.25  # of the phone photo: below it, a warning
 _LOW_COVERAGE = 0.25
+_LITTLE_HELD = 0.5
 
 
 @dataclass(frozen=True)
 class Verification:
-    """What the blocks of a finished alignment show.
+    """What the cells of a finished alignment show.
 
     Attributes
     ----------
     textured, verified : int
-        Blocks with enough detail to be judged, and those whose detail lies in place.
+        Cells of 16 px with detail in both photos, and those whose detail lies in place.
+    share : float
+        Share of the detail that lies in place: at the largest working size or, where it is
+        larger, at the smallest, where noise is averaged out.
+    holds : float
+        Share of the crop where the map is known to hold.
     coverage : float
-        Share of an 8 x 6 grid over the crop that holds a verified block.
+        Share of an 8 x 6 grid over the crop that holds a verified cell.
     residual_median, residual_p95 : float
-        Of the verified blocks' remaining shifts, in phone px.
+        Of the remaining shifts, in phone px, of all textured cells that correlate at all.
     ncc : float
-        Median normalised cross-correlation of the textured blocks.
+        Median normalised cross-correlation of the textured cells.
     points, shifts : (N, 2) array
-        The verified blocks, in phone px.
+        Those cells and their shifts, in phone px.
     """
 
     textured: int
     verified: int
+    share: float
+    holds: float
     coverage: float
     residual_median: float
     residual_p95: float
@@ -56,34 +63,35 @@ class Verification:
     shifts: NDArray[np.float64]
 
 
-def verify(blocks: Blocks, working_px: float, crop: Rectangle, noise_factor: float) -> Verification:
-    """Judge the blocks of a finished alignment.
+def verify(followed: Followed, coarse: float, crop: Rectangle) -> Verification:
+    """Judge a finished alignment.
 
     Parameters
     ----------
-    blocks : Blocks
-        In phone px.
-    working_px : float
-        Phone px per px of the working image.
+    followed : Followed
+    coarse : float
+        Share of the detail that lies in place at the smallest working size.
     crop : tuple of int
         `(x, y, width, height)` in phone px.
-    noise_factor : float
-        See `fit.fit_map`.
     """
-    textured = np.sqrt(noise_factor) * blocks.sigma() < _TEXTURE_SIGMA * working_px
-    length = np.linalg.norm(blocks.shift, axis=1)
-    verified = textured & (blocks.ncc > _VERIFIED_NCC) & (length < _VERIFIED_SHIFT * working_px)
-    residuals = length[verified]
-    median, p95 = np.percentile(residuals, [50, 95]) if len(residuals) else (np.inf, np.inf)
+    grid, view = followed.grid, followed.view
+    comparable = view.textured & (view.ncc > _COMPARABLE_NCC)
+    shifts = view.shift[comparable] * grid.level.working_px
+    length = np.linalg.norm(shifts, axis=1)
+    median, p95 = np.percentile(length, [50, 95]) if len(length) else (np.inf, np.inf)
+    textured, verified = view.textured, followed.verified
+    known = followed.surfaces.known(crop) if crop[2] * crop[3] else np.zeros(1)
     return Verification(
         int(textured.sum()),
         int(verified.sum()),
-        _coverage(blocks.points[verified], crop),
+        max(followed.in_place, coarse),
+        float((known == HOLDS).mean()),
+        _coverage(grid.phone_points(grid.centres[verified]), crop),
         float(median),
         float(p95),
-        float(np.median(blocks.ncc[textured])) if textured.any() else 0.0,
-        blocks.points[verified],
-        blocks.shift[verified],
+        float(np.median(view.ncc[textured])) if textured.any() else 0.0,
+        grid.phone_points(grid.centres[comparable]),
+        shifts,
     )
 
 
@@ -132,9 +140,15 @@ def objection(
     """Why the pair is rejected, in words; empty when it is accepted."""
     if verification.verified < config.min_verified:
         return (
-            f"only {verification.verified} of {verification.textured} blocks with detail lie in "
+            f"only {verification.verified} of {verification.textured} places with detail lie in "
             f"place after alignment ({config.min_verified} are needed): the photos show different "
             "scenes, or too little detail in common"
+        )
+    if verification.share < config.min_in_place:
+        return (
+            f"only {verification.share:.0%} of the detail lies in place after alignment (limit "
+            f"{config.min_in_place:.0%}): the photos show different scenes, or depth that cannot "
+            "be followed"
         )
     if strong.share < _MIN_AGREEMENT:
         return (
@@ -144,8 +158,7 @@ def objection(
     if verification.residual_median > config.max_residual * working_px:
         return (
             f"matching details are still {verification.residual_median:.2f} px apart "
-            f"(limit {config.max_residual * working_px:.2f}): one homography and lens model do not "
-            "fit this scene"
+            f"(limit {config.max_residual * working_px:.2f}): the scene's depth cannot be followed"
         )
     if overlap < config.min_overlap:
         return f"the photos share only {overlap:.0%} of the phone photo"
@@ -154,17 +167,17 @@ def objection(
     return ""
 
 
-def expected_error(fit: Fit, points: Points) -> float:
-    """How far the map is from the truth by what noise does to the fit, in phone px.
+def expected_error(followed: Followed) -> float:
+    """How far the map is from the truth where it holds, by what noise does to the fit, phone px.
 
-    The mean over the overlap. What a model cannot follow (parallax, say) is not in it.
-
-    Parameters
-    ----------
-    points : (N, 2) array
-        Phone points that sample the overlap.
+    The mean over the verified cells.
     """
-    return float(fit.standard_error(points).mean())
+    grid, verified = followed.grid, followed.verified
+    if not verified.any():
+        return float("inf")
+    rigid = followed.fit.standard_error(grid.phone_points(grid.centres[verified]))
+    displaced = followed.error[verified] * grid.level.working_px
+    return float(np.hypot(rigid, displaced).mean())
 
 
 def warnings(
@@ -177,6 +190,8 @@ def warnings(
         found.append(f"the crop is only {share:.0%} of the phone photo")
     if verification.coverage < _LOW_COVERAGE:
         found.append(f"detail lies in place in only {verification.coverage:.0%} of the crop")
+    if verification.holds < _LITTLE_HELD:
+        found.append(f"the map is known to hold in only {verification.holds:.0%} of the crop")
     return tuple(found)
 
 

@@ -17,8 +17,9 @@ from dpedkit.geometry import PairMap
 from dpedkit.images import read_photo
 from dpedkit.images.limits import NO_LIMITS
 from dpedkit.manifest import read_json, read_jsonl
-from dpedkit.records import ALIGNED_FORMAT, PairRecord, SourcePhoto
+from dpedkit.records import READABLE_ALIGNED, PairRecord, SourcePhoto
 from dpedkit.resample import crop_phone, resample_dslr
+from dpedkit.surfaces import Surfaces
 
 
 def read_aligned(folder: Path) -> tuple[list[PairRecord], dict[str, Any]]:
@@ -45,10 +46,11 @@ def read_aligned(folder: Path) -> tuple[list[PairRecord], dict[str, Any]]:
     description = read_json(description_file)
     if description.get("kind") != "aligned":
         raise DpedkitError(f"{folder} holds '{description.get('kind')}' data, not aligned photos.")
-    if description.get("format") != ALIGNED_FORMAT:
+    if description.get("format") not in READABLE_ALIGNED:
         raise DpedkitError(
             f"{folder} has aligned format {description.get('format')}, but this dpedkit reads "
-            f"format {ALIGNED_FORMAT}; run `dpedkit align` again with --overwrite."
+            f"formats {' and '.join(map(str, READABLE_ALIGNED))}; run `dpedkit align` again with "
+            "--overwrite."
         )
     if not description.get("complete"):
         raise DpedkitError(
@@ -98,7 +100,7 @@ class AlignedPhotos:
         return cls(folder, str(config["image_format"]) if config.get("images", True) else "")
 
     def read(self, record: PairRecord) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-        """The aligned phone and DSLR photo, `(H, W, 3) uint8` RGB.
+        """The aligned phone and DSLR photo, `(H, W, 3) uint8` RGB; see also `known`.
 
         Raises
         ------
@@ -113,6 +115,27 @@ class AlignedPhotos:
             crop_phone(phone, record.crop),
             resample_dslr(dslr, PairMap.from_dict(record.map), record.crop),
         )
+
+    @staticmethod
+    def known(record: PairRecord) -> NDArray[np.uint8] | None:
+        """What the alignment knows of each place, `(H, W) uint8`, see `Surfaces.known`; None for
+        records of format 1, which do not say.
+
+        Raises
+        ------
+        PhotoError
+            If the record is damaged.
+        """
+        surfaces = record.map.get("surfaces")
+        if surfaces is None:
+            return None
+        try:
+            return Surfaces.from_dict(surfaces).known(record.crop)
+        except (KeyError, ValueError, TypeError) as error:
+            raise PhotoError(
+                f"the record of where its map holds is damaged ({error}); run `dpedkit align` "
+                "again with --overwrite."
+            ) from None
 
     def files(self, name: str) -> tuple[Path, Path]:
         """The images of a pair."""

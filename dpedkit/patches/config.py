@@ -76,6 +76,13 @@ class PatchConfig(Config):
         "what is there to see: something moved or is hidden. 0 turns the test off.",
         minimum=0,
     )
+    max_part_shift: float = option(
+        1.0,
+        "Drop a window when a part of it that has detail is out of place by more than this: it "
+        "shows two depths, or something moved. 0 turns the test off.",
+        minimum=0,
+        metavar="PX",
+    )
     test_pairs: int | None = option(
         None,
         "Photo pairs reserved for the test split. By default a tenth of them, at most 100.",

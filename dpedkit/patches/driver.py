@@ -158,11 +158,14 @@ def _cut_pair(
     }
     try:
         phone, dslr = photos.read(pair)
+        known = photos.known(pair)
     except PhotoError as error:
         return {**record, "error": str(error)}
     if phone.shape != dslr.shape:
         return {**record, "error": "its two aligned photos differ in size; align them again."}
-    patches = match_windows(phone, dslr, config)
+    if known is not None and known.shape != phone.shape[:2]:
+        return {**record, "error": "its aligned photos are not of the size of its crop."}
+    patches = match_windows(phone, dslr, config, known)
     staged = stage / f"{number:06d}.h5"
     if len(patches):
         write_shard(staged, [_columns(patches, number)], len(patches), config.size, {})

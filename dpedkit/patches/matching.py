@@ -11,12 +11,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dpedkit.patches.config import PatchConfig
-from dpedkit.patches.registration import Motion, Planes, register
+from dpedkit.patches.parts import CELLS, compare_parts
+from dpedkit.patches.registration import Motion, Planes, moved_window, register
 from dpedkit.patches.verdict import clipped_pixels, luma, ncc, worst_mismatch
+from dpedkit.surfaces import EDGE, HOLDS
 
 KEPT = "kept"
 CLIPPED, LOW_NCC, MISMATCH, FLAT = "clipped", "low NCC", "mismatch", "flat"
 TOO_FAR, OUTSIDE, OVERLAP = "too far", "outside", "overlap"
+PARTS, DEPTH, UNKNOWN = "parts", "depth", "unknown"
 DROP_REASONS = {
     CLIPPED: "too much of it is pure black or white",
     FLAT: "too plain to tell how it is shifted",
@@ -24,6 +27,9 @@ DROP_REASONS = {
     OUTSIDE: "its match reaches beyond the photo",
     LOW_NCC: "the two photos correlate too little",
     MISMATCH: "something moved or is hidden in one of the photos",
+    PARTS: "its parts are not in place together: two depths, or something moved",
+    DEPTH: "it shows near and far things, which are displaced against each other",
+    UNKNOWN: "the alignment is not known to hold in all of it, and it is too plain to tell",
     OVERLAP: "its match reaches into a better window",
 }
 
@@ -32,6 +38,8 @@ _PHONE_GAP = 2  # px between windows that will be moved towards each other
 # Chi-square with 3 degrees of freedom at 1%: a motion that the window's content does not prove
 # would trade the alignment of the whole photo, and original pixels, for noise.
 _EVIDENCE = 11.3
+_MAX_EDGE = 0.15  # of a window may lie on edges between near and far
+_MAX_DOUBTFUL = 0.15  # of a window: neither the alignment nor its own detail vouches for it
 
 
 @dataclass(frozen=True)
@@ -108,7 +116,10 @@ class _Window:
 
 
 def match_windows(
-    phone: NDArray[np.uint8], dslr: NDArray[np.uint8], config: PatchConfig | None = None
+    phone: NDArray[np.uint8],
+    dslr: NDArray[np.uint8],
+    config: PatchConfig | None = None,
+    known: NDArray[np.uint8] | None = None,
 ) -> Patches:
     """Cut matching windows out of two aligned photos (paper, section II).
 
@@ -121,6 +132,9 @@ def match_windows(
     phone, dslr : (H, W, 3) uint8
         RGB, the same scene pixel for pixel up to a few px.
     config : PatchConfig, optional
+    known : (H, W) uint8, optional
+        What the alignment knows of each place, see `Surfaces.known`; if not given, it is taken
+        to hold everywhere.
 
     Returns
     -------
@@ -135,11 +149,13 @@ def match_windows(
     config = config or PatchConfig()
     if phone.shape != dslr.shape:
         raise ValueError(f"phone {phone.shape} and DSLR {dslr.shape} differ in shape")
+    if known is not None and known.shape != phone.shape[:2]:
+        raise ValueError(f"known {known.shape} and phone {phone.shape} differ in shape")
     if config.adjust == "dslr":
         still, moving, gap = phone, dslr, 0
     else:
         still, moving, gap = dslr, phone, _PHONE_GAP
-    matcher = _Matcher(still, moving, config)
+    matcher = _Matcher(still, moving, config, known)
     corners = window_grid(phone.shape[0], phone.shape[1], config.size, gap)
     windows = [matcher.match(x, y) for x, y in corners]
     if config.adjust == "phone":
@@ -164,9 +180,13 @@ class _Matcher:
     """Two photos made ready for matching their windows one by one."""
 
     def __init__(
-        self, still: NDArray[np.uint8], moving: NDArray[np.uint8], config: PatchConfig
+        self,
+        still: NDArray[np.uint8],
+        moving: NDArray[np.uint8],
+        config: PatchConfig,
+        known: NDArray[np.uint8] | None,
     ) -> None:
-        self.still, self.moving, self.config = still, moving, config
+        self.still, self.moving, self.config, self.known = still, moving, config, known
         self.still_luma = luma(still)
         self.template, self.target = Planes.of(self.still_luma), Planes.of(luma(moving))
         self.clipped = clipped_pixels(still), clipped_pixels(moving)
@@ -198,7 +218,28 @@ class _Matcher:
             return _Window(x, y, LOW_NCC, motion, score, flat, measured)
         if config.max_mismatch and worst_mismatch(here_luma, moved_luma) > config.max_mismatch:
             return _Window(x, y, MISMATCH, motion, score, flat, measured)
-        return _Window(x, y, KEPT, motion, score, flat, measured, moved)
+        fate = self._parts(x, y, motion)
+        return _Window(x, y, fate, motion, score, flat, measured, moved if fate == KEPT else None)
+
+    def _parts(self, x: int, y: int, motion: Motion) -> str:
+        """The fate of a window that matches as a whole, by its parts."""
+        size, limit = self.config.size, self.config.max_part_shift
+        if not limit:
+            return KEPT
+        area = np.s_[y : y + size, x : x + size]
+        there = moved_window(self.target.full, motion, x, y, size)
+        parts = compare_parts(self.template.full[area], there, limit)
+        if parts.worst > limit:
+            return PARTS
+        if self.known is None:
+            return KEPT
+        # What the alignment does not vouch for, the window's own detail must.
+        known = self.known[area]
+        if (known == EDGE).mean() > _MAX_EDGE:
+            return DEPTH
+        doubtful = (known != HOLDS).astype(np.float32)
+        doubtful = cv2.resize(doubtful, (CELLS, CELLS), interpolation=cv2.INTER_AREA)
+        return UNKNOWN if doubtful[~parts.proven].sum() > _MAX_DOUBTFUL * CELLS**2 else KEPT
 
     def _inside(self, x: int, y: int, motion: Motion) -> bool:
         """Whether the moved window and what interpolation reads around it are in the photo."""

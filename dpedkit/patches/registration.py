@@ -209,7 +209,7 @@ class _Fit:
         inverse = _inverse(self._hessian(self.rows))
         common: NDArray[np.float64] | None = None
         for _ in range(_ITERATIONS):
-            moved = _moved_window(moving, motion, x, y, self.size)
+            moved = moved_window(moving, motion, x, y, self.size)
             fit = self._compare(moved)
             if inverse is None:
                 return Motion(start, ncc=fit.ncc)
@@ -295,8 +295,8 @@ class _Comparison:
     slope: NDArray[np.float64]
 
 
-def _moved_window(moving: Image, motion: Motion, x: int, y: int, size: int) -> Image:
-    """The moving image at the place of the moved window: (S, S)."""
+def moved_window(moving: Image, motion: Motion, x: int, y: int, size: int) -> Image:
+    """The moving image at the place of the moved window of corner `(x, y)`: (S, S) float32."""
     left, top = x + motion.shift[0], y + motion.shift[1]
     whole = motion.angle == 0 and left.is_integer() and top.is_integer()
     if whole and left >= 0 and top >= 0:

@@ -105,6 +105,8 @@ def nothing_kept(output: Path, pairs: list[dict[str, Any]], config: PatchConfig)
         "clipped": "raise --max-clipped",
         "flat": "use --flat keep",
         "mismatch": "raise --max-mismatch",
+        "parts": "raise --max-part-shift, or look at the alignment in the report of the aligned "
+        "folder",
     }.get(worst, "look at the alignment in the report of the aligned folder")
     return f"{output}: none of {tried} windows was fit to be kept; {cure}.\n" + _reasons_table(
         dropped, tried

@@ -1,0 +1,216 @@
+"""What each cell of the phone photo shows under a map: whether it has detail, where that lies, and
+whether the DSLR photo shows the same there.
+
+Whether a cell has detail is decided from the photos alone, never from how well they match: a cell
+that a wrong map matches badly must count against that map.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Self
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from dpedkit.align.blocks import CELL, Blocks, Cells, measure
+from dpedkit.align.refine import NOISE_FACTOR, Level
+from dpedkit.align.smoothing import Displacements, Information, chi2, with_model_error
+from dpedkit.geometry import PairMap, Points, grid_points, resize_points
+
+SIDE = 16  # px of the working image: of a cell here, two of those that are summed up
+_TEXTURE = 0.003  # least gradient power along the weaker direction, of locally normalised photos
+_EDGE = 0.01  # least gradient power along the stronger direction, of a cell with an edge alone
+_NCC = 0.6  # of a cell that matches by itself; unrelated ones stay below 0.4
+_NCC_SUPPORTED = 0.35  # of a cell that its neighbours on the same surface support
+_NCC_AROUND = 0.5
+_SHIFT = 1.0  # px of the working image
+_CHI2 = 9.0  # or a shift that noise explains: 1% of a chi-square with two degrees of freedom
+_MODEL_ERROR = 0.15  # px of the working image
+_PART_CONTRAST, _PART_NCC = 0.25, 0.2  # a quarter of a cell that shows something else
+
+
+@dataclass(frozen=True)
+class Grid:
+    """Square cells of 16 px over the phone photo at one working size; the last ones overhang.
+
+    Attributes
+    ----------
+    level : Level
+    centres : (R, C, 2) array
+        In px of the working image.
+    textured : (R, C) bool array
+        Whether the phone photo has detail in both directions there.
+    edgy : (R, C) bool array
+        Whether it has detail in one direction alone there: an edge, which tells nothing along
+        itself.
+    """
+
+    level: Level
+    centres: Displacements
+    textured: NDArray[np.bool_]
+    edgy: NDArray[np.bool_]
+    _dslr_weaker: NDArray[np.float64]
+    _dslr_stronger: NDArray[np.float64]
+
+    @classmethod
+    def over(cls, level: Level) -> Self:
+        """The cells of a level."""
+        height, width = level.phone.shape
+        rows, columns = -(-height // SIDE), -(-width // SIDE)
+        xs, ys = (np.arange(count) * SIDE + (SIDE - 1) / 2 for count in (columns, rows))
+        centres = grid_points(xs, ys).reshape(rows, columns, 2)
+        weaker, stronger = _gradient_powers(level.phone)
+        textured = weaker > _TEXTURE
+        return cls(
+            level, centres, textured, ~textured & (stronger > _EDGE), *_gradient_powers(level.dslr)
+        )
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        return self.textured.shape[0], self.textured.shape[1]
+
+    @property
+    def cell(self) -> float:
+        """Side of a cell in px of the full-size phone photo."""
+        return SIDE * self.level.working_px
+
+    def dslr_detail(self, current: PairMap) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+        """Whether the DSLR photo has detail where a map puts each cell: `(R, C)` in both
+        directions, and in any."""
+        level = self.level
+        size = (level.dslr.shape[1], level.dslr.shape[0])
+        there = current(self.phone_points(self.centres))
+        place = np.floor(resize_points(there, level.dslr_shows, size) / SIDE + 0.5 / SIDE)
+        rows, columns = self._dslr_weaker.shape
+        column, row = np.clip(place, 0, [columns - 1, rows - 1]).astype(int).T
+        weaker, stronger = (
+            power[row, column].reshape(self.shape)
+            for power in (self._dslr_weaker, self._dslr_stronger)
+        )
+        return weaker > _TEXTURE, stronger > _EDGE
+
+    def phone_points(self, points: Displacements) -> Points:
+        """Points `(..., 2)` of the working image in px of the full-size phone photo, `(N, 2)`."""
+        size = (self.level.phone.shape[1], self.level.phone.shape[0])
+        return resize_points(points.reshape(-1, 2), size, self.level.phone_shows)
+
+
+@dataclass(frozen=True)
+class View:
+    """What the cells show under a map, each array `(R, C, ...)`.
+
+    Attributes
+    ----------
+    shift : (R, C, 2) array
+        By how much the DSLR photo's content still is out of place, px of the working image.
+    information : (R, C, 3) array
+        Inverse covariance of the shift: xx, xy, yy, px^-2.
+    ncc : (R, C) array
+        Of the two locally normalised photos as they lie.
+    textured : (R, C) bool array
+        Both photos have detail in both directions there.
+    edgy : (R, C) bool array
+        Both have detail there, in one direction alone.
+    """
+
+    shift: Displacements
+    information: Information
+    ncc: NDArray[np.float64]
+    textured: NDArray[np.bool_]
+    edgy: NDArray[np.bool_]
+    _powers: NDArray[np.float64]
+    _clashing: NDArray[np.bool_]
+
+    @classmethod
+    def of(cls, cells: Cells, grid: Grid, current: PairMap) -> Self:
+        """From what was observed at the grid's level under a map."""
+        shape = grid.shape
+        blocks = measure(cells, SIDE)
+        information = blocks.information / NOISE_FACTOR
+        information = information.reshape(-1, 4)[:, [0, 1, 3]]
+        seen = placed(np.ones(len(blocks)), blocks, SIDE, shape) > 0
+        powers = placed(blocks.contrast, blocks, SIDE, shape)
+        textured_there, detailed_there = grid.dslr_detail(current)
+        textured = grid.textured & textured_there & seen
+        edgy = (grid.textured | grid.edgy) & detailed_there & seen & ~textured
+        parts = measure(cells, CELL)
+        fine = (2 * shape[0], 2 * shape[1])
+        clashing = (parts.contrast.min(axis=1) > _PART_CONTRAST) & (parts.ncc < _PART_NCC)
+        clashes = placed(clashing.astype(np.float64), parts, CELL, fine)
+        return cls(
+            placed(blocks.shift, blocks, SIDE, shape),
+            placed(information, blocks, SIDE, shape),
+            placed(blocks.ncc, blocks, SIDE, shape),
+            textured,
+            edgy,
+            powers,
+            clashes.reshape(shape[0], 2, shape[1], 2).sum(axis=(1, 3)) > 0,
+        )
+
+    @property
+    def detailed(self) -> NDArray[np.bool_]:
+        """(R, C) whether both photos have detail of either kind."""
+        return self.textured | self.edgy
+
+    def in_place(self, labels: NDArray[np.uint8]) -> NDArray[np.bool_]:
+        """Which cells with detail `(R, C)` lie in place, given the surface that each shows."""
+        length = np.linalg.norm(self.shift, axis=2)
+        unproven = chi2(self.shift, with_model_error(self.information, _MODEL_ERROR)) < _CHI2
+        alike = self.ncc > _NCC
+        alike |= (self.ncc > _NCC_SUPPORTED) & (self._ncc_around(labels) > _NCC_AROUND)
+        return self.detailed & alike & ~self._clashing & ((length < _SHIFT) | unproven)
+
+    def _ncc_around(self, labels: NDArray[np.uint8]) -> NDArray[np.float64]:
+        """NCC over each cell and those of its 8 neighbours that show the same surface."""
+        product = self.ncc * np.sqrt(self._powers.prod(axis=2))
+        planes = np.concatenate([self._powers, product[..., None]], axis=2)
+        padded = np.pad(planes, [(1, 1), (1, 1), (0, 0)])
+        around = np.pad(labels.astype(np.int16), 1, constant_values=-1)
+        rows, columns = labels.shape
+        total = np.zeros_like(planes)
+        for down, right in np.ndindex(3, 3):
+            part = np.s_[down : down + rows, right : right + columns]
+            total += (around[part] == labels)[..., None] * padded[part]
+        return total[..., 2] / np.maximum(np.sqrt(total[..., 0] * total[..., 1]), 1e-9)
+
+
+def in_place_at(level: Level, cells: Cells, current: PairMap) -> float:
+    """Share of the detail that lies in place at a working size, under the map that the cells were
+    observed under."""
+    grid = Grid.over(level)
+    view = View.of(cells, grid, current)
+    found = view.in_place(np.ones(grid.shape, np.uint8)) & view.textured
+    return float(found.sum() / max(1, view.textured.sum()))
+
+
+def _gradient_powers(
+    image: NDArray[np.float32],
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """(R, C) eigenvalues of the mean structure tensor of each cell, the smaller and the larger.
+
+    On the image at half size, where pixel noise is averaged out.
+    """
+    rows, columns = (-(-side // SIDE) for side in image.shape)
+    half = cv2.resize(image, (image.shape[1] // 2, image.shape[0] // 2), None, 0, 0, cv2.INTER_AREA)
+    down, right = rows * SIDE // 2 - half.shape[0], columns * SIDE // 2 - half.shape[1]
+    half = cv2.copyMakeBorder(half, 0, down, 0, right, cv2.BORDER_REPLICATE)
+    dx = cv2.Sobel(half, cv2.CV_32F, 1, 0, ksize=1, scale=0.25)  # per px of the image, not of half
+    dy = cv2.Sobel(half, cv2.CV_32F, 0, 1, ksize=1, scale=0.25)
+    xx, xy, yy = (
+        cv2.resize(product, (columns, rows), interpolation=cv2.INTER_AREA).astype(np.float64)
+        for product in (dx * dx, dx * dy, dy * dy)
+    )
+    mean, spread = (xx + yy) / 2, np.sqrt(((xx - yy) / 2) ** 2 + xy * xy)
+    return mean - spread, mean + spread
+
+
+def placed(
+    values: NDArray[np.float64], blocks: Blocks, side: int, shape: tuple[int, int]
+) -> NDArray[np.float64]:
+    """Values `(N, ...)` of blocks on a grid `(R, C, ...)`, 0 where there is none."""
+    result = np.zeros((*shape, *values.shape[1:]))
+    column, row = np.floor(blocks.points / side).astype(int).T
+    result[row, column] = values
+    return result

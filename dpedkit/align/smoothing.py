@@ -1,0 +1,223 @@
+"""A smooth displacement through noisy ones on a grid of cells: local linear regression.
+
+Each cell's displacement is known with its own precision in each direction (an edge says nothing
+along itself), so the regression weighs by 2 x 2 information matrices. How far it smooths is the
+width that best predicts cells whose whole neighbourhood was left out (Fan and Gijbels, *Local
+Polynomial Modelling and Its Applications*, 1996, chapters 3 and 4).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+Displacements = NDArray[np.float64]  # (R, C, 2) in px of the working image
+Information = NDArray[np.float64]  # (R, C, 3): xx, xy, yy of inverse covariances, px^-2
+
+_WIDTHS = (12.0, 6.0, 3.2, 1.8, 1.0)  # Gaussian deviation in cells, tried from the widest on
+_WORSE = 2  # narrower widths in a row that predict worse than the best before end the search
+_FEW = 10  # cells; fewer determine no width below the third
+_REACH = 2.5  # deviations; the kernel ends there
+_SLOPE = 1.5  # prior deviation of the slope, px of displacement per cell
+_CAUCHY = 3.0  # squared residuals of this many variances get half the weight
+_ROBUST_WIDTH, _ROBUST_STEPS = 3.2, 2
+_MIN_GAIN = 0.01  # relative: displacements that predict a hundredth better are not worth it
+_MIN_SIGMAS = 3.0  # and the gain must stand out from its scatter over the photo
+_TILES = 8  # along the longer side, for that scatter: cells in a tile are related
+GROWTH = 3  # cells; how far beyond its cells a surface is continued
+
+
+@dataclass(frozen=True)
+class Smooth:
+    """A smooth displacement near the cells that it was fitted to.
+
+    Attributes
+    ----------
+    box : tuple of slice
+        The part of the grid that the arrays cover, H x W cells.
+    near : (H, W) bool array
+        Where it is defined: within three cells of the fitted ones.
+    displacement : (H, W, 2) array
+        px of the working image.
+    error : (H, W) array
+        Standard error in the least certain direction, px of the working image.
+    width : float
+        Gaussian deviation of the smoothing in cells; 0 where no displacement is the best one.
+    """
+
+    box: tuple[slice, slice]
+    near: NDArray[np.bool_]
+    displacement: Displacements
+    error: NDArray[np.float64]
+    width: float
+
+
+def smooth(
+    measured: Displacements,
+    information: Information,
+    member: NDArray[np.bool_],
+    may_be_none: bool,
+) -> Smooth:
+    """Fit the displacement of one surface.
+
+    Parameters
+    ----------
+    measured : (R, C, 2) array
+    information : (R, C, 3) array
+    member : (R, C) bool array
+        The cells to fit to, at least one.
+    may_be_none : bool
+        Whether no displacement at all is preferred unless another one clearly predicts better.
+    """
+    box = _around(member)
+    measured, information, member = measured[box], information[box], member[box]
+    weighted = information * _robust_weights(measured, information, member)[..., None]
+    width, lowest, best, worse = 0.0, np.inf, np.zeros(0), 0
+    for candidate in _WIDTHS:
+        if np.isfinite(lowest) and candidate < _WIDTHS[2] and member.sum() < _FEW:
+            break
+        found, _ = _regression(measured, weighted, member, candidate, member, hole=True)
+        losses = _loss(measured - found, information)[member]
+        if losses.mean() < lowest:
+            lowest, best, width, worse = float(losses.mean()), losses, candidate, 0
+        else:
+            worse += 1
+            if worse == _WORSE:
+                break
+    near = _grown(member)
+    if may_be_none:
+        gain = _loss(measured, information)[member] - best
+        if not (gain.mean() > _MIN_GAIN * lowest and _stands_out(gain, member)):
+            nothing = np.zeros(member.shape)
+            return Smooth(box, near, np.zeros_like(measured), nothing, 0.0)
+    found, error = _regression(measured, weighted, member, width, near)
+    return Smooth(box, near, found, error, width)
+
+
+def smooth_at(
+    measured: Displacements, information: Information, member: NDArray[np.bool_], width: float
+) -> Displacements:
+    """Displacement `(R, C, 2)` of the members, smoothed by a given width in cells."""
+    return _regression(measured, information, member, width, member)[0]
+
+
+def with_model_error(information: Information, error: float) -> Information:
+    """Information `(R, C, 3)` with an independent error of `error` px added to each axis."""
+    a, b, c = np.moveaxis(information, -1, 0)
+    floor = 1e-3 * (a + c) + 1e-9  # keeps an edge's information along itself from being zero
+    a, c = a + floor, c + floor
+    determinant = a * c - b * b
+    xx, xy, yy = c / determinant + error**2, -b / determinant, a / determinant + error**2
+    determinant = xx * yy - xy * xy
+    return np.stack([yy / determinant, -xy / determinant, xx / determinant], axis=-1)
+
+
+def chi2(residuals: Displacements, information: Information) -> NDArray[np.float64]:
+    """Squared residuals `(R, C)` in variances."""
+    x, y = residuals[..., 0], residuals[..., 1]
+    a, b, c = np.moveaxis(information, -1, 0)
+    return np.asarray(a * x * x + 2 * b * x * y + c * y * y)
+
+
+def _around(member: NDArray[np.bool_]) -> tuple[slice, slice]:
+    """The part of the grid within reach of the members."""
+    slices = []
+    for axis in (1, 0):
+        inside = np.flatnonzero(member.any(axis=axis))
+        low = max(0, int(inside[0]) - GROWTH)
+        slices.append(slice(low, min(member.shape[1 - axis], int(inside[-1]) + GROWTH + 1)))
+    return slices[0], slices[1]
+
+
+def _grown(member: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    kernel = np.ones((2 * GROWTH + 1,) * 2, np.uint8)
+    return cv2.dilate(member.astype(np.uint8), kernel).astype(bool)
+
+
+def _robust_weights(
+    measured: Displacements, information: Information, member: NDArray[np.bool_]
+) -> NDArray[np.float64]:
+    weights = np.ones(member.shape)
+    for _ in range(_ROBUST_STEPS):
+        weighted = information * weights[..., None]
+        found, _ = _regression(measured, weighted, member, _ROBUST_WIDTH, member)
+        weights = 1 / (1 + chi2(measured - found, information) / (2 * _CAUCHY))
+    return weights
+
+
+def _loss(residuals: Displacements, information: Information) -> NDArray[np.float64]:
+    """Robust loss of each cell: the logarithm of a Cauchy density."""
+    return np.log1p(chi2(residuals, information) / (2 * _CAUCHY))
+
+
+def _stands_out(gain: NDArray[np.float64], member: NDArray[np.bool_]) -> bool:
+    """Whether the mean gain of the tiles is clearly above zero."""
+    side = max(1, -(-max(member.shape) // _TILES))
+    row, column = np.nonzero(member)
+    _, place = np.unique((row // side) * member.shape[1] + column // side, return_inverse=True)
+    counts = np.bincount(place)
+    means = np.bincount(place, gain) / counts
+    scatter = np.sqrt(np.average((means - gain.mean()) ** 2, weights=counts) / len(counts))
+    return bool(gain.mean() > _MIN_SIGMAS * scatter)
+
+
+def _regression(
+    measured: Displacements,
+    information: Information,
+    member: NDArray[np.bool_],
+    width: float,
+    where: NDArray[np.bool_],
+    *,
+    hole: bool = False,
+) -> tuple[Displacements, NDArray[np.float64]]:
+    """Displacement `(R, C, 2)` and its standard error `(R, C)` at the cells `where`.
+
+    At each cell a plane is fitted to the members around it; with a `hole`, to those beyond the
+    3 x 3 nearest. The normal equations are sums over neighbours, so they are convolutions.
+    """
+    reach = max(2, int(np.ceil(_REACH * width)))
+    offset = np.arange(-reach, reach + 1.0)
+    kernel = np.exp(-(offset**2) / (2 * width**2))
+    powers = [kernel * offset**power for power in range(3)]
+    centre = slice(reach - 1, reach + 2)
+
+    def summed(planes: NDArray[np.float64], x: int, y: int) -> NDArray[np.float64]:
+        result = _convolved(planes, powers[x], powers[y])
+        if hole:
+            result -= _convolved(planes, powers[x][centre].copy(), powers[y][centre].copy())
+        return result[where]
+
+    known = information * member[..., None]
+    (a, b, c), (x, y) = np.moveaxis(known, -1, 0), np.moveaxis(measured, -1, 0)
+    pull = np.stack([a * x + b * y, b * x + c * y], axis=-1)
+    terms = ((0, 0), (1, 0), (0, 1))  # of the plane: its height, its slopes along x and y
+    orders = {(i[0] + j[0], i[1] + j[1]) for i in terms for j in terms}
+    moments = {order: summed(known, *order) for order in orders}
+    count = int(where.sum())
+    matrix, vector = np.zeros((count, 6, 6)), np.zeros((count, 6))
+    for i, (ix, iy) in enumerate(terms):
+        vector[:, 2 * i : 2 * i + 2] = summed(pull, ix, iy)
+        for j, (jx, jy) in enumerate(terms):
+            moment = moments[ix + jx, iy + jy]
+            block = matrix[:, 2 * i : 2 * i + 2, 2 * j : 2 * j + 2]
+            block[:, 0, 0], block[:, 1, 1] = moment[:, 0], moment[:, 2]
+            block[:, 0, 1] = block[:, 1, 0] = moment[:, 1]
+    matrix += np.diag([1e-6] * 2 + [_SLOPE**-2.0] * 4)
+    displacement, error = np.zeros_like(measured), np.full(member.shape, np.inf)
+    displacement[where] = np.linalg.solve(matrix, vector[..., None])[:, :2, 0]
+    if not hole:
+        covariance = np.linalg.inv(matrix)[:, :2, :2]
+        a, b, c = covariance[:, 0, 0], covariance[:, 0, 1], covariance[:, 1, 1]
+        error[where] = np.sqrt((a + c) / 2 + np.sqrt(((a - c) / 2) ** 2 + b * b))
+    return displacement, error
+
+
+def _convolved(
+    planes: NDArray[np.float64], x: NDArray[np.float64], y: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Correlation of `(R, C, P)` planes with a separable kernel; 0 lies beyond the grid."""
+    result = cv2.sepFilter2D(planes, cv2.CV_64F, x, y, borderType=cv2.BORDER_CONSTANT)
+    return np.asarray(result)

@@ -1,0 +1,176 @@
+"""The surfaces of a scene with depth: which one each place of the phone photo shows, and by how
+much it is displaced.
+
+Two cameras side by side see near things displaced against far ones, so no single smooth map fits
+both photos. A grid of cells over the phone photo says for each cell which surface it shows, or that
+nothing in the DSLR photo matches it, and what its surface adds to the map.
+"""
+
+from __future__ import annotations
+
+import base64
+import zlib
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+Points = NDArray[np.float64]
+
+NOWHERE, NOT_FOUND, ON_EDGE = 0, 254, 255  # labels of cells where no map is known to hold
+DOMINANT = 1  # label of the largest surface
+UNKNOWN, HOLDS, EDGE, MISSING = 0, 1, 2, 3  # what is known of a place
+_UNITS = 64  # displacements are stored in this many parts of a pixel
+
+
+@dataclass(frozen=True)
+class Surfaces:
+    """A displacement field with breaks, on a grid of square cells over the phone photo.
+
+    Inside a surface the displacement is interpolated bilinearly between the centres of its cells;
+    cells of other surfaces have no part in it.
+
+    Attributes
+    ----------
+    cell : float
+        Side of a cell, phone px. The first cell begins at the photo's corner.
+    labels : (R, C) uint8 array
+        1 for the largest surface, then 2, 3, ...; 255 on an edge between two of them that are
+        displaced against each other; 254 where the phone photo has detail that was not found in the
+        DSLR photo: hidden, moved, or not followed; 0 where there is no detail to tell.
+    displacement : (R, C, 2) float64 array
+        What is added to a phone point before the rest of the map, px, in 64ths.
+    """
+
+    cell: float
+    labels: NDArray[np.uint8]
+    displacement: NDArray[np.float64]
+
+    @classmethod
+    def of(cls, cell: float, labels: NDArray[np.uint8], displacement: NDArray[np.float64]) -> Self:
+        """Round the displacement `(R, C, 2)` to what is stored."""
+        return cls(cell, labels, np.rint(displacement * _UNITS) / _UNITS)
+
+    def label_at(self, points: Points) -> NDArray[np.uint8]:
+        """Labels `(N,)` of the cells that the phone points `(N, 2)` lie in; beyond the photo, of
+        the nearest ones."""
+        column, row = self._cells(points)
+        return self.labels[row, column]
+
+    def displacement_at(self, points: Points) -> Points:
+        """Displacement `(N, 2)` of the phone points `(N, 2)`, px."""
+        rows, columns = self.labels.shape
+        label = self.label_at(points)
+        place = (points + 0.5) / self.cell - 0.5
+        first = np.floor(place).astype(np.int64)
+        part = place - first
+        moved, total = np.zeros(points.shape), np.zeros(len(points))
+        for down in (0, 1):
+            row = np.clip(first[:, 1] + down, 0, rows - 1)
+            weight_y = part[:, 1] if down else 1 - part[:, 1]
+            for right in (0, 1):
+                column = np.clip(first[:, 0] + right, 0, columns - 1)
+                weight = weight_y * (part[:, 0] if right else 1 - part[:, 0])
+                # The cell that a point lies in is one of the four, so some weight is always left.
+                weight = weight * (self.labels[row, column] == label)
+                there = self.displacement[row, column]
+                offset = place - np.stack([column, row], axis=1)
+                there = there + (self._slopes[row, column] * offset[:, None, :]).sum(axis=2)
+                moved += weight[:, None] * there
+                total += weight
+        return moved / total[:, None]
+
+    def holds(self, points: Points) -> NDArray[np.bool_]:
+        """Whether `(N,)` the map holds at the phone points `(N, 2)`."""
+        label = self.label_at(points)
+        return (label != NOWHERE) & (label < NOT_FOUND)
+
+    def known(self, rectangle: tuple[int, int, int, int]) -> NDArray[np.uint8]:
+        """What is known of each pixel of a rectangle `(x, y, width, height)` of the phone photo.
+
+        Returns
+        -------
+        (height, width) uint8 array
+            `HOLDS`; `EDGE` between surfaces that are displaced against each other; `MISSING` where
+            detail was not found in the DSLR photo; `UNKNOWN` where there is none to tell.
+        """
+        x, y, width, height = rectangle
+        state = np.full(self.labels.shape, HOLDS, np.uint8)
+        state[self.labels == NOWHERE] = UNKNOWN
+        state[self.labels == ON_EDGE] = EDGE
+        state[self.labels == NOT_FOUND] = MISSING
+        column, _ = self._cells(np.stack([np.arange(x, x + width), np.zeros(width)], axis=1))
+        _, row = self._cells(np.stack([np.zeros(height), np.arange(y, y + height)], axis=1))
+        return state[row[:, None], column[None, :]]
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-ready values; `from_dict` gives the same back, bit for bit."""
+        units = np.rint(self.displacement * _UNITS).astype("<i4")
+        return {
+            "cell": self.cell,
+            "shape": list(self.labels.shape),
+            "labels": _packed(self.labels.tobytes()),
+            # Differences along a row are small numbers, which pack well.
+            "displacement": _packed(np.diff(units, axis=1, prepend=0).astype("<i4").tobytes()),
+        }
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> Self:
+        """Read back what `to_dict` gave.
+
+        Raises
+        ------
+        ValueError
+            If the values do not fit together.
+        """
+        rows, columns = (int(count) for count in values["shape"])
+        if not (0 < rows <= 4096 and 0 < columns <= 4096 and float(values["cell"]) > 0):
+            raise ValueError(f"surfaces of {rows} x {columns} cells of {values['cell']} px")
+        labels = _unpacked(values["labels"], rows * columns)
+        units = _unpacked(values["displacement"], rows * columns * 2 * 4)
+        steps = np.frombuffer(units, "<i4").reshape(rows, columns, 2)
+        return cls(
+            float(values["cell"]),
+            np.frombuffer(labels, np.uint8).reshape(rows, columns),
+            np.cumsum(steps, axis=1, dtype=np.int64) / _UNITS,
+        )
+
+    @cached_property
+    def _slopes(self) -> NDArray[np.float64]:
+        """(R, C, 2, 2) change of the displacement from a cell to the next, along x and along y, as
+        far as the neighbours show the same surface."""
+        slopes = np.zeros((*self.labels.shape, 2, 2))
+        for axis, k in ((1, 0), (0, 1)):
+            step = np.diff(self.displacement, axis=axis)
+            same = np.diff(self.labels.astype(np.int16), axis=axis) == 0
+            step = step * same[..., None]
+            pad = [(0, 0)] * 3
+            before, after = pad.copy(), pad.copy()
+            before[axis], after[axis] = (1, 0), (0, 1)
+            total = np.pad(step, before) + np.pad(step, after)
+            count = np.pad(same, before[:2]).astype(int) + np.pad(same, after[:2])
+            slopes[..., k] = total / np.maximum(count, 1)[..., None]
+        return slopes
+
+    def _cells(self, points: Points) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        place = np.floor((points + 0.5) / self.cell).astype(np.int64)
+        rows, columns = self.labels.shape
+        return np.clip(place[:, 0], 0, columns - 1), np.clip(place[:, 1], 0, rows - 1)
+
+
+def _packed(content: bytes) -> str:
+    return base64.b85encode(zlib.compress(content, 9)).decode("ascii")
+
+
+def _unpacked(text: str, size: int) -> bytes:
+    """`size` bytes; never more, whatever a stranger's file holds."""
+    unpacker = zlib.decompressobj()
+    try:
+        content = unpacker.decompress(base64.b85decode(text), size)
+    except zlib.error as error:
+        raise ValueError(str(error)) from None
+    if len(content) != size or unpacker.unconsumed_tail:
+        raise ValueError(f"surfaces of another size than {size} bytes")
+    return content
