@@ -11,7 +11,7 @@ from html.parser import HTMLParser
 
 import numpy as np
 import pytest
-from fake_aligned import MATCHES, RESIDUALS, write_aligned
+from fake_aligned import HEIGHT, MATCHES, RESIDUALS, WIDTH, write_aligned
 from fake_shards import make_patches, write_shards
 from hypothesis import given
 from hypothesis import strategies as st
@@ -21,13 +21,16 @@ from dpedkit.images import write_photo
 from dpedkit.manifest import read_jsonl, write_jsonl
 from dpedkit.models.files import model_hash
 from dpedkit.report import write_report
+from dpedkit.report.aligned import PAIRS_FILE
 from dpedkit.report.axes import Axis, Frame, rounded_out
+from dpedkit.report.cells import FIRST_TINT, TINTS, cells_of
 from dpedkit.report.charts import bars, curves, heat_map, histogram
 from dpedkit.report.evaluations import evaluations
 from dpedkit.report.page import table, write_page
 from dpedkit.report.samples import over_time
 from dpedkit.report.windows import dropped_windows, kept_shares
 from dpedkit.shards import open_split
+from dpedkit.surfaces import HOLDS, NOT_FOUND, NOWHERE, ON_EDGE, Surfaces
 
 VALUES = st.floats(-1e6, 1e6).map(lambda value: round(value, 6))
 
@@ -163,15 +166,123 @@ def test_a_pair_carries_its_matches_and_residuals_exactly(tmp_path):
 def test_the_page_stays_small_and_links_what_it_cannot_carry(tmp_path, monkeypatch):
     monkeypatch.setattr("dpedkit.report.aligned._THUMBNAIL_BYTES", 20_000)
     monkeypatch.setattr("dpedkit.report.aligned._DRAWN_BYTES", 8 * 60 * 100)
+    monkeypatch.setattr("dpedkit.report.aligned._CELLS_BYTES", 60 * 100)
     folder = write_aligned(tmp_path, 60, {})
+    give_surfaces(folder, surfaces_of(np.random.default_rng(0).integers(0, 9, (24, 32)), 5.0))
     pairs = data_of(write_report(folder).path)["pairs"]
     thumbnails = [pair["thumbnail"] for pair in pairs]
     carried = [item for item in thumbnails if isinstance(item, str)]
     assert 0 < len(carried) < 60 and thumbnails[len(carried) :] == [True] * (60 - len(carried))
     drawn = sum(len(base64.b64decode(p[key])) for p in pairs for key in ("matches", "residuals"))
     assert 0 < drawn <= 8 * 60 * 100
+    assert 0 < sum(len(base64.b64decode(pair["cells"]["runs"])) for pair in pairs) <= 60 * 100
     shutil.rmtree(folder / "report" / "thumbnails")
     assert not any(pair["thumbnail"] for pair in data_of(write_report(folder).path)["pairs"])
+
+
+def surfaces_of(labels, cell=20.0):
+    labels = np.array(labels, np.uint8)
+    return Surfaces.of(cell, labels, np.zeros((*labels.shape, 2)))
+
+
+def give_surfaces(folder, surfaces, **evidence):
+    """Write surfaces, and what else is measured with them, into all records of a folder."""
+    records = read_jsonl(folder / PAIRS_FILE)
+    for record in records:
+        record["map"] |= {"surfaces": surfaces.to_dict()}
+        record["evidence"] |= evidence
+    write_jsonl(folder / PAIRS_FILE, records)
+
+
+def kinds_of(cells):
+    """The rows of cells that a page carries, as holds.js reads them."""
+    runs = np.frombuffer(base64.b64decode(cells["runs"]), np.uint8)
+    return np.repeat(runs >> 4, (runs & 15) + 1).reshape(-1, cells["columns"])
+
+
+LABELS = st.sampled_from([NOWHERE, NOT_FOUND, ON_EDGE, 1, 2, 3, 40, 253])
+ROWS = st.integers(1, 12).flatmap(
+    lambda columns: st.lists(
+        st.lists(LABELS, min_size=columns, max_size=columns), min_size=1, max_size=9
+    )
+)
+
+
+@given(ROWS, st.integers(16, 100), st.tuples(*[st.integers(0, 90)] * 2, *[st.integers(1, 90)] * 2))
+def test_the_cells_of_a_page_tell_what_is_known_of_each_pixel(labels, quarters, rectangle):
+    surfaces = surfaces_of(labels, quarters / 4)
+    cells = cells_of(surfaces, rectangle, 10_000)
+    kinds, (x, y, width, height) = kinds_of(cells), rectangle
+    column, row = (
+        np.floor((np.arange(start, start + length) + 0.5 - at) / cells["side"]).astype(int)
+        for start, length, at in zip((x, y), (width, height), cells["at"], strict=True)
+    )
+    shown = kinds[np.ix_(row, column)]
+    known = surfaces.known(rectangle)
+    assert np.array_equal(np.where(shown >= FIRST_TINT, HOLDS, shown), known)
+    assert kinds.max() < FIRST_TINT + TINTS
+    shares = [(known == state).mean() for state in range(4)]
+    assert cells["shares"] == pytest.approx(shares, abs=1e-4)
+    assert cells["surfaces"] == len({label for row in labels for label in row} & {1, 2, 3, 40, 253})
+
+
+def test_surfaces_near_each_other_have_different_tints():
+    rng = np.random.default_rng(0)
+    # Squares of 6 cells whose edges, 2 cells wide, belong to none.
+    labels = np.kron(rng.permutation(np.arange(1, 26)).reshape(5, 5), np.ones((6, 6), int))
+    inside = np.arange(30) % 6 > 1
+    labels[~(inside[:, None] & inside)] = ON_EDGE
+    surfaces = surfaces_of(labels, 1.0)
+    kinds = kinds_of(cells_of(surfaces, (0, 0, 30, 30), 10_000))
+    tints = kinds[3::6, 3::6]
+    assert (tints == HOLDS).sum() == 1, "the largest has none"
+    assert len(np.unique(tints)) > 2
+    assert (np.diff(tints.astype(int), axis=0) != 0).all()
+    assert (np.diff(tints.astype(int), axis=1) != 0).all()
+
+
+def test_cells_that_do_not_fit_are_made_larger_and_tell_what_most_of_them_do():
+    rng = np.random.default_rng(0)
+    large = rng.choice([NOWHERE, ON_EDGE, NOT_FOUND, 1], (10, 10))
+    labels = np.kron(large, np.ones((3, 3), int))
+    labels[1::3, ::3] = rng.choice([NOWHERE, ON_EDGE, NOT_FOUND, 1], (10, 10))
+    runs = 1 + np.count_nonzero(np.diff(large.ravel()))
+    cells = cells_of(surfaces_of(labels, 7.0), (0, 0, 209, 210), runs)
+    assert (cells["side"], cells["columns"]) == (21, 10)
+    kinds = kinds_of(cells)
+    kind_of = {NOWHERE: 0, 1: 1, ON_EDGE: 2, NOT_FOUND: 3}
+    assert np.array_equal(kinds, np.vectorize(kind_of.get)(large))
+    # What holds is counted together, whichever surface it shows.
+    mixed = surfaces_of([[ON_EDGE, 2, ON_EDGE], [2, 3, ON_EDGE], [3, NOWHERE, NOWHERE]])
+    assert kinds_of(cells_of(mixed, (0, 0, 60, 60), 1)).tolist() == [[FIRST_TINT]]
+    # What does not hold is told where as much of it does.
+    even = surfaces_of([[1, ON_EDGE], [ON_EDGE, 1]])
+    assert kinds_of(cells_of(even, (0, 0, 40, 40), 1)).tolist() == [[kind_of[ON_EDGE]]]
+
+
+@pytest.mark.parametrize("limit", [1, 3, 50, 300])
+def test_cells_never_need_more_bytes_than_they_may(limit):
+    noise = np.random.default_rng(0).choice([0, 1, 2, 3, 254, 255], (67, 89))
+    cells = cells_of(surfaces_of(noise), (0, 0, 1780, 1340), limit)
+    assert 0 < len(base64.b64decode(cells["runs"])) <= limit
+
+
+def test_a_page_carries_where_its_maps_hold_and_does_without(tmp_path):
+    folder = write_aligned(tmp_path, 2, {"depth": "depth that cannot be followed"})
+    page = write_report(folder).path
+    old = data_of(page)["pairs"]
+    assert [pair["cells"] for pair in old] == [None] * 3
+    assert [pair["holds"] for pair in old] == [None] * 3
+    assert "Where the map holds" not in page.read_text()
+    surfaces = surfaces_of([[1] * 4 + [ON_EDGE] + [2] * 3] * 6)
+    give_surfaces(folder, surfaces, model="surfaces", holds=0.875, in_place=0.9)
+    page = write_report(folder).path
+    rejected, *accepted = data_of(page)["pairs"]
+    assert rejected["name"] == "depth" and rejected["crop"] == [0, 0, 0, 0]
+    for pair in (rejected, *accepted):  # of a pair without a crop, the whole photo is shown
+        assert pair["cells"] == cells_of(surfaces, (0, 0, WIDTH, HEIGHT), 10_000)
+        assert (pair["holds"], pair["in_place"]) == (0.875, 0.9)
+    assert "<figcaption>Where the map holds</figcaption>" in page.read_text()
 
 
 def test_shares_of_kept_patches_are_those_of_the_cells_centres(tmp_path):

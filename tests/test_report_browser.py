@@ -9,10 +9,13 @@ import numpy as np
 import pytest
 from fake_aligned import BLUE, MARK, RED, RESIDUALS, write_aligned
 from PIL import Image
+from test_report import give_surfaces, surfaces_of
 
 from dpedkit.align.decisions import read_decisions
 from dpedkit.cli import execute
+from dpedkit.manifest import read_jsonl, write_jsonl
 from dpedkit.report import write_report
+from dpedkit.surfaces import NOT_FOUND, NOWHERE, ON_EDGE
 
 pytestmark = pytest.mark.slow
 
@@ -23,6 +26,8 @@ REASONS = {
 CHROMIUM = ("chromium", "chromium-browser", "google-chrome", "chrome")
 LAPTOP = {"width": 1366, "height": 768}
 VIEWS = ["side", "swipe", "flicker", "overlay", "difference", "checker", "matches", "residuals"]
+# Columns of 20 px: two of the largest surface, two of another, then one of each other kind.
+DEPTH = surfaces_of([[1, 1, 2, 2, ON_EDGE, NOT_FOUND, NOWHERE, NOWHERE]] * 6)
 CORNER = 8  # px
 TONE = 3  # levels by which a browser may round a colour
 
@@ -74,6 +79,23 @@ def open_page(browser):
 @pytest.fixture(scope="module")
 def aligned(tmp_path_factory):
     folder = write_aligned(tmp_path_factory.mktemp("fake"), 40, REASONS)
+    write_report(folder)
+    return folder
+
+
+@pytest.fixture
+def layered(tmp_path):
+    """Pairs whose records say where their maps hold, but for that of 0003."""
+    folder = write_aligned(tmp_path, 4, {"rejected": "depth that cannot be followed"})
+    give_surfaces(folder, DEPTH, model="surfaces", holds=0.5, in_place=0.75)
+    records = read_jsonl(folder / "pairs.jsonl")
+    records[1]["evidence"] |= {"model": "field", "holds": 0.9, "in_place": 0.6}
+    records[2]["evidence"] |= {"model": "radial", "holds": 0.7, "in_place": 0.95}
+    records[3]["evidence"]["model"] = "radial"
+    del records[3]["map"]["surfaces"]
+    for key in ("holds", "in_place"):
+        del records[3]["evidence"][key]
+    write_jsonl(folder / "pairs.jsonl", records)
     write_report(folder)
     return folder
 
@@ -281,6 +303,9 @@ def test_keys_choose_pairs_and_views(aligned, open_page):
     for number, view in enumerate(VIEWS, start=1):
         page.keyboard.press(str(number))
         assert page.locator("#views .on").get_attribute("data-view") == view
+    page.keyboard.press("9")  # these records do not say where the maps hold
+    assert page.locator("#views .on").get_attribute("data-view") == VIEWS[-1]
+    assert page.locator("[data-view=holds]").is_disabled()
     page.keyboard.press("Home")
     assert page.locator("#views .on").get_attribute("data-view") == "side"
     assert page.locator("[data-view=swipe]").is_disabled()  # nothing is aligned there
@@ -313,6 +338,144 @@ def test_matches_and_residuals_are_drawn_to_scale(aligned, open_page):
     assert {(x1, y1) for x1, y1, *_ in arrows} == {(x, y) for x, y, *_ in RESIDUALS}
     words = page.locator("#drawing text").text_content()
     assert legend[2] - legend[0] == pytest.approx(float(words.split()[0]) * scale.pop(), rel=1e-3)
+
+
+LEGEND = {
+    "the map holds": "50%",
+    "tinted": "surfaces other than the largest",
+    "edges between near and far": "13%",
+    "detail not found": "13%",
+    "no detail to tell": "25%",
+}
+
+
+def legend(page):
+    """Words, and the colour beside them where it is one."""
+    entries = page.locator("#legend span")
+    words = dict(text.split(": ") for text in entries.all_text_contents())
+    colours = page.locator("#legend i").evaluate_all(
+        "all => all.map((chip) => getComputedStyle(chip).backgroundColor)"
+    )
+    return words, [
+        tuple(map(int, colour[4:-1].split(",")[:3])) for colour in colours if "rgb(" in colour
+    ]
+
+
+def columns_shown(page, count=8):
+    """Colours in the middle of each column of cells, where the photo of 4:3 fills the height."""
+    shown = pixels(page)
+    height, width = (side + 2 * CORNER - 2 for side in shown.shape[:2])  # without the border
+    scale = min(height / 120, width / 160)
+    left = (width - 160 * scale) / 2 - CORNER + 1
+    places = [round(left + (column + 0.5) * 20 * scale) for column in range(count)]
+    return shown[round(0.6 * len(shown)), places]
+
+
+def dimmed(photo, cover):
+    """A photo's colour where the map does not hold: 40% of it, then 45% of the cover on top."""
+    return 0.55 * 0.4 * np.array(photo) + 0.45 * np.array(cover)
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_where_the_map_holds_is_shown_in_the_colours_of_the_legend(layered, open_page, scheme):
+    page = open_page(layered, scheme)
+    choose(page, "0000")
+    assert page.locator("#legend").is_hidden()
+    page.keyboard.press("9")
+    assert page.locator("#views .on").text_content() == "where it holds"
+    words, (edge, missing, unknown) = legend(page)
+    assert words == LEGEND
+    assert page.locator("#legend").is_visible()
+    shown = columns_shown(page)
+    assert is_colour(shown[0], RED) and is_colour(shown[1], RED), "as the phone took it"
+    assert 10 < np.abs(shown[2] - RED).max() < 60, "a faint tint"
+    assert is_colour(shown[2], shown[3])
+    for column, cover in ((4, edge), (5, missing), (6, unknown), (7, unknown)):
+        assert is_colour(shown[column], dimmed(RED, cover))
+    assert len({tuple(colour) for colour in (edge, missing, unknown)}) == 3
+    # The border between the two surfaces, and no other line.
+    assert page.locator("#drawing path[stroke]").get_attribute("d") == "".join(
+        f"M2 {row}v1" for row in range(6)
+    )
+    page.keyboard.press("1")
+    assert page.locator("#legend").is_hidden()
+
+
+def test_cells_that_reach_beyond_the_crop_are_cut_off(layered, open_page):
+    records = read_jsonl(layered / "pairs.jsonl")
+    records[0]["crop"] = [30, 15, 120, 90]
+    write_jsonl(layered / "pairs.jsonl", records)
+    write_report(layered)
+    page = open_page(layered)
+    page.add_style_tag(content=".tag { display: none; }")
+    choose(page, "0000")
+    page.click("[data-view=holds]")
+    shown = pixels(page)
+    beside = page.evaluate("getComputedStyle(stage).backgroundColor")
+    is_photo = ~(np.abs(shown - [int(part) for part in beside[4:-1].split(",")]) <= TONE).all(
+        axis=2
+    )
+    high, wide = np.ptp(np.nonzero(is_photo), axis=1) + 1
+    assert wide == pytest.approx(min(shown.shape[1], 4 / 3 * (shown.shape[0] + 2 * CORNER)), abs=3)
+    assert high >= shown.shape[0] - 2
+
+
+def test_the_model_is_said_in_words_and_what_holds_filters_and_sorts(layered, open_page):
+    page = open_page(layered)
+    for name, model, held in (
+        ("0000", "2 surfaces at different depths", "hold in 50% of the crop; 75% of the detail"),
+        ("0001", "one surface that bends", "hold in 90% of the crop; 60% of the detail"),
+        ("0002", "one rigid surface", "hold in 70% of the crop; 95% of the detail"),
+    ):
+        choose(page, name)
+        words = page.locator("#caption").text_content()
+        assert model in words and held in words
+    choose(page, "0003")
+    assert page.locator("#caption").text_content().endswith("of the crop.")
+    assert page.locator("[data-view=holds]").is_disabled()
+    for words, expected in (
+        ("holds<0.6 accepted", ["0000"]),
+        ("in_place>0.7 holds>0.6", ["0002"]),
+        ("in_place<0.7", ["0001"]),
+    ):
+        page.fill("#search", words)
+        assert names_in(page) == expected
+    page.fill("#search", "")
+    page.select_option("#verdict", "accepted")
+    page.click("th[data-key=holds]")
+    assert names_in(page) == ["0000", "0002", "0001", "0003"]
+
+
+def test_where_the_map_holds_is_shown_on_what_photos_there_are(layered, open_page):
+    page = open_page(layered)
+    choose(page, "rejected")
+    page.keyboard.press("9")
+    assert is_colour(columns_shown(page)[0], RED), "the original, whole"
+    records = read_jsonl(layered / "pairs.jsonl")
+    for record in records:
+        for side in ("phone", "dslr"):
+            record[side]["file"] = record[side]["file"].replace(".png", ".dng")
+    write_jsonl(layered / "pairs.jsonl", records)
+    write_report(layered)
+    page = open_page(layered)
+    choose(page, "rejected")
+    page.keyboard.press("9")
+    shown = columns_shown(page)
+    assert np.abs(shown[0] - RED).max() < 16, "the left one of the thumbnail's photos"
+    assert np.abs(shown[5] - dimmed(RED, legend(page)[1][1])).max() < 6
+    page.keyboard.press("1")
+    assert "thumbnail" in page.locator("#stage").get_attribute("class")
+    shutil.rmtree(layered / "report" / "thumbnails")
+    write_report(layered)
+    page = open_page(layered)
+    page.fill("#search", "rejected")
+    page.locator("#search").blur()
+    page.keyboard.press("9")
+    shown = columns_shown(page)
+    assert np.ptp(shown[0]) <= TONE, "a plain grey"
+    assert np.abs(shown[5] - shown[0]).max() > 50
+    page.fill("#search", "no such thing")
+    assert page.locator("#legend").is_hidden()
 
 
 def test_decisions_are_downloaded_as_align_reads_them(aligned, open_page, tmp_path):
@@ -361,6 +524,11 @@ def test_decisions_work_from_the_page_to_the_folder_and_back(trained, open_page,
 
 def test_five_thousand_pairs_are_listed_as_they_come_into_sight(open_page, tmp_path):
     folder = write_aligned(tmp_path, 4990, {f"bad {n}": "blank" for n in range(10)})
+    # As fragmented as scenes with much depth are: a third of the cells begins another surface.
+    rng = np.random.default_rng(0)
+    cells = np.where(rng.random(67 * 89) < 0.3, rng.integers(0, 60, 67 * 89), -1)
+    last = np.maximum.accumulate(np.where(cells < 0, 0, np.arange(67 * 89)))
+    give_surfaces(folder, surfaces_of(cells.clip(0)[last].reshape(67, 89), 2.0), holds=0.5)
     write_report(folder)
     page = open_page(folder)
     size = (folder / "report" / "index.html").stat().st_size

@@ -14,14 +14,17 @@ import numpy as np
 from dpedkit.manifest import read_json, read_jsonl
 from dpedkit.records import BY_HAND, THUMBNAILS, PairRecord, rejected_by_reason
 from dpedkit.report.bench import BENCH
+from dpedkit.report.cells import cells_of
 from dpedkit.report.charts import histogram
 from dpedkit.report.page import escape, jpeg_uri, table, write_page
+from dpedkit.surfaces import Surfaces
 
 MARK = "dataset.json"
 PAIRS_FILE = "pairs.jsonl"
 
 # A page with thousands of pairs must still open at once: what it may carry in all.
 _DRAWN_BYTES = 3_000_000  # matches and residuals, 8 bytes each, before base64
+_CELLS_BYTES = 1_600_000  # where the maps hold, before base64
 _THUMBNAIL_BYTES = 2_000_000  # of the first ones; the others are linked
 _DRAWN_EACH = (12, 450)  # matches and residuals of a pair, at least and at most
 _RESIDUAL_SHARE = 2 / 3
@@ -29,7 +32,7 @@ _REASONS_SHOWN = 20
 _RESIDUAL_SCALE = 1000  # thousandths of a px, as drawing.js knows
 
 _STYLES = ("aligned.css",)
-_SCRIPTS = ("pairlist.js", "drawing.js", "viewer.js", "decisions.js", "aligned.js")
+_SCRIPTS = ("pairlist.js", "drawing.js", "holds.js", "viewer.js", "decisions.js", "aligned.js")
 
 
 def write(folder: Path) -> Path:
@@ -43,9 +46,12 @@ def write(folder: Path) -> Path:
     records.sort(key=lambda record: (record.accepted, not record.warnings, record.index))
     thumbnails = _Thumbnails(folder / THUMBNAILS)
     drawn = _drawn_each(len(records))
+    cells = _CELLS_BYTES // max(len(records), 1)
     config = dataset["config"]
     data = {
-        "pairs": [_for_viewer(record, drawn, thumbnails.of(record.name)) for record in records],
+        "pairs": [
+            _for_viewer(record, drawn, cells, thumbnails.of(record.name)) for record in records
+        ],
         "suffix": config["image_format"] if config.get("images", True) else "",
         "digest": _digest(records),
     }
@@ -95,7 +101,9 @@ class _Thumbnails:
         return jpeg_uri(content)
 
 
-def _for_viewer(record: PairRecord, drawn: int, thumbnail: str | bool) -> dict[str, Any]:
+def _for_viewer(
+    record: PairRecord, drawn: int, cells: int, thumbnail: str | bool
+) -> dict[str, Any]:
     """What the viewer needs of a record."""
     evidence = record.evidence
     residuals = round(drawn * _RESIDUAL_SHARE)
@@ -114,13 +122,25 @@ def _for_viewer(record: PairRecord, drawn: int, thumbnail: str | bool) -> dict[s
         "median": evidence.get("residual_median"),
         "p95": evidence.get("residual_p95"),
         "ncc": evidence.get("ncc"),
+        "holds": evidence.get("holds"),
+        "in_place": evidence.get("in_place"),
         "verified": evidence.get("verified"),
         "inliers": evidence.get("inliers"),
         "coverage": evidence.get("coverage"),
         "model": evidence.get("model", ""),
         "matches": _packed(evidence.get("inlier_matches", []), drawn - residuals, np.ones(4)),
         "residuals": _packed(evidence.get("residuals", []), residuals, scale),
+        "cells": _cells(record, cells),
     }
+
+
+def _cells(record: PairRecord, limit: int) -> dict[str, Any] | None:
+    """Where the map holds, in the crop or, where there is none, in the whole photo."""
+    values = record.map.get("surfaces")
+    if values is None:
+        return None
+    whole = (0, 0, record.phone.width, record.phone.height)
+    return cells_of(Surfaces.from_dict(values), record.crop if record.crop[2] else whole, limit)
 
 
 def _drawn_each(pairs: int) -> int:
@@ -155,6 +175,7 @@ def _charts(records: list[PairRecord]) -> str:
     for key, title, label in (
         ("residual_median", "Median residual", "median residual of a pair, phone px"),
         ("ncc", "Correlation after alignment", "median NCC of a pair's blocks"),
+        ("holds", "Where the map holds", "share of a pair's crop where the map is known to hold"),
     ):
         values = [evidence[key] for evidence in accepted if evidence.get(key) is not None]
         if values:

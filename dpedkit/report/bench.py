@@ -11,10 +11,11 @@ _VIEWS = {
     "checker": "checkerboard",
     "matches": "matches",
     "residuals": "residuals",
+    "holds": "where it holds",
 }
 _KEYS = {
     "arrows": "another pair",
-    "1-8": "view",
+    "1-9": "view",
     "space": "flicker",
     "r": "reject",
     "d": "download",
@@ -27,8 +28,8 @@ _COLUMNS = {
     "median": ("med.", "median residual, phone px"),
     "p95": ("p95", "95th percentile of the residuals, phone px"),
     "ncc": ("NCC", "median correlation of the blocks after alignment"),
+    "holds": ("holds", "share of the crop where the map is known to hold"),
     "inliers": ("inliers", "keypoint matches that agree on the homography"),
-    "verified": ("verified", "blocks found in place after alignment"),
     "reason": ("verdict", ""),
 }
 
@@ -50,8 +51,8 @@ def _keys() -> str:
 
 BENCH = f"""
 <div class="tools">
-  <input id="search" type="search" placeholder="name, reason, ncc&lt;0.8, p95&gt;1 ..."
-    aria-label="filter" title="words, and limits such as median&gt;0.3 ncc&lt;0.8 inliers&lt;50">
+  <input id="search" type="search" placeholder="name, reason, p95&gt;1, holds&lt;0.5 ..."
+    aria-label="filter" title="words, and limits such as median&gt;0.3 ncc&lt;0.8 holds&lt;0.5">
   <select id="verdict" aria-label="filter by verdict">
     <option value="">all pairs</option><option value="rejected">rejected</option>
     <option value="warned">with a warning</option><option value="accepted">accepted</option>
@@ -74,6 +75,7 @@ BENCH = f"""
       <svg class="drawing" id="drawing"></svg>
       <span class="tag" id="side"></span><span class="tag" id="zoom"></span>
     </div>
+    <div class="legend" id="legend" hidden></div>
     <div class="caption" id="caption"></div>
   </div>
 </div>

@@ -1,6 +1,8 @@
 /* ---- the list of pairs: filtered, sorted, and drawn only where it is seen ---- */
 const ROW = 40;  // px, as in the style
-const MEASURES = ["median", "p95", "ncc", "inliers", "verified", "coverage"];
+const MEASURES = [
+  "median", "p95", "ncc", "holds", "in_place", "inliers", "verified", "coverage",
+];
 const byId = (id) => document.getElementById(id);
 const list = byId("list"), rows = byId("rows");
 let shown = [], chosen = null, order = { key: "", down: false };
@@ -8,7 +10,7 @@ let shown = [], chosen = null, order = { key: "", down: false };
 /** The tests that a line like "tram ncc<0.8" asks for; every one must hold. */
 function testsOf(line) {
   return line.toLowerCase().split(/\s+/).filter(Boolean).map((word) => {
-    const [, key, sign, limit] = word.match(/^([a-z0-9]+)([<>])([\d.]+)$/) ?? [];
+    const [, key, sign, limit] = word.match(/^([a-z0-9_]+)([<>])([\d.]+)$/) ?? [];
     if (!MEASURES.includes(key)) {
       return (pair) => `${pair.name} ${reasonOf(pair)}`.toLowerCase().includes(word);
     }
@@ -74,7 +76,7 @@ function rowOf(pair) {
   const measured = pair.median != null;
   if (measured) {
     cell(number(pair.median, 2)); cell(number(pair.p95, 2)); cell(number(pair.ncc, 3));
-    cell(number(pair.inliers, 0)); cell(number(pair.verified, 0));
+    cell(number(pair.holds, 2)); cell(number(pair.inliers, 0));
   }
   const good = pair.accepted && !isMarked(pair);
   const words = reasonOf(pair);

@@ -1,7 +1,7 @@
 /* ---- the viewer: two images of one size under one zoom and one place ---- */
 const stage = byId("stage"), phone = byId("phone"), dslr = byId("dslr"), views = byId("views");
 const SHOWABLE = /\.(jpe?g|png|webp|avif|gif|bmp)$/i;  // what browsers can decode
-const OF_ORIGINALS = ["side", "matches"];
+const DRAW = { matches: drawMatches, residuals: drawResiduals, holds: drawHolds };
 const NEIGHBOURS = [1, 2, -1];
 let view = "side", zoom = 1, fit = 1, panX = 0, panY = 0, drag = null, ahead = [];
 
@@ -18,11 +18,12 @@ const isAligned = (pair) => pair.accepted && SHOWABLE.test("." + REPORT.suffix);
 const canShow = (pair) => isAligned(pair) || pair.originals.every((file) => SHOWABLE.test(file));
 
 function allows(pair, name) {
+  if (name === "holds") return pair.cells !== null;
   if (name === "residuals") return canShow(pair) && pair.residuals !== "";
   if (name === "matches") {
     return pair.matches !== "" && pair.originals.every((file) => SHOWABLE.test(file));
   }
-  return isAligned(pair) || OF_ORIGINALS.includes(name);
+  return isAligned(pair) || name === "side";
 }
 
 function choose(pair) {
@@ -31,6 +32,8 @@ function choose(pair) {
     phone.removeAttribute("src"); dslr.removeAttribute("src");
     byId("caption").textContent = "No pair is like this.";
     byId("side").textContent = "";
+    drawing.replaceChildren();
+    showLegend();
     paint();
     return;
   }
@@ -56,6 +59,15 @@ function loaded(address) {
   return image;
 }
 
+/** How the map follows the scene, in words. */
+function modelOf({ model, cells }) {
+  const count = cells?.surfaces;
+  if (model === "surfaces" && count > 1) return `${count} surfaces at different depths`;
+  return model === "field" ? "one surface that bends" : "one rigid surface";
+}
+
+const percent = (share) => `${Math.round(100 * share)}%`;
+
 function showCaption() {
   const box = byId("caption"), pair = chosen;
   const verdict = document.createElement("b"), facts = document.createElement("div");
@@ -67,23 +79,30 @@ function showCaption() {
   facts.className = "soft";
   const [x, y, width, height] = pair.crop;
   facts.textContent = pair.accepted
-    ? `${width} x ${height} px at (${x}, ${y}) of the phone photo; model: ${pair.model}; residual ` +
+    ? `${width} x ${height} px at (${x}, ${y}) of the phone photo; ${modelOf(pair)}; residual ` +
       `${pair.median.toFixed(2)} px (median), ${pair.p95.toFixed(2)} px (p95); ${pair.verified} ` +
-      `verified points cover ${Math.round(100 * pair.coverage)}% of the crop.`
+      `verified points cover ${percent(pair.coverage)} of the crop.` + heldOf(pair)
     : canShow(pair) ? "The photos as they were taken."
     : "A browser cannot show these photos; this is their thumbnail.";
   box.replaceChildren(verdict, facts);
 }
 
+/** How much is known to lie in place; records of earlier versions do not say. */
+function heldOf({ holds, in_place: inPlace }) {
+  return holds == null ? "" : ` The map is known to hold in ${percent(holds)} of the crop; ` +
+    `${percent(inPlace)} of the detail lies in place.`;
+}
+
 function setView(name) {
   view = name;
   const small = chosen && !canShow(chosen);
-  stage.className = "stage " + (small ? "thumbnail" : name);
+  stage.className = "stage " + (small && !drawn() ? "thumbnail" : name);
   for (const button of views.children) {
     button.classList.toggle("on", button.dataset.view === name);
-    button.disabled = small || !chosen || !allows(chosen, button.dataset.view);
+    button.disabled = !chosen || !allows(chosen, button.dataset.view);
   }
-  if (name === "matches") drawMatches(); else if (name === "residuals") drawResiduals();
+  if (drawn()) DRAW[name]();
+  showLegend();
   tell();
   reset();
 }
@@ -113,11 +132,12 @@ function place() {
     pane.classList.toggle("crisp", scale >= 2);
   }
   drawing.style.transform = `translate(${panX}px, ${panY}px) scale(${zoom})`;
+  drawing.style.setProperty("--zoom", zoom);
   byId("zoom").textContent = drawn() ? `${Math.round(100 * zoom)}%`
     : `${Math.round(100 * fit * zoom * devicePixelRatio)}%`;
 }
 
-const drawn = () => view === "matches" || view === "residuals";
+const drawn = () => view in DRAW;
 
 /** Zoom by a factor about a point given from the middle of a pane, in px. */
 function zoomBy(factor, x = 0, y = 0) {
