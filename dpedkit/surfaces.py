@@ -9,6 +9,7 @@ nothing in the DSLR photo matches it, and what its surface adds to the map.
 from __future__ import annotations
 
 import base64
+import binascii
 import zlib
 from dataclasses import dataclass
 from functools import cached_property
@@ -81,6 +82,12 @@ class Surfaces:
                 moved += weight[:, None] * there
                 total += weight
         return moved / total[:, None]
+
+    @property
+    def count(self) -> int:
+        """Number of surfaces."""
+        labels = self.labels[(self.labels != NOWHERE) & (self.labels < NOT_FOUND)]
+        return len(np.unique(labels))
 
     def holds(self, points: Points) -> NDArray[np.bool_]:
         """Whether `(N,)` the map holds at the phone points `(N, 2)`."""
@@ -161,15 +168,15 @@ class Surfaces:
 
 
 def _packed(content: bytes) -> str:
-    return base64.b85encode(zlib.compress(content, 9)).decode("ascii")
+    return base64.b64encode(zlib.compress(content, 9)).decode("ascii")
 
 
 def _unpacked(text: str, size: int) -> bytes:
     """`size` bytes; never more, whatever a stranger's file holds."""
     unpacker = zlib.decompressobj()
     try:
-        content = unpacker.decompress(base64.b85decode(text), size)
-    except zlib.error as error:
+        content = unpacker.decompress(base64.b64decode(text, validate=True), size)
+    except (zlib.error, binascii.Error) as error:
         raise ValueError(str(error)) from None
     if len(content) != size or unpacker.unconsumed_tail:
         raise ValueError(f"surfaces of another size than {size} bytes")

@@ -40,14 +40,14 @@ RIGID, SURFACES = RADIAL, "surfaces"
 _PLAIN = 0.97  # share of the detail that one surface puts in place where there is no depth
 _MIN_GAIN = 1.02  # detail put in place by several surfaces, as a factor, that makes them worth it
 # Flow of one surface: smoothed over this part of the photo's longer side, most changes little.
-_ONE_WIDTH, _ONE_ERROR, _ONE_SHARE = 0.036, 0.35, 0.8  # share, px of the working image, share
+_ONE_WIDTH, _ONE_ERROR, _ONE_SHARE = 0.036, 0.35, 0.85  # share, px of the working image, share
 _MIN_EXPLAINED = 0.3  # share of the detail that several surfaces must put in place
-_MIN_FIT = 0.7  # misfit of several surfaces, as a factor, that makes them worth it
+_NO_BETTER, _MUCH_BETTER = 0.9, 0.7  # misfit of several surfaces over that of one
 _CAUCHY = 6.0
 _STEPS = 2
 _MODEL_ERROR, _LOOSE_ERROR = 0.05, 0.15  # px, in fits and in what a cell may miss its surface by
 _CLEARLY_ALIKE = 0.4  # NCC
-_MIN_SIZES, _MURKY, _CLEARER = 2, 0.6, 0.2  # shares of the detail in place
+_SURE, _CLEARER = 0.85, 0.1  # shares of the detail in place
 _REACH = 2.5  # px: what a block shift can measure
 _SETTLED = 0.05  # px
 _FITS = 12.0  # chi-square; a cell that misses a surface by more does not show it
@@ -132,32 +132,35 @@ def follow(pyramid: list[Level], refined: Refined, allow_depth: bool) -> Followe
     numpy.linalg.LinAlgError
         If the cells that show one surface do not determine its map, as when all lie on one line.
     """
-    followed = _follow_at(pyramid, refined, allow_depth)
-    if len(pyramid) > _MIN_SIZES and followed.in_place < _MURKY:
-        # Noise hides detail at the largest size before it does at the next one.
-        clearer = _one_surface(pyramid[-2], followed.fit, followed.model, followed.map)
-        if clearer.in_place > followed.in_place + _CLEARER:
-            if followed.model != SURFACES:
-                return clearer
-            return _follow_at(pyramid[:-1], replace(refined, settled=False), allow_depth)
-    return followed
-
-
-def _follow_at(pyramid: list[Level], refined: Refined, allow_depth: bool) -> Followed:
-    """`follow`, at the largest of these sizes."""
     level, fit = pyramid[-1], refined.fit
     cells = refined.observed if refined.settled else None
-    rigid = _one_surface(level, fit, RIGID, fit.map, cells)
+    one = rigid = _one_surface(level, fit, RIGID, fit.map, cells)
     if not allow_depth:
         return rigid
     if rigid.in_place >= _PLAIN:
         return _bent(pyramid, refined) or rigid
     flow = cell_flow(rigid.grid, fit.map)
-    one = (_bent(pyramid, refined) if _is_smooth(flow) else None) or rigid
     several = _by_flow(rigid.grid, fit, flow)
-    if several is not None and _fits_better(several, one):
+    if several is None or several.in_place < _SURE or _is_smooth(flow):
+        one = _bent(pyramid, refined) or rigid
+    if several is None or not _fits_better(several, one):
+        several = None
+        if one is rigid:
+            one = _bent(pyramid, refined) or rigid
+    return _in_clear_sight(pyramid, one, several)
+
+
+def _in_clear_sight(pyramid: list[Level], one: Followed, several: Followed | None) -> Followed:
+    """The one or the several surfaces, whichever holds; judged at the next smaller size, too, since
+    noise hides detail at the largest size first."""
+    found = several or one
+    if several is not None and _fits_much_better(several, one):
         return several
-    return one if one is not rigid else _bent(pyramid, refined) or rigid
+    if len(pyramid) > 1 and found.in_place < _SURE:
+        clearer = _one_surface(pyramid[-2], one.fit, one.model, one.map)
+        if clearer.in_place > found.in_place + _CLEARER:
+            return clearer
+    return found
 
 
 def _bent(pyramid: list[Level], refined: Refined) -> Followed | None:
@@ -170,12 +173,19 @@ def _bent(pyramid: list[Level], refined: Refined) -> Followed | None:
 
 def _fits_better(several: Followed, one: Followed) -> bool:
     """Whether several surfaces fit the detail clearly better than one."""
-    found, found_by_one = several.verified.sum(), one.verified.sum()
     if several.in_place < _MIN_EXPLAINED:
         return False
-    if found > _MIN_GAIN * found_by_one:
-        return True
-    return bool(found > found_by_one / _MIN_GAIN and several.misfit() < _MIN_FIT * one.misfit())
+    if several.in_place < _SURE and several.misfit() > _NO_BETTER * one.misfit():
+        return False
+    found, found_by_one = several.verified.sum(), one.verified.sum()
+    return bool(
+        found > _MIN_GAIN * found_by_one
+        or (found > found_by_one / _MIN_GAIN and _fits_much_better(several, one))
+    )
+
+
+def _fits_much_better(several: Followed, one: Followed) -> bool:
+    return several.misfit() < _MUCH_BETTER * one.misfit()
 
 
 def _is_smooth(flow: CellFlow) -> bool:
@@ -355,9 +365,10 @@ def _finished(
     step = max(_EDGE_STEP, _EDGE_PHONE_STEP / px)
     edges = _edges(labels * in_place, displacement, error, step)
     # Where there is no detail to tell, the map is believed if it holds in most of that around.
-    around = _spread((in_place & ~edges).astype(np.float64), view.detailed)
-    holding = in_place | (~view.detailed & (around > _MOSTLY))
-    result = np.where(holding, labels, np.where(view.detailed, NOT_FOUND, NOWHERE))
+    missing = view.contradicting(labels) | (view.detailed & (error >= _MAX_ERROR))
+    around = _spread((in_place & ~edges).astype(np.float64), in_place | missing)
+    holding = in_place | (~missing & (around > _MOSTLY))
+    result = np.where(holding, labels, np.where(missing, NOT_FOUND, NOWHERE))
     result[edges] = ON_EDGE
     displacement = _spread(displacement, holding)
     surfaces = Surfaces.of(grid.cell, result.astype(np.uint8), displacement * px)

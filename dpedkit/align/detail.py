@@ -25,8 +25,9 @@ _EDGE = 0.01  # least gradient power along the stronger direction, of a cell wit
 _NCC = 0.6  # of a cell that matches by itself; unrelated ones stay below 0.4
 _NCC_SUPPORTED = 0.35  # of a cell that its neighbours on the same surface support
 _NCC_AROUND = 0.5
-_SHIFT = 1.0  # px of the working image
-_CHI2 = 9.0  # or a shift that noise explains: 1% of a chi-square with two degrees of freedom
+_UNLIKE, _UNLIKE_AROUND = 0.25, 0.3  # NCC below which a cell shows something else
+_SHIFT = 1.0  # px of the working image: a larger shift is out of place
+_CHI2 = 9.0  # unless noise explains it: 1% of a chi-square with two degrees of freedom
 _MODEL_ERROR = 0.15  # px of the working image
 _PART_CONTRAST, _PART_NCC = 0.25, 0.2  # a quarter of a cell that shows something else
 
@@ -156,11 +157,23 @@ class View:
 
     def in_place(self, labels: NDArray[np.uint8]) -> NDArray[np.bool_]:
         """Which cells with detail `(R, C)` lie in place, given the surface that each shows."""
-        length = np.linalg.norm(self.shift, axis=2)
-        unproven = chi2(self.shift, with_model_error(self.information, _MODEL_ERROR)) < _CHI2
         alike = self.ncc > _NCC
         alike |= (self.ncc > _NCC_SUPPORTED) & (self._ncc_around(labels) > _NCC_AROUND)
-        return self.detailed & alike & ~self._clashing & ((length < _SHIFT) | unproven)
+        return self.detailed & alike & ~self._clashing & ~self._moved()
+
+    def contradicting(self, labels: NDArray[np.uint8]) -> NDArray[np.bool_]:
+        """Which cells with detail `(R, C)` show something else, or out of place.
+
+        The others that are not in place are those where noise or blur leaves it open.
+        """
+        unlike = (self.ncc < _UNLIKE) | (self._ncc_around(labels) < _UNLIKE_AROUND)
+        return self.detailed & (unlike | self._clashing | self._moved())
+
+    def _moved(self) -> NDArray[np.bool_]:
+        """Where the content is clearly out of place."""
+        length = np.linalg.norm(self.shift, axis=2)
+        information = with_model_error(self.information, _MODEL_ERROR)
+        return (length > _SHIFT) & (chi2(self.shift, information) > _CHI2)
 
     def _ncc_around(self, labels: NDArray[np.uint8]) -> NDArray[np.float64]:
         """NCC over each cell and those of its 8 neighbours that show the same surface."""

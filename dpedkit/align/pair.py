@@ -244,21 +244,21 @@ def _refined(photos: Photos, coarse: CoarseFit, config: AlignConfig, clock: Cloc
 def _judged(
     followed: Followed,
     small: Blocks,
-    coarse: float,
+    share_small: float,
     evidence: dict[str, Any],
     config: AlignConfig,
 ) -> Alignment:
     """The verdict by the cells of the largest working size, and by what the smallest shows: its
-    blocks, and the share `coarse` of its detail that lies in place."""
+    blocks, and the share of its detail that lies in place."""
     pair_map, working_px = followed.map, followed.grid.level.working_px
     # Where surfaces are displaced against each other, the dominant one decides.
     outline = replace(pair_map, surfaces=None) if followed.model == SURFACES else pair_map
     crop, overlap = largest_crop(outline), overlap_share(outline)
-    found = verdict.verify(followed, coarse, crop)
+    found = verdict.verify(followed, share_small, crop)
     strong = verdict.agreement(small)
     evidence |= {
         "model": followed.model,
-        "surfaces": len(np.unique(followed.surfaces.labels)) - 1,
+        "surfaces": followed.surfaces.count,
         "textured": found.textured,
         "verified": found.verified,
         "in_place": round(found.share, 4),

@@ -19,11 +19,11 @@ Information = NDArray[np.float64]  # (R, C, 3): xx, xy, yy of inverse covariance
 
 _WIDTHS = (12.0, 6.0, 3.2, 1.8, 1.0)  # Gaussian deviation in cells, tried from the widest on
 _WORSE = 2  # narrower widths in a row that predict worse than the best before end the search
-_FEW = 10  # cells; fewer determine no width below the third
+_FEW = 30  # cells; fewer do not tell one width from another
 _REACH = 2.5  # deviations; the kernel ends there
 _SLOPE = 1.5  # prior deviation of the slope, px of displacement per cell
 _CAUCHY = 3.0  # squared residuals of this many variances get half the weight
-_ROBUST_WIDTH, _ROBUST_STEPS = 3.2, 2
+_ROBUST_WIDTH, _ROBUST_STEPS = 3.2, 1
 _MIN_GAIN = 0.01  # relative: displacements that predict a hundredth better are not worth it
 _MIN_SIGMAS = 3.0  # and the gain must stand out from its scatter over the photo
 _TILES = 8  # along the longer side, for that scatter: cells in a tile are related
@@ -75,26 +75,39 @@ def smooth(
     box = _around(member)
     measured, information, member = measured[box], information[box], member[box]
     weighted = information * _robust_weights(measured, information, member)[..., None]
-    width, lowest, best, worse = 0.0, np.inf, np.zeros(0), 0
-    for candidate in _WIDTHS:
-        if np.isfinite(lowest) and candidate < _WIDTHS[2] and member.sum() < _FEW:
-            break
-        found, _ = _regression(measured, weighted, member, candidate, member, hole=True)
-        losses = _loss(measured - found, information)[member]
-        if losses.mean() < lowest:
-            lowest, best, width, worse = float(losses.mean()), losses, candidate, 0
-        else:
-            worse += 1
-            if worse == _WORSE:
-                break
+    width, losses = _best_width(measured, information, weighted, member)
     near = _grown(member)
     if may_be_none:
-        gain = _loss(measured, information)[member] - best
-        if not (gain.mean() > _MIN_GAIN * lowest and _stands_out(gain, member)):
+        gain = _loss(measured, information)[member] - losses
+        if not (gain.mean() > _MIN_GAIN * losses.mean() and _stands_out(gain, member)):
             nothing = np.zeros(member.shape)
             return Smooth(box, near, np.zeros_like(measured), nothing, 0.0)
     found, error = _regression(measured, weighted, member, width, near)
     return Smooth(box, near, found, error, width)
+
+
+def _best_width(
+    measured: Displacements,
+    information: Information,
+    weighted: Information,
+    member: NDArray[np.bool_],
+) -> tuple[float, NDArray[np.float64]]:
+    """The width that predicts best, and the loss of each member by it."""
+    # Kernels wider than the surface are all alike.
+    widths = [width for width in _WIDTHS if width < max(member.shape)] or [_WIDTHS[-1]]
+    if member.sum() < _FEW:
+        widths = widths[:1]
+    result, losses, worse = widths[0], np.full(1, np.inf), 0
+    for width in widths:
+        found, _ = _regression(measured, weighted, member, width, member, hole=True)
+        loss = _loss(measured - found, information)[member]
+        if loss.mean() < losses.mean():
+            result, losses, worse = width, loss, 0
+        else:
+            worse += 1
+            if worse == _WORSE:
+                break
+    return result, losses
 
 
 def smooth_at(

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from dpedkit.align.blocks import Blocks
 from dpedkit.align.config import AlignConfig
-from dpedkit.align.depth import Followed
+from dpedkit.align.depth import SURFACES, Followed
 from dpedkit.geometry import Rectangle
 from dpedkit.surfaces import HOLDS
 
@@ -37,8 +37,8 @@ class Verification:
     textured, verified : int
         Cells of 16 px with detail in both photos, and those whose detail lies in place.
     share : float
-        Share of the detail that lies in place: at the largest working size or, where it is
-        larger, at the smallest, where noise is averaged out.
+        Share of the detail that lies in place. Of one surface, at the largest working size or, if
+        it is larger, at the smallest, where noise is averaged out.
     holds : float
         Share of the crop where the map is known to hold.
     coverage : float
@@ -63,13 +63,13 @@ class Verification:
     shifts: NDArray[np.float64]
 
 
-def verify(followed: Followed, coarse: float, crop: Rectangle) -> Verification:
+def verify(followed: Followed, share_small: float, crop: Rectangle) -> Verification:
     """Judge a finished alignment.
 
     Parameters
     ----------
     followed : Followed
-    coarse : float
+    share_small : float
         Share of the detail that lies in place at the smallest working size.
     crop : tuple of int
         `(x, y, width, height)` in phone px.
@@ -84,7 +84,7 @@ def verify(followed: Followed, coarse: float, crop: Rectangle) -> Verification:
     return Verification(
         int(textured.sum()),
         int(verified.sum()),
-        max(followed.in_place, coarse),
+        followed.in_place if followed.model == SURFACES else max(followed.in_place, share_small),
         float((known == HOLDS).mean()),
         _coverage(grid.phone_points(grid.centres[verified]), crop),
         float(median),

@@ -186,10 +186,12 @@ class _Matcher:
         config: PatchConfig,
         known: NDArray[np.uint8] | None,
     ) -> None:
-        self.still, self.moving, self.config, self.known = still, moving, config, known
+        self.still, self.moving, self.config = still, moving, config
         self.still_luma = luma(still)
         self.template, self.target = Planes.of(self.still_luma), Planes.of(luma(moving))
         self.clipped = clipped_pixels(still), clipped_pixels(moving)
+        # In a flat scene hardly anything is hidden: what moved, the window itself shows.
+        self.depth = known if known is not None and (known == EDGE).any() else None
 
     def match(self, x: int, y: int) -> _Window:
         config, size = self.config, self.config.size
@@ -231,12 +233,12 @@ class _Matcher:
         parts = compare_parts(self.template.full[area], there, limit)
         if parts.worst > limit:
             return PARTS
-        if self.known is None:
+        if self.depth is None:
             return KEPT
-        # What the alignment does not vouch for, the window's own detail must.
-        known = self.known[area]
+        known = self.depth[area]
         if (known == EDGE).mean() > _MAX_EDGE:
             return DEPTH
+        # What the alignment does not vouch for, the window's own detail must.
         doubtful = (known != HOLDS).astype(np.float32)
         doubtful = cv2.resize(doubtful, (CELLS, CELLS), interpolation=cv2.INTER_AREA)
         return UNKNOWN if doubtful[~parts.proven].sum() > _MAX_DOUBTFUL * CELLS**2 else KEPT
