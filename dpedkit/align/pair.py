@@ -18,9 +18,10 @@ from dpedkit.align.blocks import Blocks
 from dpedkit.align.coarse import MANY_INLIERS, CoarseFit, coarse_fit, coarse_fits
 from dpedkit.align.config import AlignConfig
 from dpedkit.align.crop import largest_crop, overlap_share
-from dpedkit.align.depth import SURFACES, Followed, follow
+from dpedkit.align.depth import follow
 from dpedkit.align.detail import in_place_at
 from dpedkit.align.features import MATCHERS, Matcher
+from dpedkit.align.holding import Followed
 from dpedkit.align.refine import (
     Level,
     blocks_of,
@@ -29,6 +30,7 @@ from dpedkit.align.refine import (
     refine,
     warped,
 )
+from dpedkit.align.segment import SURFACES
 from dpedkit.align.sharpness import edge_blur
 from dpedkit.geometry import PairMap, Rectangle
 from dpedkit.resample import crop_phone, resample_dslr

@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 
 from dpedkit.align.blocks import Blocks
 from dpedkit.align.config import AlignConfig
-from dpedkit.align.depth import SURFACES, Followed
+from dpedkit.align.holding import Followed
+from dpedkit.align.segment import SURFACES
 from dpedkit.geometry import Rectangle
 from dpedkit.surfaces import HOLDS
 

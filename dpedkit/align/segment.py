@@ -1,0 +1,209 @@
+"""The surfaces of a scene at several depths.
+
+The rigid map fits the surface that most of the photo shows; what is displaced against it belongs to
+other surfaces, found as planes in the optical flow (RANSAC, one after the other) and as connected
+patches of it. Each cell of the phone photo is then given to the surface whose displacement fits
+what the cell itself shows, and each surface's displacement is smoothed over its own cells alone, so
+edges between near and far stay sharp.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from dpedkit.align.detail import SIDE, Grid, View
+from dpedkit.align.dominant import dominant_surface
+from dpedkit.align.fit import Fit
+from dpedkit.align.flow import CellFlow
+from dpedkit.align.holding import Followed, Labels, finished, with_surfaces
+from dpedkit.align.refine import observe_level
+from dpedkit.align.smoothing import Displacements, chi2, smooth, with_model_error
+from dpedkit.geometry import PairMap
+from dpedkit.surfaces import DOMINANT
+
+SURFACES = "surfaces"
+
+_STEPS = 2  # of giving cells to surfaces
+_MODEL_ERROR, _LOOSE_ERROR = 0.05, 0.15  # px, in fits and in what a cell may miss its surface by
+_ALIKE = 0.4  # NCC of a cell whose shift says which surface it shows
+_REACH = 2.5  # px: what a block shift can measure
+_FITS = 12.0  # chi-square; a cell that misses a surface by more does not show it
+_STRANGER = 0.5  # chi-square: the dominant surface is preferred by this much
+_NEIGHBOUR = 0.75  # chi-square that a neighbour on the same surface is worth
+_PLANES, _PLANE_ERROR = 12, 0.5  # at most; px
+_MIN_PLANE, _MIN_PLANE_SHARE = 10, 0.004  # cells
+_MIN_NEIGHBOURS = 4  # of a cell and its 8 neighbours; fewer agree with a plane by chance
+_MIN_PATCH, _MAX_STEP = 6, 0.75  # cells of a connected patch; px from one to the next
+_MIN_CELLS = 4
+_MAX_SURFACES = 250  # labels are bytes, and the last two mean something else
+
+
+def several_surfaces(grid: Grid, rigid: Fit, flow: CellFlow) -> Followed | None:
+    """Surfaces at several depths, as the flow under the rigid map shows them."""
+    if not flow.valid.any():
+        return None
+    fit, flow = dominant_surface(grid, rigid, flow)
+    labels, displacement = _first_labels(flow)
+    error = np.zeros(grid.shape)
+    for _ in range(_STEPS):
+        view, filled = _look(grid, fit.map, labels, displacement)
+        labels, displacement, error = _assigned(view, labels, filled)
+        if not labels.any():
+            return None
+    view, filled = _look(grid, fit.map, labels, displacement)
+    error = np.where(labels > 0, error, np.inf)
+    everywhere_labelled, _ = _nearest(labels)
+    return finished(grid, fit, SURFACES, view, everywhere_labelled, filled, error)
+
+
+def _first_labels(flow: CellFlow) -> tuple[Labels, Displacements]:
+    """The dominant surface, planes displaced against it, and connected patches of the rest."""
+    labels = np.zeros(flow.valid.shape, np.uint8)
+    close = flow.valid & (np.linalg.norm(flow.displacement, axis=2) < _PLANE_ERROR)
+    labels[close] = DOMINANT
+    left, next_label = flow.valid & ~close, DOMINANT + 1
+    for plane in _planes(flow.displacement, left, int(flow.valid.sum())):
+        labels[plane] = next_label
+        next_label += 1
+    left &= labels == 0
+    patches, sizes = _connected(flow.displacement, left)
+    largest = np.argsort(-sizes, kind="stable")
+    largest = largest[sizes[largest] >= _MIN_PATCH][: _MAX_SURFACES - next_label]
+    names = np.zeros(len(sizes), np.uint8)
+    names[largest] = np.arange(next_label, next_label + len(largest))
+    labels = np.where(labels > 0, labels, names[patches])
+    return labels, np.where(close[..., None], 0.0, flow.displacement)
+
+
+def _planes(
+    displacement: Displacements, left: NDArray[np.bool_], of: int
+) -> Iterator[NDArray[np.bool_]]:
+    """Cells of the largest plane among those `left`, then of the next, and so on.
+
+    A plane seen by two cameras is displaced by a homography.
+    """
+    left = left.copy()
+    needed = max(_MIN_PLANE, _MIN_PLANE_SHARE * of)
+    rows, columns = left.shape
+    y, x = np.mgrid[:rows, :columns] * float(SIDE)
+    places = np.stack([x, y], axis=-1)
+    for _ in range(_PLANES):
+        if left.sum() < needed:
+            return
+        cv2.setRNGSeed(0)
+        _, inlier = cv2.findHomography(
+            places[left],
+            (places + displacement)[left],
+            cv2.USAC_FAST,
+            _PLANE_ERROR,
+            maxIters=2000,
+            confidence=0.999,
+        )
+        if inlier is None:
+            return
+        plane = np.zeros(left.shape, bool)
+        plane[left] = inlier.ravel() > 0
+        around = cv2.boxFilter(
+            plane.astype(np.float32), -1, (3, 3), normalize=False, borderType=cv2.BORDER_CONSTANT
+        )
+        plane &= around >= _MIN_NEIGHBOURS
+        if plane.sum() < needed:
+            return
+        yield plane
+        left &= ~plane
+
+
+def _connected(
+    displacement: Displacements, member: NDArray[np.bool_]
+) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
+    """Patches of cells whose displacement changes little from one to the next: numbers `(R, C)`,
+    0 for none, and sizes."""
+    rows, columns = member.shape
+    # Cells with the links between them, as a picture whose connected parts OpenCV finds.
+    linked = np.zeros((2 * rows - 1, 2 * columns - 1), np.uint8)
+    linked[::2, ::2] = member
+    for axis, places in ((1, np.s_[::2, 1::2]), (0, np.s_[1::2, ::2])):
+        step = np.linalg.norm(np.diff(displacement, axis=axis), axis=2)
+        ends = np.swapaxes(member, 0, axis)
+        linked[places] = np.swapaxes(ends[1:] & ends[:-1], 0, axis) & (step < _MAX_STEP)
+    _, found = cv2.connectedComponents(linked, connectivity=4)
+    numbers = found[::2, ::2] * member
+    sizes = np.bincount(numbers.ravel())
+    sizes[0] = 0
+    return numbers, sizes
+
+
+def _look(
+    grid: Grid, rigid: PairMap, labels: Labels, displacement: Displacements
+) -> tuple[View, Displacements]:
+    """What the cells show under the map with these surfaces, and the displacement of every cell:
+    those without a label take the nearest one's."""
+    everywhere, _ = _nearest(labels)
+    filled = _filled(displacement, labels > 0)
+    current = with_surfaces(grid, rigid, everywhere, filled)
+    return View.of(observe_level(grid.level, current), grid, current), filled
+
+
+def _assigned(
+    view: View, labels: Labels, under: Displacements
+) -> tuple[Labels, Displacements, NDArray[np.float64]]:
+    """Fit each surface to its cells, then give every cell to the surface that it fits best."""
+    measured = under + view.shift
+    usable = view.detailed & (view.ncc > _ALIKE)
+    usable &= np.linalg.norm(view.shift, axis=2) < _REACH
+    tight = with_model_error(view.information, _MODEL_ERROR)
+    loose = with_model_error(view.information, _LOOSE_ERROR)
+    result, displacement = np.zeros_like(labels), np.zeros_like(under)
+    error, best = np.full(labels.shape, np.inf), np.full(labels.shape, _FITS)
+    for label in np.unique(labels[labels > 0]):
+        member = (labels == label) & usable
+        if member.sum() < _MIN_CELLS:
+            continue
+        found = smooth(measured, tight, member, may_be_none=label == DOMINANT)
+        if found.width == 0:  # the rigid map, which holds everywhere
+            box = (slice(None), slice(None))
+            near, values, errors = np.ones_like(usable), np.zeros_like(under), np.zeros_like(error)
+        else:
+            box, near, values, errors = found.box, found.near, found.displacement, found.error
+        misfit = chi2(measured[box] - values, loose[box]) + _STRANGER * (label != DOMINANT)
+        same = (labels[box] == label).astype(np.float64)
+        around = cv2.boxFilter(same, -1, (3, 3), normalize=False, borderType=cv2.BORDER_CONSTANT)
+        misfit -= _NEIGHBOUR * (around - same)
+        taken = near & usable[box] & (misfit < best[box])
+        best[box][taken], result[box][taken] = misfit[taken], label
+        displacement[box][taken], error[box][taken] = values[taken], errors[taken]
+    counts = np.bincount(result.ravel(), minlength=256)
+    result[counts[result] < _MIN_CELLS] = 0
+    return result, displacement, error
+
+
+def _nearest(labels: Labels) -> tuple[Labels, NDArray[np.float32]]:
+    """For each cell the label of the nearest one that has any, and the distance to it in cells."""
+    missing = (labels == 0).astype(np.uint8)
+    if missing.all():
+        return labels, np.full(labels.shape, np.inf, np.float32)
+    distance, source = _sources(missing)
+    return labels.ravel()[source], distance
+
+
+def _filled(values: NDArray[np.float64], known: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """Values `(R, C, ...)` where they are known, elsewhere those of the nearest such cell."""
+    if known.all() or not known.any():
+        return values
+    _, source = _sources((~known).astype(np.uint8))
+    return values.reshape(-1, *values.shape[2:])[source]
+
+
+def _sources(missing: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    """Distance to the nearest cell that is not missing, and its index in the flat grid."""
+    distance, number = cv2.distanceTransformWithLabels(
+        missing, cv2.DIST_L2, 5, labelType=cv2.DIST_LABEL_PIXEL
+    )
+    index = np.zeros(int(number.max()) + 1, np.int64)
+    there = np.flatnonzero(missing.ravel() == 0)
+    index[number.ravel()[there]] = there
+    return distance, index[number]
