@@ -48,7 +48,7 @@ class AlignConfig(PhotoLimits, PairingConfig):
         metavar="N",
     )
     min_in_place: float = option(
-        0.45,
+        0.4,
         "Reject a pair when less than this share of the detail that both photos have lies in "
         "place after alignment.",
         minimum=0,

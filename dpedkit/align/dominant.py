@@ -71,6 +71,8 @@ def _candidates(grid: Grid, rigid: PairMap, flow: CellFlow) -> Iterator[Fit]:
     nothing = Fit(rigid, RADIAL, np.zeros(0), 0.0, np.zeros((0, 0)))
     if _plausible(rigid):
         yield nothing
+    if flow.valid.sum() < _MIN_CELLS:
+        return
     here = grid.phone_points(grid.centres[flow.valid])
     there = rigid(grid.phone_points((grid.centres + flow.displacement)[flow.valid]))
     scale = rigid.scale_at(centre_of(rigid.phone_size)) * grid.level.working_px
