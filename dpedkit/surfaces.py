@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import operator
 import zlib
 from dataclasses import dataclass
 from functools import cached_property
@@ -30,8 +31,8 @@ _UNITS = 64  # displacements are stored in this many parts of a pixel
 class Surfaces:
     """A displacement field with breaks, on a grid of square cells over the phone photo.
 
-    Inside a surface the displacement is interpolated bilinearly between the centres of its cells;
-    cells of other surfaces have no part in it.
+    Each cell continues its displacement by the slope to its neighbours on the same surface; between
+    the centres of cells these are blended bilinearly. Other surfaces have no part in it.
 
     Attributes
     ----------
@@ -132,14 +133,19 @@ class Surfaces:
         ValueError
             If the values do not fit together.
         """
-        rows, columns = (int(count) for count in values["shape"])
-        if not (0 < rows <= 4096 and 0 < columns <= 4096 and float(values["cell"]) > 0):
-            raise ValueError(f"surfaces of {rows} x {columns} cells of {values['cell']} px")
-        labels = _unpacked(values["labels"], rows * columns)
-        units = _unpacked(values["displacement"], rows * columns * 2 * 4)
+        try:
+            rows, columns = map(operator.index, values["shape"])
+            cell = float(values["cell"])
+            packed = values["labels"], values["displacement"]
+        except (KeyError, TypeError) as error:
+            raise ValueError(f"surfaces without {error}") from None
+        if not (0 < rows <= 4096 and 0 < columns <= 4096 and 0 < cell < np.inf):
+            raise ValueError(f"surfaces of {rows} x {columns} cells of {cell} px")
+        labels = _unpacked(packed[0], rows * columns)
+        units = _unpacked(packed[1], rows * columns * 2 * 4)
         steps = np.frombuffer(units, "<i4").reshape(rows, columns, 2)
         return cls(
-            float(values["cell"]),
+            cell,
             np.frombuffer(labels, np.uint8).reshape(rows, columns),
             np.cumsum(steps, axis=1, dtype=np.int64) / _UNITS,
         )
@@ -176,8 +182,8 @@ def _unpacked(text: str, size: int) -> bytes:
     unpacker = zlib.decompressobj()
     try:
         content = unpacker.decompress(base64.b64decode(text, validate=True), size)
-    except (zlib.error, binascii.Error) as error:
+    except (zlib.error, binascii.Error, TypeError) as error:
         raise ValueError(str(error)) from None
-    if len(content) != size or unpacker.unconsumed_tail:
+    if len(content) != size or unpacker.unconsumed_tail or not unpacker.eof:
         raise ValueError(f"surfaces of another size than {size} bytes")
     return content

@@ -66,6 +66,13 @@ DAMAGES = {
     "a row too few": lambda r: r | {"shape": [r["shape"][0] - 1, r["shape"][1]]},
     "no rows": lambda r: r | {"shape": [0, r["shape"][1]]},
     "negative rows and columns": lambda r: r | {"shape": [-6, -8]},
+    "no rows, and nothing in them": lambda r: (
+        r | {"shape": [0, 8], "labels": packed(b""), "displacement": packed(b"")}
+    ),
+    "more columns than any photo": lambda r: (
+        r
+        | {"shape": [1, 5000], "labels": packed(bytes(5000)), "displacement": packed(bytes(40000))}
+    ),
     "one number for a shape": lambda r: r | {"shape": [48]},
     "three numbers for a shape": lambda r: r | {"shape": [6, 8, 2]},
     "a shape that fills the memory": lambda r: r | {"shape": [10**6, 10**6]},
@@ -73,6 +80,7 @@ DAMAGES = {
     "a cell of negative size": lambda r: r | {"cell": -16.0},
     "a cell that is no number": lambda r: r | {"cell": float("nan")},
     "labels not in base64": lambda r: r | {"labels": "*" + r["labels"][1:]},
+    "labels with a stray character": lambda r: r | {"labels": "*" + r["labels"]},
     "labels cut short": lambda r: r | {"labels": r["labels"][:-8]},
     "labels not compressed": lambda r: r | {"labels": base64.b64encode(b"\1" * 48).decode()},
     "a label too many": lambda r: r | {"labels": packed(b"\1" * 49)},

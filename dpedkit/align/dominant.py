@@ -29,6 +29,7 @@ _FLOW_SAMPLE = 500  # cells are enough for eleven parameters
 _GROWS = 1.005  # more cells in place, as a factor, that make another step worth it
 _BETTER = 1.02
 _MAX_RADIAL = 0.2
+_NOWHERE = 1e6  # px
 _MIN_CELLS, _MIN_SHARE = 40, 0.15  # for a fit to block shifts
 _SETTLED = 0.02  # px of the working image
 
@@ -140,10 +141,16 @@ def _polished(grid: Grid, fit: Fit, flow: CellFlow) -> tuple[Fit, CellFlow]:
 
 def _under(grid: Grid, before: PairMap, after: PairMap, flow: CellFlow) -> CellFlow:
     """The flow as it is seen under another map."""
+    # Far from what they were fitted to, maps may run off; such places end up far away, or nowhere.
+    with np.errstate(all="ignore"):
+        return _carried(grid, before, after, flow)
+
+
+def _carried(grid: Grid, before: PairMap, after: PairMap, flow: CellFlow) -> CellFlow:
     there = before(grid.phone_points(grid.centres + flow.displacement))
     moved = after.inverse(there) - grid.phone_points(grid.centres)
     displacement = (moved / grid.level.working_px).reshape(flow.displacement.shape)
-    return replace(flow, displacement=displacement)
+    return replace(flow, displacement=np.nan_to_num(displacement, nan=_NOWHERE, posinf=_NOWHERE))
 
 
 def _plausible(rigid: PairMap) -> bool:

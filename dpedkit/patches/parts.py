@@ -20,6 +20,9 @@ _TEXTURE = 0.008  # least gradient power along the weaker direction; plainer par
 _MIN_NCC = 0.3  # parts with detail that correlate less show different things
 _SURE_NCC, _SURE_ERROR = 0.6, 0.3  # a part that correlates so, and knows its shift to so many px
 _NOISE_FACTOR = 4.0  # neighbouring pixels share noise: a shift's variance is that much larger
+# Gradient power of the mean of two images, over the power of their difference, where both are
+# independent noise smoothed by 1 px: 1/4 of the power, of which central differences keep 0.32.
+_NOISE_GRADIENT = 0.08
 _SIGNIFICANT = 2.0  # standard errors
 
 
@@ -75,13 +78,16 @@ def compare_parts(a: NDArray[np.float32], b: NDArray[np.float32], limit: float) 
     noise = np.maximum(power_a + power_b - 2 * product, 1e-6)
     pixels = (size * _PART / CELLS) ** 2
     error = np.sqrt(_NOISE_FACTOR * noise / (pixels * np.maximum(weaker, 1e-12)))
+    # An edge slides along itself, however much noise makes it look like detail.
+    detail = np.maximum(weaker - _NOISE_GRADIENT * noise, 1e-12)
+    doubt = np.sqrt(_NOISE_FACTOR * noise / (pixels * detail))
     textured = weaker > _TEXTURE
     ncc = product / np.maximum(np.sqrt(power_a * power_b), 1e-12)
     if (ncc < _MIN_NCC)[textured].any():
         worst = np.inf
     else:
         worst = float(shift[textured & (shift > _SIGNIFICANT * error)].max(initial=0.0))
-    sure = (ncc > _SURE_NCC) & (error < _SURE_ERROR) & (shift < limit)
+    sure = (ncc > _SURE_NCC) & (doubt < _SURE_ERROR) & (shift < limit)
     # A part vouches for its middle; at the window's border, the outermost parts for what is there.
     border = _PART // 2
     proven = np.pad(sure, border, mode="edge")
