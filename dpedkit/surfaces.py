@@ -63,6 +63,8 @@ class Surfaces:
 
     def displacement_at(self, points: Points) -> Points:
         """Displacement `(N, 2)` of the phone points `(N, 2)`, px."""
+        if self._nothing:
+            return np.zeros(points.shape)
         rows, columns = self.labels.shape
         label = self.label_at(points)
         place = (points + 0.5) / self.cell - 0.5
@@ -94,6 +96,16 @@ class Surfaces:
         """Whether `(N,)` the map holds at the phone points `(N, 2)`."""
         label = self.label_at(points)
         return (label != NOWHERE) & (label < NOT_FOUND)
+
+    def share_held(self, rectangle: tuple[int, int, int, int]) -> float:
+        """Share of a rectangle `(x, y, width, height)` of the phone photo where the map holds."""
+        x, y, width, height = rectangle
+        if width * height == 0:
+            return 0.0
+        across = np.arange(x, x + width, max(1.0, self.cell / 4))
+        down = np.arange(y, y + height, max(1.0, self.cell / 4))
+        points = np.stack(np.meshgrid(across, down), axis=-1).reshape(-1, 2)
+        return float(self.holds(points).mean())
 
     def known(self, rectangle: tuple[int, int, int, int]) -> NDArray[np.uint8]:
         """What is known of each pixel of a rectangle `(x, y, width, height)` of the phone photo.
@@ -149,6 +161,10 @@ class Surfaces:
             np.frombuffer(labels, np.uint8).reshape(rows, columns),
             np.cumsum(steps, axis=1, dtype=np.int64) / _UNITS,
         )
+
+    @cached_property
+    def _nothing(self) -> bool:
+        return not self.displacement.any()
 
     @cached_property
     def _slopes(self) -> NDArray[np.float64]:

@@ -16,7 +16,7 @@ from dpedkit.align.refine import Level, Refined
 from dpedkit.align.segment import several_surfaces
 from dpedkit.align.smoothing import smooth_at
 
-_PLAIN = 0.97  # share of the detail that one surface puts in place where there is no depth
+_PLAIN = 0.03  # share of the detail that may contradict one surface where there is no depth
 _MIN_GAIN = 1.02  # detail put in place by several surfaces, as a factor, that makes them worth it
 _MIN_EXPLAINED = 0.3  # share of the detail that several surfaces must put in place
 _SURE, _CLEARER = 0.85, 0.1  # shares of the detail in place
@@ -47,7 +47,7 @@ def follow(pyramid: list[Level], refined: Refined, allow_depth: bool) -> Followe
     rigid = one_surface(level, fit, RADIAL, fit.map, cells)
     if not allow_depth:
         return rigid
-    if rigid.in_place >= _PLAIN:
+    if rigid.contradicted < _PLAIN:
         return _bent(pyramid, refined) or rigid
     flow = cell_flow(rigid.grid, fit.map)
     several = several_surfaces(rigid.grid, fit, flow)

@@ -50,6 +50,8 @@ class Followed:
         Textured cells that lie in place.
     error : (R, C) array
         Standard error of the displacement, px of the working image.
+    contradicted : float
+        Share of the textured cells that show something else, or out of place.
     """
 
     map: PairMap
@@ -59,6 +61,7 @@ class Followed:
     view: View
     verified: NDArray[np.bool_]
     error: NDArray[np.float64]
+    contradicted: float
 
     def __post_init__(self) -> None:
         assert self.map.surfaces is not None
@@ -117,7 +120,8 @@ def finished(
     pair_map = replace(fit.map, surfaces=surfaces)
     inside = _inside(pair_map, grid)
     surfaces.labels[~inside] = NOT_FOUND
-    return Followed(pair_map, model, fit, grid, view, verified & inside, error)
+    contradicted = float((missing & view.textured).sum() / max(1, view.textured.sum()))
+    return Followed(pair_map, model, fit, grid, view, verified & inside, error, contradicted)
 
 
 def _edges(

@@ -30,7 +30,6 @@ from dpedkit.align.refine import (
     refine,
     warped,
 )
-from dpedkit.align.segment import SURFACES
 from dpedkit.align.sharpness import edge_blur
 from dpedkit.geometry import PairMap, Rectangle
 from dpedkit.resample import crop_phone, resample_dslr
@@ -254,7 +253,7 @@ def _judged(
     blocks, and the share of its detail that lies in place."""
     pair_map, working_px = followed.map, followed.grid.level.working_px
     # Where surfaces are displaced against each other, the dominant one decides.
-    outline = replace(pair_map, surfaces=None) if followed.model == SURFACES else pair_map
+    outline = replace(pair_map, surfaces=None)
     crop, overlap = largest_crop(outline), overlap_share(outline)
     found = verdict.verify(followed, share_small, crop)
     strong = verdict.agreement(small)

@@ -17,8 +17,9 @@ from dpedkit.align.config import AlignConfig
 from dpedkit.align.holding import Followed
 from dpedkit.align.segment import SURFACES
 from dpedkit.geometry import Rectangle
-from dpedkit.surfaces import HOLDS
 
+# Share of the detail: noise hides much of it, but only a wrong map contradicts nearly all.
+_CONTRADICTED = 0.8
 _COMPARABLE_NCC = 0.3  # cells that correlate less show different things, and have no shift
 _STRONG_CONTRAST = 0.8
 _CONTRADICTED_NCC = 0.3
@@ -81,12 +82,14 @@ def verify(followed: Followed, share_small: float, crop: Rectangle) -> Verificat
     length = np.linalg.norm(shifts, axis=1)
     median, p95 = np.percentile(length, [50, 95]) if len(length) else (np.inf, np.inf)
     textured, verified = view.textured, followed.verified
-    known = followed.surfaces.known(crop) if crop[2] * crop[3] else np.zeros(1)
+    share = followed.in_place
+    if followed.model != SURFACES and followed.contradicted < _CONTRADICTED:
+        share = max(share, share_small)
     return Verification(
         int(textured.sum()),
         int(verified.sum()),
-        followed.in_place if followed.model == SURFACES else max(followed.in_place, share_small),
-        float((known == HOLDS).mean()),
+        share,
+        followed.surfaces.share_held(crop),
         _coverage(grid.phone_points(grid.centres[verified]), crop),
         float(median),
         float(p95),

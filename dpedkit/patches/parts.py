@@ -21,8 +21,8 @@ _MIN_NCC = 0.3  # parts with detail that correlate less show different things
 _SURE_NCC, _SURE_ERROR = 0.6, 0.3  # a part that correlates so, and knows its shift to so many px
 _NOISE_FACTOR = 4.0  # neighbouring pixels share noise: a shift's variance is that much larger
 # Gradient power of the mean of two images, over the power of their difference, where both are
-# independent noise smoothed by 1 px: 1/4 of the power, of which central differences keep 0.32.
-_NOISE_GRADIENT = 0.08
+# independent noise: by the smoothing and the even contrast of `Planes`, measured beside edges.
+_NOISE_GRADIENT = 0.12
 _SIGNIFICANT = 2.0  # standard errors
 
 
