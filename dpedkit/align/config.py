@@ -29,8 +29,9 @@ class AlignConfig(PhotoLimits, PairingConfig):
     )
     field: str = option(
         "auto",
-        "A smooth displacement field on top of homography and lens distortion: 'auto' uses it "
-        "where cross-validation says that it helps (parallax, bent paper), 'off' never.",
+        "What may be added to homography and lens distortion: 'auto' adds a smooth field (slight "
+        "parallax, bent paper) or several surfaces at different depths where they fit clearly "
+        "better, 'off' never adds anything.",
         choices=("auto", "off"),
     )
     max_residual: float = option(

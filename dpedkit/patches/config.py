@@ -79,7 +79,8 @@ class PatchConfig(Config):
     max_part_shift: float = option(
         1.0,
         "Drop a window when a part of it that has detail is out of place by more than this: it "
-        "shows two depths, or something moved. 0 turns the test off.",
+        "shows two depths, or something moved. 0 turns this test off, and those by where the "
+        "alignment is known to hold.",
         minimum=0,
         metavar="PX",
     )

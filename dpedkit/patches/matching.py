@@ -27,7 +27,7 @@ DROP_REASONS = {
     OUTSIDE: "its match reaches beyond the photo",
     LOW_NCC: "the two photos correlate too little",
     MISMATCH: "something moved or is hidden in one of the photos",
-    PARTS: "its parts are not in place together: two depths, or something moved",
+    PARTS: "a part of it is out of place: two depths, or something moved",
     DEPTH: "it shows near and far things, which are displaced against each other",
     UNKNOWN: "the alignment is not known to hold in all of it, and it is too plain to tell",
     OVERLAP: "its match reaches into a better window",
