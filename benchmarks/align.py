@@ -31,8 +31,8 @@ from joblib import Parallel, delayed, parallel_config
 from dpedkit.align.config import AlignConfig
 from dpedkit.align.driver import align_folders
 from dpedkit.align.pair import align_pair
+from dpedkit.core.parallel import keep_freed_memory
 from dpedkit.images import list_photos, photo_size, read_photo, write_photo
-from dpedkit.memory import keep_freed_memory
 
 COMPARED_MP = 12
 PEAK = """
@@ -40,7 +40,7 @@ import sys, cv2
 from pathlib import Path
 sys.path.insert(0, sys.argv[1])
 from align import aligned
-from dpedkit.memory import keep_freed_memory
+from dpedkit.core.parallel import keep_freed_memory
 cv2.setNumThreads(1)
 keep_freed_memory()
 aligned((Path(sys.argv[2]), Path(sys.argv[3])), Path(sys.argv[4]), "png")

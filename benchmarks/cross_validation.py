@@ -29,8 +29,9 @@ import torch
 from numpy.typing import NDArray
 from synthetic_shards import Patches, write_shards
 
-from dpedkit import console, stages
-from dpedkit.atomic import write_json
+from dpedkit import stages
+from dpedkit.core import console
+from dpedkit.core.atomic import write_json
 from dpedkit.evaluate.config import EvaluateConfig
 from dpedkit.evaluate.evaluation import NETWORK, POLYNOMIAL
 from dpedkit.recipe import read_settings

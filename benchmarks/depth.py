@@ -43,7 +43,7 @@ from depth_scenes import Photo, Scene, layered_scene, simulated_scene, stereo_sc
 
 from dpedkit.align.config import AlignConfig
 from dpedkit.align.pair import Alignment, Clock, align_pair
-from dpedkit.console import progress, table
+from dpedkit.core.console import progress, table
 from dpedkit.images import list_photos, read_photo
 from dpedkit.patches import PatchConfig, Patches, match_windows
 from dpedkit.shards import open_split, pair_names

@@ -25,9 +25,10 @@ from typing import Any
 
 import torch
 
-from dpedkit import console, stages
-from dpedkit.atomic import write_json
-from dpedkit.errors import DpedkitError
+from dpedkit import stages
+from dpedkit.core import console
+from dpedkit.core.atomic import write_json
+from dpedkit.core.errors import DpedkitError
 from dpedkit.evaluate.config import EvaluateConfig
 from dpedkit.evaluate.evaluation import NETWORK, PHONE, POLYNOMIAL
 from dpedkit.import_patches.config import ImportPatchesConfig

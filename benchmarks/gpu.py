@@ -36,7 +36,7 @@ from training_steps import (
     write_vgg,
 )
 
-from dpedkit.console import QUIET, set_verbosity, table
+from dpedkit.core.console import QUIET, set_verbosity, table
 from dpedkit.recipe import read_settings
 from dpedkit.shards import open_split
 from dpedkit.train.config import PRECISIONS, TrainConfig

@@ -23,7 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 from synthetic_shards import Patches, write_shards
 
-from dpedkit.console import QUIET, set_verbosity, table
+from dpedkit.core.console import QUIET, set_verbosity, table
 from dpedkit.images import read_photo
 from dpedkit.shards import ExportConfig, MergeConfig, export_patches, merge_shards, open_split
 

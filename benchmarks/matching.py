@@ -22,10 +22,10 @@ import numpy as np
 from numpy.typing import NDArray
 from skimage.registration import phase_cross_correlation
 
-from dpedkit.console import table
+from dpedkit.core.console import table
+from dpedkit.core.manifest import read_jsonl
 from dpedkit.geometry import PairMap, grid_points
 from dpedkit.images import read_photo
-from dpedkit.manifest import read_jsonl
 from dpedkit.patches import PatchConfig, Patches, match_windows
 from dpedkit.patches.verdict import luma, ncc, worst_mismatch
 from dpedkit.simulate.config import SimulateConfig

@@ -16,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 from scipy import ndimage, signal
 
-from dpedkit.console import table
+from dpedkit.core.console import table
 from dpedkit.metrics import AUTHORS_BATCH, SCALE_WEIGHTS, ms_ssim
 
 SIDE = 100

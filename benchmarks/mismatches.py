@@ -25,9 +25,9 @@ from numpy.typing import NDArray
 from dpedkit.align import features
 from dpedkit.align.config import AlignConfig
 from dpedkit.align.pair import Alignment, find_alignment
+from dpedkit.core.parallel import ordered_map
+from dpedkit.core.records import without_numbers
 from dpedkit.images import list_photos, read_photo
-from dpedkit.parallel import ordered_map
-from dpedkit.records import without_numbers
 
 Files = tuple[Path, Path]
 

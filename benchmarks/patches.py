@@ -23,14 +23,14 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from dpedkit.atomic import write_json
-from dpedkit.console import table
+from dpedkit.core.atomic import write_json
+from dpedkit.core.console import table
+from dpedkit.core.manifest import write_jsonl
+from dpedkit.core.records import ACCEPTED, ALIGNED_FORMAT, PairRecord, SourcePhoto
 from dpedkit.images import write_photo
-from dpedkit.manifest import write_jsonl
 from dpedkit.patches import PatchConfig, match_windows
 from dpedkit.patches.matching import window_grid
 from dpedkit.patches.verdict import luma
-from dpedkit.records import ACCEPTED, ALIGNED_FORMAT, PairRecord, SourcePhoto
 from dpedkit.shards import split_counts
 
 SIZE, REACH, GOES = 100, 5, 8
@@ -145,7 +145,7 @@ def make_aligned(folder: Path, photos: int, megapixels: float) -> None:
 CUT = """
 import sys
 from pathlib import Path
-from dpedkit.console import QUIET, set_verbosity
+from dpedkit.core.console import QUIET, set_verbosity
 from dpedkit.patches import PatchConfig, cut_patches
 set_verbosity(QUIET)
 cut_patches(Path(sys.argv[1]), Path(sys.argv[2]), PatchConfig(), jobs=int(sys.argv[3]))

@@ -19,7 +19,7 @@ import cv2
 import numpy as np
 from PIL import ExifTags, Image
 
-from dpedkit.console import table
+from dpedkit.core.console import table
 from dpedkit.images import read_photo
 from dpedkit.simulate.config import SimulateConfig
 from dpedkit.simulate.driver import simulate_pair

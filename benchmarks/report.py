@@ -24,7 +24,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
 from fake_aligned import write_aligned
 from test_report_browser import LAPTOP, find_chromium
 
-from dpedkit.console import table
+from dpedkit.core.console import table
 from dpedkit.report import write_report
 
 _GOES = 5

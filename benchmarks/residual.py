@@ -18,8 +18,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from dpedkit.core.manifest import read_jsonl
 from dpedkit.images import read_photo
-from dpedkit.manifest import read_jsonl
 
 WINDOW, REACH = 64, 3
 MIN_NCC = 0.7

@@ -37,8 +37,8 @@ from training_steps import (
     write_patches,
 )
 
-from dpedkit.console import QUIET, set_verbosity, table
-from dpedkit.memory import keep_freed_memory
+from dpedkit.core.console import QUIET, set_verbosity, table
+from dpedkit.core.parallel import keep_freed_memory
 
 CPU = torch.device("cpu")
 _PLAIN = "plain port"

@@ -20,11 +20,11 @@ from numpy.typing import NDArray
 
 from dpedkit.align.config import AlignConfig
 from dpedkit.align.pair import find_alignment
+from dpedkit.core.manifest import read_jsonl
+from dpedkit.core.parallel import ordered_map
+from dpedkit.core.records import PairRecord
 from dpedkit.geometry import PairMap, grid_points
 from dpedkit.images import read_photo
-from dpedkit.manifest import read_jsonl
-from dpedkit.parallel import ordered_map
-from dpedkit.records import PairRecord
 
 GRID = 60, 45
 

@@ -12,8 +12,8 @@ Names are imported when first used, so that `import dpedkit` does not load OpenC
 from __future__ import annotations
 
 from dpedkit._version import __version__
-from dpedkit.errors import DpedkitError
-from dpedkit.lazy import lazy_exports
+from dpedkit.core.errors import DpedkitError
+from dpedkit.core.lazy import lazy_exports
 
 _HOME = {
     "AlignConfig": ".align.config",

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from dpedkit.atomic import complete_or_absent, make_folder, remove_unfinished
-from dpedkit.config import Config, option
-from dpedkit.errors import DpedkitError
+from dpedkit.core.atomic import complete_or_absent, make_folder, remove_unfinished
+from dpedkit.core.config import Config, option
+from dpedkit.core.errors import DpedkitError
 
 INSTALL_LINE = "pip install 'dpedkit[onnx]'"
 INPUT_NAME, OUTPUT_NAME = "photo", "enhanced"

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from dpedkit.atomic import make_folder, remove_unfinished
-from dpedkit.errors import DpedkitError
+from dpedkit.core.atomic import make_folder, remove_unfinished
+from dpedkit.core.errors import DpedkitError
 from dpedkit.models.authors import is_checkpoint, load_checkpoint
 from dpedkit.models.files import save_model
 

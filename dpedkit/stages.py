@@ -8,8 +8,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dpedkit import console, lock
-from dpedkit.errors import OutputExistsError, TooManyRejectedError
+from dpedkit.core import console, lock
+from dpedkit.core.errors import OutputExistsError, TooManyRejectedError
 
 if TYPE_CHECKING:
     from dpedkit.align.config import AlignConfig

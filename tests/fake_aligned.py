@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from dpedkit.atomic import write_json
-from dpedkit.manifest import write_jsonl
-from dpedkit.records import (
+from dpedkit.core.atomic import write_json
+from dpedkit.core.manifest import write_jsonl
+from dpedkit.core.records import (
     ACCEPTED,
     ALIGNED_FORMAT,
     REJECTED,

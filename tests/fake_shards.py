@@ -7,8 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from dpedkit.atomic import write_json
-from dpedkit.manifest import write_jsonl
+from dpedkit.core.atomic import write_json
+from dpedkit.core.manifest import write_jsonl
 from dpedkit.shards.format import SHARD_FORMAT, SPLITS
 from dpedkit.shards.index import INDEX_FILE, KIND, PAIRS_FILE
 from dpedkit.shards.writer import Source, describe_splits, write_split

@@ -16,11 +16,11 @@ from test_align_pair import SCENE, photograph, true_map
 
 from dpedkit.align.config import AlignConfig
 from dpedkit.align.driver import PAIRS, align_folders
-from dpedkit.errors import DpedkitError, TooManyRejectedError
+from dpedkit.core.errors import DpedkitError, TooManyRejectedError
+from dpedkit.core.manifest import read_json, read_jsonl
+from dpedkit.core.records import PairRecord, SourcePhoto, rejected_by_reason
 from dpedkit.geometry import PairMap
 from dpedkit.images import read_photo
-from dpedkit.manifest import read_json, read_jsonl
-from dpedkit.records import PairRecord, SourcePhoto, rejected_by_reason
 
 FAST = AlignConfig(field="off")
 

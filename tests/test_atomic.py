@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from dpedkit.atomic import (
+from dpedkit.core.atomic import (
     complete_or_absent,
     explain_os_error,
     make_folder,
@@ -15,7 +15,7 @@ from dpedkit.atomic import (
     write_json,
     write_text,
 )
-from dpedkit.errors import DpedkitError
+from dpedkit.core.errors import DpedkitError
 
 
 def test_a_failed_write_leaves_the_old_file(tmp_path):
@@ -76,7 +76,7 @@ def test_a_file_in_the_way_of_a_folder(tmp_path):
 WRITE_SLOWLY = """
 import sys
 from pathlib import Path
-from dpedkit.atomic import complete_or_absent
+from dpedkit.core.atomic import complete_or_absent
 with complete_or_absent(Path(sys.argv[1])) as part, part.open("w") as file:
     for _ in range(2):
         file.write(sys.argv[2] * 100_000)

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dpedkit.colourmap import EXPONENTS, ColourMap, fit_colour_map, monomials
-from dpedkit.errors import DpedkitError
+from dpedkit.core.errors import DpedkitError
 
 
 def test_monomials_from_their_exponents():

@@ -3,8 +3,8 @@ from pathlib import Path
 
 import pytest
 
-from dpedkit.config import Config, option, read_toml
-from dpedkit.errors import UsageError
+from dpedkit.core.config import Config, option, read_toml
+from dpedkit.core.errors import UsageError
 
 
 @dataclass(frozen=True)

@@ -14,11 +14,11 @@ from torch.utils.data import DataLoader
 import dpedkit
 from dpedkit.align.config import AlignConfig
 from dpedkit.align.imagefolder import IMAGE_LIST, write_image_list
-from dpedkit.atomic import write_json
+from dpedkit.core.atomic import write_json
+from dpedkit.core.manifest import read_json, read_jsonl, write_jsonl
+from dpedkit.core.records import ACCEPTED, REJECTED, PairRecord, SourcePhoto
 from dpedkit.images import write_photo
-from dpedkit.manifest import read_json, read_jsonl, write_jsonl
 from dpedkit.models import build_generator, save_model
-from dpedkit.records import ACCEPTED, REJECTED, PairRecord, SourcePhoto
 from dpedkit.shards import open_split
 from dpedkit.shards.card import write_card
 from dpedkit.shards.index import INDEX_FILE, PAIRS_FILE

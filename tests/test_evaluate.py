@@ -10,7 +10,7 @@ import torch
 from fake_shards import make_patches, write_shards
 
 from dpedkit.colourmap import fit_colour_map
-from dpedkit.errors import DpedkitError, UsageError
+from dpedkit.core.errors import DpedkitError, UsageError
 from dpedkit.evaluate.config import EvaluateConfig
 from dpedkit.evaluate.driver import _measure, evaluate
 from dpedkit.evaluate.evaluation import (

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from dpedkit.errors import DpedkitError
+from dpedkit.core.errors import DpedkitError
 from dpedkit.export import ExportConfig, export_onnx
 from dpedkit.models import build_generator, save_model
 

@@ -11,7 +11,7 @@ from test_import_patches import write_patches
 
 from dpedkit import stages
 from dpedkit.colourmap import EXPONENTS
-from dpedkit.errors import DpedkitError
+from dpedkit.core.errors import DpedkitError
 from dpedkit.models.build import build_generator
 from dpedkit.models.files import save_model
 

@@ -12,7 +12,7 @@ import tifffile
 from PIL import ExifTags, Image, ImageCms
 
 from dpedkit import images
-from dpedkit.errors import DpedkitError, PhotoError
+from dpedkit.core.errors import DpedkitError, PhotoError
 
 RNG = np.random.default_rng(7)
 SRGB_ICC = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()

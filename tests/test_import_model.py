@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from dpedkit.errors import DpedkitError
+from dpedkit.core.errors import DpedkitError
 from dpedkit.evaluate.config import EvaluateConfig
 from dpedkit.evaluate.driver import evaluate
 from dpedkit.evaluate.evaluation import NETWORK, PHONE

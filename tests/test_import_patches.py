@@ -13,7 +13,7 @@ import pytest
 from fake_shards import make_patches
 from PIL import Image
 
-from dpedkit.errors import DpedkitError, OutputExistsError, TooManyRejectedError
+from dpedkit.core.errors import DpedkitError, OutputExistsError, TooManyRejectedError
 from dpedkit.import_patches import driver
 from dpedkit.import_patches.config import ImportPatchesConfig
 from dpedkit.import_patches.driver import import_patches

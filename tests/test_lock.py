@@ -15,16 +15,16 @@ from fake_aligned import write_aligned
 from fake_shards import make_patches, write_shards
 from PIL import Image
 
-from dpedkit import lock
 from dpedkit.cli import execute
-from dpedkit.errors import DpedkitError, FolderInUseError
-from dpedkit.lock import LOCK_NAME, locked
+from dpedkit.core import lock
+from dpedkit.core.errors import DpedkitError, FolderInUseError
+from dpedkit.core.lock import LOCK_NAME, locked
 from dpedkit.train.runfolder import new_run
 
 HOLD = """
 import sys
 from pathlib import Path
-from dpedkit.lock import locked
+from dpedkit.core.lock import locked
 with locked(Path(sys.argv[1])):
     print("held", flush=True)
     sys.stdin.read()
@@ -146,8 +146,8 @@ def test_overwrite_waits_for_nobody_and_removes_nothing_of_a_live_run(tmp_path, 
 CONTEND = """
 import os, sys, time
 from pathlib import Path
-from dpedkit.errors import FolderInUseError
-from dpedkit.lock import locked
+from dpedkit.core.errors import FolderInUseError
+from dpedkit.core.lock import locked
 folder, inside = map(Path, sys.argv[1:])
 entered, until = 0, time.monotonic() + 1.5
 while time.monotonic() < until:
@@ -175,8 +175,8 @@ def test_only_one_of_many_is_ever_inside(tmp_path):
 WORK = """
 import os, sys, time
 from pathlib import Path
-from dpedkit.lock import locked
-from dpedkit.parallel import ordered_map
+from dpedkit.core.lock import locked
+from dpedkit.core.parallel import ordered_map
 def nap(path):
     path.write_text(str(os.getpid()))
     time.sleep(60)

@@ -5,8 +5,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from dpedkit.errors import DpedkitError
-from dpedkit.manifest import Journal, read_json, read_jsonl, write_jsonl
+from dpedkit.core.errors import DpedkitError
+from dpedkit.core.manifest import Journal, read_json, read_jsonl, write_jsonl
 
 RECORDS = [{"name": "ä", "n": 1}, {"name": "b", "n": 2.5}, {"name": "c\n", "n": None}]
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from skimage.registration import phase_cross_correlation
 
-from dpedkit.errors import UsageError
+from dpedkit.core.errors import UsageError
 from dpedkit.patches import PatchConfig, match_windows
 from dpedkit.patches.matching import KEPT, window_grid
 from dpedkit.patches.registration import Planes, register

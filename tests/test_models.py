@@ -11,7 +11,7 @@ from safetensors.torch import save_file
 from scipy.signal import correlate
 
 from dpedkit.colourmap import ColourMap
-from dpedkit.errors import DpedkitError, UsageError
+from dpedkit.core.errors import DpedkitError, UsageError
 from dpedkit.models import Discriminator, build_generator, load_model, read_card, save_model
 
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from PIL import ExifTags, Image
 
 from dpedkit.cli import execute
-from dpedkit.errors import DpedkitError, UsageError
+from dpedkit.core.errors import DpedkitError, UsageError
 from dpedkit.pairing.clocks import find_offset, measure_jitter
 from dpedkit.pairing.config import PairingConfig
 from dpedkit.pairing.examination import examine

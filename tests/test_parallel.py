@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from dpedkit.errors import DpedkitError
-from dpedkit.parallel import count_workers, ordered_map
+from dpedkit.core.errors import DpedkitError
+from dpedkit.core.parallel import count_workers, ordered_map
 
 
 def square_slowly(number):

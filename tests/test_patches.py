@@ -16,13 +16,13 @@ import pytest
 from joblib.externals.loky import get_reusable_executor
 from numpy.typing import NDArray
 
-from dpedkit.atomic import write_json
-from dpedkit.console import QUIET, set_verbosity
-from dpedkit.errors import DpedkitError, UsageError
+from dpedkit.core.atomic import write_json
+from dpedkit.core.console import QUIET, set_verbosity
+from dpedkit.core.errors import DpedkitError, UsageError
+from dpedkit.core.manifest import read_jsonl, write_jsonl
+from dpedkit.core.records import ACCEPTED, ALIGNED_FORMAT, REJECTED, PairRecord, SourcePhoto
 from dpedkit.images import read_photo, write_photo
-from dpedkit.manifest import read_jsonl, write_jsonl
 from dpedkit.patches import PatchConfig, cut_patches
-from dpedkit.records import ACCEPTED, ALIGNED_FORMAT, REJECTED, PairRecord, SourcePhoto
 from dpedkit.shards import (
     ExportConfig,
     FilterConfig,

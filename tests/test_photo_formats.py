@@ -16,7 +16,7 @@ from test_images import SRGB_ICC, STORED, gradient
 
 from dpedkit import images
 from dpedkit.cli import execute
-from dpedkit.errors import DpedkitError, PhotoError
+from dpedkit.core.errors import DpedkitError, PhotoError
 from dpedkit.images import profiles
 from dpedkit.images.limits import PhotoLimits
 from dpedkit.images.matrix import MatrixProfile

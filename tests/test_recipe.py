@@ -5,7 +5,7 @@ import json
 import pytest
 
 from dpedkit.cli import execute
-from dpedkit.errors import DpedkitError, UsageError
+from dpedkit.core.errors import DpedkitError, UsageError
 from dpedkit.recipe import STATE_FILE, find_recipe, list_recipes, read_recipe, run_recipe
 
 CHAIN = """

@@ -16,9 +16,9 @@ from fake_shards import make_patches, write_shards
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dpedkit.atomic import write_json
+from dpedkit.core.atomic import write_json
+from dpedkit.core.manifest import read_jsonl, write_jsonl
 from dpedkit.images import write_photo
-from dpedkit.manifest import read_jsonl, write_jsonl
 from dpedkit.models.files import model_hash
 from dpedkit.report import write_report
 from dpedkit.report.aligned import PAIRS_FILE

@@ -13,7 +13,7 @@ from test_report import give_surfaces, surfaces_of
 
 from dpedkit.align.decisions import read_decisions
 from dpedkit.cli import execute
-from dpedkit.manifest import read_jsonl, write_jsonl
+from dpedkit.core.manifest import read_jsonl, write_jsonl
 from dpedkit.report import write_report
 from dpedkit.surfaces import NOT_FOUND, NOWHERE, ON_EDGE
 

@@ -16,9 +16,9 @@ import h5py
 import numpy as np
 import pytest
 
-from dpedkit.atomic import write_json
-from dpedkit.errors import DpedkitError, UsageError
-from dpedkit.manifest import write_jsonl
+from dpedkit.core.atomic import write_json
+from dpedkit.core.errors import DpedkitError, UsageError
+from dpedkit.core.manifest import write_jsonl
 from dpedkit.shards import describe, open_split, pair_names, split_counts, verify
 from dpedkit.shards import writer as shard_writer
 from dpedkit.shards.config import ExportConfig

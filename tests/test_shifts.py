@@ -9,7 +9,7 @@ from PIL import Image
 from scipy import ndimage
 
 from dpedkit.cli import execute
-from dpedkit.errors import DpedkitError
+from dpedkit.core.errors import DpedkitError
 from dpedkit.report.colour_loss import ColourLossReport, write_colour_loss_report
 from dpedkit.train.shifts import losses_under_shifts
 

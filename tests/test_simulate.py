@@ -7,8 +7,9 @@ import cv2
 import numpy as np
 import pytest
 
-from dpedkit import images, manifest
-from dpedkit.errors import DpedkitError, UsageError
+from dpedkit import images
+from dpedkit.core import manifest
+from dpedkit.core.errors import DpedkitError, UsageError
 from dpedkit.geometry import PairMap, grid_points
 from dpedkit.simulate.cameras import draw_phone, draw_position
 from dpedkit.simulate.config import SimulateConfig

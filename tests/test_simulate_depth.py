@@ -8,8 +8,9 @@ import cv2
 import numpy as np
 import pytest
 
-from dpedkit import images, manifest
-from dpedkit.errors import DpedkitError
+from dpedkit import images
+from dpedkit.core import manifest
+from dpedkit.core.errors import DpedkitError
 from dpedkit.geometry import PairMap, apply_homography, grid_points
 from dpedkit.simulate.cameras import draw_position
 from dpedkit.simulate.config import SimulateConfig

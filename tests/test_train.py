@@ -17,10 +17,10 @@ import torch
 from fake_shards import make_patches, write_shards
 from safetensors.torch import load_file
 
-from dpedkit.console import set_verbosity
-from dpedkit.errors import DpedkitError, UsageError
+from dpedkit.core.console import set_verbosity
+from dpedkit.core.errors import DpedkitError, UsageError
+from dpedkit.core.manifest import read_jsonl, write_jsonl
 from dpedkit.images import read_photo
-from dpedkit.manifest import read_jsonl, write_jsonl
 from dpedkit.models import load_model, read_card, save_model
 from dpedkit.report.run import write as write_report
 from dpedkit.shards import open_split

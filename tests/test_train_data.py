@@ -9,7 +9,7 @@ from fake_shards import make_patches, write_shards
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dpedkit.device import to_images
+from dpedkit.core.device import to_images
 from dpedkit.shards import open_split
 from dpedkit.shards.reader import SplitReader
 from dpedkit.shards.sampling import spread_indices

@@ -15,8 +15,8 @@ import torch
 from fake_shards import make_patches, write_shards
 from safetensors.torch import load_file
 
-from dpedkit.errors import UsageError
-from dpedkit.manifest import read_jsonl
+from dpedkit.core.errors import UsageError
+from dpedkit.core.manifest import read_jsonl
 from dpedkit.models import load_model
 from dpedkit.shards import open_split
 from dpedkit.train.config import TrainConfig
@@ -29,7 +29,7 @@ SIZE = 20
 RUN = """
 import os, sys, torch
 from pathlib import Path
-from dpedkit.errors import DpedkitError
+from dpedkit.core.errors import DpedkitError
 from dpedkit.train import loop
 from dpedkit.train.config import TrainConfig
 torch.set_num_threads(1)

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from torch import nn
 from torch.nn import functional
 
-from dpedkit.errors import UsageError
+from dpedkit.core.errors import UsageError
 from dpedkit.models.build import build_generator
 from dpedkit.models.discriminator import to_grey
 from dpedkit.shards import open_split

@@ -12,7 +12,7 @@ import torch
 from scipy.io import savemat
 from torch import nn
 
-from dpedkit.errors import DpedkitError
+from dpedkit.core.errors import DpedkitError
 from dpedkit.train import losses, vgg
 
 CHANNELS = [layer for layer in vgg.LAYERS if layer != "pool"]

@@ -2,10 +2,10 @@ from dataclasses import dataclass
 
 import pytest
 
-from dpedkit import lock
-from dpedkit.config import Config, option
-from dpedkit.errors import DpedkitError
-from dpedkit.workfolder import prepare
+from dpedkit.core import lock
+from dpedkit.core.config import Config, option
+from dpedkit.core.errors import DpedkitError
+from dpedkit.core.workfolder import prepare
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from dpedkit.config import option
+from dpedkit.core.config import option
 from dpedkit.images.limits import PhotoLimits
 from dpedkit.pairing.config import PairingConfig
 

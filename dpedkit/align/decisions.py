@@ -12,10 +12,10 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from dpedkit import console
-from dpedkit.errors import DpedkitError
-from dpedkit.handwritten import read_list
-from dpedkit.records import BY_HAND, REJECTED, PairRecord, SourcePhoto
+from dpedkit.core import console
+from dpedkit.core.errors import DpedkitError
+from dpedkit.core.lists import read_list
+from dpedkit.core.records import BY_HAND, REJECTED, PairRecord, SourcePhoto
 
 _HEADER = ["name", "decision", "note"]
 _NAMED_UNKNOWN = 5

@@ -8,19 +8,15 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dpedkit import console, lock
 from dpedkit.align.config import AlignConfig
 from dpedkit.align.decisions import decided, read_decisions
 from dpedkit.align.imagefolder import write_image_list
-from dpedkit.atomic import make_folder
-from dpedkit.errors import PhotoError, TooManyRejectedError
-from dpedkit.images import PhotoLimits, read_photo_and_metadata, write_photo
-from dpedkit.manifest import Journal, read_jsonl, write_jsonl
-from dpedkit.pairing.pairing import Pairing
-from dpedkit.pairing.ways import pair_photos
-from dpedkit.pairing.words import tell
-from dpedkit.parallel import ordered_map
-from dpedkit.records import (
+from dpedkit.core import console, lock
+from dpedkit.core.atomic import make_folder
+from dpedkit.core.errors import PhotoError, TooManyRejectedError
+from dpedkit.core.manifest import Journal, read_jsonl, write_jsonl
+from dpedkit.core.parallel import ordered_map
+from dpedkit.core.records import (
     ACCEPTED,
     ALIGNED_FORMAT,
     BY_HAND,
@@ -30,7 +26,11 @@ from dpedkit.records import (
     SourcePhoto,
     rejected_by_reason,
 )
-from dpedkit.workfolder import WorkFolder, prepare
+from dpedkit.core.workfolder import WorkFolder, prepare
+from dpedkit.images import PhotoLimits, read_photo_and_metadata, write_photo
+from dpedkit.pairing.pairing import Pairing
+from dpedkit.pairing.ways import pair_photos
+from dpedkit.pairing.words import tell
 
 if TYPE_CHECKING:
     import numpy as np

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from dpedkit.align.config import AlignConfig
-from dpedkit.manifest import write_jsonl
-from dpedkit.records import PairRecord
+from dpedkit.core.manifest import write_jsonl
+from dpedkit.core.records import PairRecord
 
 IMAGE_LIST = "metadata.jsonl"  # the name that Hugging Face looks for
 

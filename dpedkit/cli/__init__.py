@@ -12,9 +12,9 @@ from typing import NoReturn
 import click
 
 from dpedkit._version import __version__
-from dpedkit.atomic import explain_os_error
 from dpedkit.cli.options import Printer, Summary, command_class
-from dpedkit.errors import (
+from dpedkit.core.atomic import explain_os_error
+from dpedkit.core.errors import (
     EXIT_DONE,
     EXIT_FAILED,
     EXIT_INTERRUPTED,

@@ -11,7 +11,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from dpedkit.config import Config, options_of
+from dpedkit.core.config import Config, options_of
 
 # What a program may build on, in the order in which a reader needs it; each with its module.
 _CONTENTS: dict[str, dict[str, tuple[str, ...]]] = {
@@ -36,7 +36,7 @@ _CONTENTS: dict[str, dict[str, tuple[str, ...]]] = {
         "dpedkit.align.config": ("AlignConfig",),
         "dpedkit.geometry": ("PairMap",),
         "dpedkit.resample": ("crop_phone", "resample_dslr"),
-        "dpedkit.records": ("PairRecord", "SourcePhoto"),
+        "dpedkit.core.records": ("PairRecord", "SourcePhoto"),
     },
     "Patches": {
         "dpedkit": ("match_windows",),
@@ -73,7 +73,7 @@ _CONTENTS: dict[str, dict[str, tuple[str, ...]]] = {
         "dpedkit.report": ("write_report",),
     },
     "Errors": {
-        "dpedkit.errors": (
+        "dpedkit.core.errors": (
             "DpedkitError",
             "UsageError",
             "PhotoError",

@@ -11,8 +11,8 @@ from typing import Any, Protocol, TypeVar
 
 import click
 
-from dpedkit import console
-from dpedkit.config import Config, options_of, value_type
+from dpedkit.core import console
+from dpedkit.core.config import Config, options_of, value_type
 
 Function = Callable[..., Any]
 CommandType = TypeVar("CommandType", bound=click.Command)

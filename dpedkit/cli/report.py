@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from dpedkit.cli import options
-from dpedkit.errors import UsageError
+from dpedkit.core.errors import UsageError
 
 _COLOUR_LOSS = "colour-loss"
 

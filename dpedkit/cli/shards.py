@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from dpedkit.cli import options
-from dpedkit.errors import EXIT_FAILED
+from dpedkit.core.errors import EXIT_FAILED
 from dpedkit.shards.config import ExportConfig, FilterConfig, MergeConfig
 
 

@@ -8,17 +8,18 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from dpedkit import console, images, manifest
-from dpedkit.atomic import make_folder, remove_unfinished
-from dpedkit.enhance.comparison import before_after
-from dpedkit.enhance.config import EnhanceConfig
-from dpedkit.enhance.network import Enhancer, load_enhancer
-from dpedkit.errors import (
+from dpedkit import images
+from dpedkit.core import console, manifest
+from dpedkit.core.atomic import make_folder, remove_unfinished
+from dpedkit.core.errors import (
     OutputExistsError,
     PhotoError,
     TooManyRejectedError,
     UsageError,
 )
+from dpedkit.enhance.comparison import before_after
+from dpedkit.enhance.config import EnhanceConfig
+from dpedkit.enhance.network import Enhancer, load_enhancer
 from dpedkit.models.files import find_model, model_hash
 
 JOURNAL_FILE = "enhanced.jsonl"

@@ -11,11 +11,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from dpedkit.device import choose_device, let_convolutions_round
+from dpedkit.core.device import choose_device, let_convolutions_round
+from dpedkit.core.errors import UsageError
 from dpedkit.enhance.config import EnhanceConfig
 from dpedkit.enhance.storage import Placement
 from dpedkit.enhance.tiling import apply_in_strips, count_strips
-from dpedkit.errors import UsageError
 from dpedkit.models.files import load_model
 from dpedkit.models.generator import Generator
 

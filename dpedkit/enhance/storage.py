@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from dpedkit.atomic import explain_os_error
+from dpedkit.core.atomic import explain_os_error
 
 
 @dataclass(frozen=True)

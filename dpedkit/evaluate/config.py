@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from dpedkit.config import Config, option
+from dpedkit.core.config import Config, option
 
 
 @dataclass(frozen=True)

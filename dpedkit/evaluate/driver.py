@@ -11,10 +11,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from dpedkit import console
 from dpedkit.colourmap import ColourMap, fit_colour_map, fit_colour_map_to
-from dpedkit.device import choose_device, let_convolutions_round
-from dpedkit.errors import DpedkitError
+from dpedkit.core import console
+from dpedkit.core.device import choose_device, let_convolutions_round
+from dpedkit.core.errors import DpedkitError
 from dpedkit.evaluate.config import EvaluateConfig
 from dpedkit.evaluate.evaluation import (
     DSLR,

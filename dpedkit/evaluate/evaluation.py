@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from dpedkit import console
+from dpedkit.core import console
 from dpedkit.evaluate.limitations import Limitations
 from dpedkit.evaluate.scores import Scores
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from dpedkit import console
-from dpedkit.atomic import make_folder, write_json
-from dpedkit.errors import DpedkitError
+from dpedkit.core import console
+from dpedkit.core.atomic import make_folder, write_json
+from dpedkit.core.errors import DpedkitError
+from dpedkit.core.records import EVALUATIONS
 from dpedkit.evaluate.evaluation import Evaluation
 from dpedkit.models.files import model_hash
-from dpedkit.records import EVALUATIONS
 from dpedkit.shards.index import fingerprint
 
 

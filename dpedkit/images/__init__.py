@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from dpedkit.lazy import lazy_exports
+from dpedkit.core.lazy import lazy_exports
 
 if TYPE_CHECKING:
     from dpedkit.images.capture import Capture, read_capture

@@ -10,7 +10,7 @@ from typing import Any
 
 from PIL import ExifTags, Image
 
-from dpedkit.errors import DpedkitError, PhotoError
+from dpedkit.core.errors import DpedkitError, PhotoError
 from dpedkit.images.decoding import opened
 from dpedkit.images.listing import RAW_SUFFIXES
 from dpedkit.images.metadata import camera_name, header_exif

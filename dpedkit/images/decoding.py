@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from PIL import ExifTags, Image, UnidentifiedImageError
 
-from dpedkit.errors import PhotoError
+from dpedkit.core.errors import PhotoError
 from dpedkit.images.limits import PhotoLimits
 from dpedkit.images.listing import missing_library
 from dpedkit.images.metadata import camera_name, descriptive_exif, exif_of, quiet

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from dpedkit.config import Config, option
-from dpedkit.errors import PhotoError
+from dpedkit.core.config import Config, option
+from dpedkit.core.errors import PhotoError
 
 
 @dataclass(frozen=True)

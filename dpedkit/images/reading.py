@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import ExifTags, Image, UnidentifiedImageError
 
-from dpedkit.errors import DpedkitError, PhotoError
+from dpedkit.core.errors import DpedkitError, PhotoError
 from dpedkit.images.decoding import StoredPhoto, decode, opened
 from dpedkit.images.limits import PhotoLimits
 from dpedkit.images.listing import RAW_SUFFIXES

@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from dpedkit import console
-from dpedkit.atomic import complete_or_absent
-from dpedkit.errors import DpedkitError, PhotoError
+from dpedkit.core import console
+from dpedkit.core.atomic import complete_or_absent
+from dpedkit.core.errors import DpedkitError, PhotoError
 from dpedkit.images.metadata import Metadata, without_makers_note
 
 JPEG_QUALITY = 95

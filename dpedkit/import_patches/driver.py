@@ -17,16 +17,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dpedkit import lock
-from dpedkit.atomic import make_folder
-from dpedkit.console import Progress, progress, say, warn
-from dpedkit.errors import DpedkitError, PhotoError, TooManyRejectedError
+from dpedkit.core import lock
+from dpedkit.core.atomic import make_folder
+from dpedkit.core.console import Progress, progress, say, warn
+from dpedkit.core.errors import DpedkitError, PhotoError, TooManyRejectedError
+from dpedkit.core.manifest import Journal, read_jsonl, write_jsonl
+from dpedkit.core.parallel import ordered_map
+from dpedkit.core.workfolder import WorkFolder, prepare
 from dpedkit.images import photo_size, read_photo
 from dpedkit.import_patches.config import ImportPatchesConfig
 from dpedkit.import_patches.layout import PatchFiles, find_patches, identity
 from dpedkit.import_patches.summary import ImportPatchesSummary
-from dpedkit.manifest import Journal, read_jsonl, write_jsonl
-from dpedkit.parallel import ordered_map
 from dpedkit.shards.correlation import patch_ncc
 from dpedkit.shards.format import (
     PATCHES_PER_SHARD,
@@ -38,7 +39,6 @@ from dpedkit.shards.index import INDEX_FILE, KIND, PAIRS_FILE, ShardEntry, shard
 from dpedkit.shards.layout import inspect_shard
 from dpedkit.shards.tally import NCC_EDGES, SHIFT_EDGES, histogram, window_totals
 from dpedkit.shards.writer import describe_splits, file_sha256, write_shard
-from dpedkit.workfolder import WorkFolder, prepare
 
 _WORK = "work"
 _JOURNAL = "shards.jsonl"

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from dpedkit.errors import DpedkitError
+from dpedkit.core.errors import DpedkitError
 from dpedkit.images import is_photo_name
 
 DSLR = "canon"  # the DSLR of DPED; every program that reads its folders knows it by this name

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from dpedkit.console import table
+from dpedkit.core.console import table
 from dpedkit.shards.index import PAIRS_FILE
 
 _SHOWN = 5  # unreadable patches that the text names; all are in the summary

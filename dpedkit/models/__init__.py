@@ -10,7 +10,7 @@ Nothing here imports torch until a name is used.
 
 from __future__ import annotations
 
-from dpedkit.lazy import lazy_exports
+from dpedkit.core.lazy import lazy_exports
 
 _HOME = {
     "build_generator": ".build",

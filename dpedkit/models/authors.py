@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from dpedkit.errors import DpedkitError
+from dpedkit.core.errors import DpedkitError
 from dpedkit.models.build import build_generator
 from dpedkit.models.generator import Generator
 from dpedkit.models.layers import ConvLayer

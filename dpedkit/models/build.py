@@ -6,7 +6,7 @@ import difflib
 from collections.abc import Callable
 from typing import Any
 
-from dpedkit.errors import UsageError
+from dpedkit.core.errors import UsageError
 from dpedkit.models.colour_residual import ColourResidual
 from dpedkit.models.generator import Generator, resnet, srcnn
 

@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import Any
 
 from dpedkit._version import __version__
-from dpedkit.atomic import complete_or_absent
-from dpedkit.errors import DpedkitError
+from dpedkit.core.atomic import complete_or_absent
+from dpedkit.core.errors import DpedkitError
 from dpedkit.models.authors import is_checkpoint, load_checkpoint
 from dpedkit.models.build import build_generator
 from dpedkit.models.generator import Generator

@@ -10,7 +10,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 from torch.nn import functional
 
-from dpedkit.errors import UsageError
+from dpedkit.core.errors import UsageError
 
 NORMS = ("batch", "instance", "none")
 NORM_EPS = 1e-3  # under the root, as in the authors' code

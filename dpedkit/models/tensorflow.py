@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from dpedkit.errors import DpedkitError
+from dpedkit.core.errors import DpedkitError
 
 INDEX_SUFFIX = ".index"
 _FOOTER_BYTES, _MAGIC = 48, 0xDB4775248B80FB57

@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from dpedkit.config import Config, option, options_of
-from dpedkit.errors import UsageError
+from dpedkit.core.config import Config, option, options_of
+from dpedkit.core.errors import UsageError
 
 # The way of pairing that each setting belongs to.
 _BELONGS = {

@@ -5,9 +5,9 @@ from __future__ import annotations
 import csv
 from pathlib import Path
 
-from dpedkit.atomic import complete_or_absent
-from dpedkit.errors import DpedkitError
-from dpedkit.handwritten import read_list
+from dpedkit.core.atomic import complete_or_absent
+from dpedkit.core.errors import DpedkitError
+from dpedkit.core.lists import read_list
 from dpedkit.pairing.pairing import Pairing, check_names, photos_of
 
 _HEADER = ("phone", "dslr")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from dpedkit.errors import DpedkitError
+from dpedkit.core.errors import DpedkitError
 from dpedkit.pairing.config import PairingConfig
 from dpedkit.pairing.pairing import Pairing, check_names, first_few, photos_of, same_name
 

@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from dpedkit.errors import DpedkitError
+from dpedkit.core.errors import DpedkitError
 from dpedkit.images import RAW_SUFFIXES, list_photos
 from dpedkit.pairing.clocks import ClockOffset
 

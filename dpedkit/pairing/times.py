@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from dpedkit.errors import DpedkitError
+from dpedkit.core.errors import DpedkitError
 from dpedkit.images import Capture, read_capture
 from dpedkit.pairing.clocks import ClockOffset, Times, find_offset, measure_jitter
 from dpedkit.pairing.config import PairingConfig

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from dpedkit.errors import DpedkitError
+from dpedkit.core.errors import DpedkitError
 from dpedkit.pairing.config import PairingConfig
 from dpedkit.pairing.lists import pair_by_csv
 from dpedkit.pairing.names import pair_by_name, pair_by_order

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from dpedkit import console
+from dpedkit.core import console
 from dpedkit.pairing.clocks import ClockOffset
 from dpedkit.pairing.pairing import Pairing
 

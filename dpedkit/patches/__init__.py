@@ -8,7 +8,7 @@
 
 from __future__ import annotations
 
-from dpedkit.lazy import lazy_exports
+from dpedkit.core.lazy import lazy_exports
 
 _HOME = {
     "PatchConfig": ".config",

@@ -12,12 +12,12 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from dpedkit.errors import DpedkitError, PhotoError
+from dpedkit.core.errors import DpedkitError, PhotoError
+from dpedkit.core.manifest import read_json, read_jsonl
+from dpedkit.core.records import READABLE_ALIGNED, PairRecord, SourcePhoto
 from dpedkit.geometry import PairMap
 from dpedkit.images import read_photo
 from dpedkit.images.limits import NO_LIMITS
-from dpedkit.manifest import read_json, read_jsonl
-from dpedkit.records import READABLE_ALIGNED, PairRecord, SourcePhoto
 from dpedkit.resample import crop_phone, resample_dslr
 from dpedkit.surfaces import Surfaces
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from dpedkit.config import Config, option
-from dpedkit.errors import UsageError
+from dpedkit.core.config import Config, option
+from dpedkit.core.errors import UsageError
 from dpedkit.shards.config import COMPRESS_HELP
 
 _FLAT = re.compile(r"keep|drop|\d+(\.\d+)?%")

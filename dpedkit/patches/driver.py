@@ -18,25 +18,25 @@ from typing import Any
 
 import numpy as np
 
-from dpedkit import lock
-from dpedkit.atomic import make_folder
-from dpedkit.console import progress, say, warn
-from dpedkit.errors import DpedkitError, PhotoError, UsageError
-from dpedkit.manifest import Journal, read_jsonl, write_jsonl
-from dpedkit.parallel import ordered_map
+from dpedkit.core import lock
+from dpedkit.core.atomic import make_folder
+from dpedkit.core.console import progress, say, warn
+from dpedkit.core.errors import DpedkitError, PhotoError, UsageError
+from dpedkit.core.manifest import Journal, read_jsonl, write_jsonl
+from dpedkit.core.parallel import ordered_map
+from dpedkit.core.records import PairRecord
+from dpedkit.core.workfolder import WorkFolder, prepare
 from dpedkit.patches.aligned import AlignedPhotos, content_hash, read_aligned
 from dpedkit.patches.config import PatchConfig
 from dpedkit.patches.matching import Patches, match_windows
 from dpedkit.patches.sample import sample_dropped
 from dpedkit.patches.summary import PatchSummary, nothing_kept, summarise
-from dpedkit.records import PairRecord
 from dpedkit.shards.card import UNKNOWN_LICENCE
 from dpedkit.shards.format import FIELDS, SHARD_FORMAT, SPLITS, Columns
 from dpedkit.shards.index import INDEX_FILE, KIND, PAIRS_FILE
 from dpedkit.shards.splits import assign_splits
 from dpedkit.shards.tally import NCC_EDGES, SHIFT_EDGES, histogram, window_totals
 from dpedkit.shards.writer import Source, describe_splits, read_shard, write_shard, write_split
-from dpedkit.workfolder import WorkFolder, prepare
 
 _WORK = "work"
 _STAGED = "staged"  # where a pair's patches wait, below the work folder; only in the work journal

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from dpedkit.console import table
+from dpedkit.core.console import table
 from dpedkit.patches.config import PatchConfig
 from dpedkit.patches.matching import DROP_REASONS
 from dpedkit.shards.tally import window_totals

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from dpedkit import stages
-from dpedkit.config import Config
-from dpedkit.workfolder import entries
+from dpedkit.core.config import Config
+from dpedkit.core.workfolder import entries
 
 
 @dataclass(frozen=True)

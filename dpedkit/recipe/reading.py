@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from dpedkit.config import Config, read_toml
-from dpedkit.errors import UsageError
+from dpedkit.core.config import Config, read_toml
+from dpedkit.core.errors import UsageError
 from dpedkit.recipe.kinds import KINDS, Step
 
 _BESIDE_STAGES = ("description", "folder")

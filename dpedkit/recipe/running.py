@@ -6,11 +6,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from dpedkit import console
-from dpedkit.atomic import write_json
-from dpedkit.errors import OutputExistsError
-from dpedkit.lock import locked
-from dpedkit.manifest import read_json
+from dpedkit.core import console
+from dpedkit.core.atomic import write_json
+from dpedkit.core.errors import OutputExistsError
+from dpedkit.core.lock import locked
+from dpedkit.core.manifest import read_json
 from dpedkit.recipe.kinds import KINDS, Step
 from dpedkit.recipe.reading import Recipe, read_recipe
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from dpedkit.errors import DpedkitError
+from dpedkit.core.errors import DpedkitError
 
 # Modules, imported until one fits: only the last needs PyTorch, which takes seconds to load.
 _KINDS = ("aligned", "shards", "run")

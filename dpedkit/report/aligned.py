@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from dpedkit.manifest import read_json, read_jsonl
-from dpedkit.records import BY_HAND, THUMBNAILS, PairRecord, rejected_by_reason
+from dpedkit.core.manifest import read_json, read_jsonl
+from dpedkit.core.records import BY_HAND, THUMBNAILS, PairRecord, rejected_by_reason
 from dpedkit.report.bench import BENCH
 from dpedkit.report.cells import cells_of
 from dpedkit.report.charts import histogram

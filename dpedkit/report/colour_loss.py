@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from dpedkit.atomic import make_folder, write_text
-from dpedkit.console import table
+from dpedkit.core.atomic import make_folder, write_text
+from dpedkit.core.console import table
 
 # Colours of Okabe and Ito, 2008, which colour-blind readers can tell apart.
 _COLOURS = ("#000000", "#0072b2", "#d55e00", "#009e73")

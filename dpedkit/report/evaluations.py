@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from dpedkit.manifest import read_json
+from dpedkit.core.manifest import read_json
+from dpedkit.core.records import EVALUATIONS
 from dpedkit.models.files import model_hash
-from dpedkit.records import EVALUATIONS
 from dpedkit.report.page import escape, table
 
 Found = dict[str, Any]

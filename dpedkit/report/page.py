@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dpedkit._version import __version__
-from dpedkit.atomic import make_folder, write_text
+from dpedkit.core.atomic import make_folder, write_text
 
 _HERE = Path(__file__).parent
 

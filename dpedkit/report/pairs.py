@@ -6,13 +6,13 @@ from collections.abc import Iterable, Sequence
 from functools import partial
 from pathlib import Path
 
-from dpedkit import console
-from dpedkit.atomic import write_text
-from dpedkit.errors import PhotoError
+from dpedkit.core import console
+from dpedkit.core.atomic import write_text
+from dpedkit.core.errors import PhotoError
+from dpedkit.core.parallel import ordered_map
 from dpedkit.images import read_thumbnail
 from dpedkit.pairing.summary import PairsSummary
 from dpedkit.pairing.words import describe_clock, describe_seconds
-from dpedkit.parallel import ordered_map
 from dpedkit.report.page import cards, escape, page, picture
 
 _SIDE = 200  # px of a thumbnail

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from dpedkit.config import read_toml
-from dpedkit.manifest import read_jsonl
+from dpedkit.core.config import read_toml
+from dpedkit.core.manifest import read_jsonl
 from dpedkit.models.files import BEST_NAME, read_card
 from dpedkit.report.charts import curves
 from dpedkit.report.evaluations import evaluations

@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dpedkit.errors import DpedkitError
+from dpedkit.core.errors import DpedkitError
+from dpedkit.core.manifest import read_json, read_jsonl
+from dpedkit.core.records import PairRecord
 from dpedkit.geometry import PairMap
 from dpedkit.images import read_photo
-from dpedkit.manifest import read_json, read_jsonl
-from dpedkit.records import PairRecord
 from dpedkit.resample import resample_dslr
 from dpedkit.shards.reader import SplitReader
 

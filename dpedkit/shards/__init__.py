@@ -7,7 +7,7 @@
 
 from __future__ import annotations
 
-from dpedkit.lazy import lazy_exports
+from dpedkit.core.lazy import lazy_exports
 
 _HOME = {
     "open_split": ".reader",

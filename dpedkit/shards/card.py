@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
-from dpedkit.atomic import write_text
+from dpedkit.core.atomic import write_text
 from dpedkit.shards.format import SPLITS
 from dpedkit.shards.index import ShardIndex, read_index, read_pairs
 

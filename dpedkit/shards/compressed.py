@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dpedkit.errors import DpedkitError
+from dpedkit.core.errors import DpedkitError
 
 _LEVEL = 6  # zlib's own default; higher levels save nothing more on photos
 _AS_IT_IS = 1  # HDF5's filter mask of a chunk that its first filter has left alone

@@ -12,11 +12,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dpedkit import lock
-from dpedkit.config import Config
-from dpedkit.console import say
-from dpedkit.errors import DpedkitError, UsageError
-from dpedkit.manifest import write_jsonl
+from dpedkit.core import lock
+from dpedkit.core.config import Config
+from dpedkit.core.console import say
+from dpedkit.core.errors import DpedkitError, UsageError
+from dpedkit.core.manifest import write_jsonl
+from dpedkit.core.workfolder import WorkFolder, prepare
 from dpedkit.shards.card import UNKNOWN_LICENCE, licence_of, write_card
 from dpedkit.shards.config import FilterConfig, MergeConfig
 from dpedkit.shards.description import Description, describe
@@ -26,7 +27,6 @@ from dpedkit.shards.layout import ShardLayout
 from dpedkit.shards.reader import checked_layout
 from dpedkit.shards.tally import window_totals
 from dpedkit.shards.writer import Source, describe_splits, write_split
-from dpedkit.workfolder import WorkFolder, prepare
 
 _LOW_NCC = "low NCC"  # as `patches` calls this reason
 

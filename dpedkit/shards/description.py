@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from dpedkit.console import table
+from dpedkit.core.console import table
 from dpedkit.shards.format import SPLITS
 from dpedkit.shards.index import read_index, read_pairs
 

@@ -6,15 +6,15 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from dpedkit import lock
-from dpedkit.atomic import make_folder
-from dpedkit.console import progress, say
+from dpedkit.core import lock
+from dpedkit.core.atomic import make_folder
+from dpedkit.core.console import progress, say
+from dpedkit.core.workfolder import prepare
 from dpedkit.images import write_photo
 from dpedkit.shards.config import DSLR_NAME, ExportConfig
 from dpedkit.shards.format import SPLITS
 from dpedkit.shards.index import read_index
 from dpedkit.shards.reader import SplitReader
-from dpedkit.workfolder import prepare
 
 EXPORT_FORMAT = 1
 _SPLIT_FOLDERS = {

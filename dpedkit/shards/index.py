@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from dpedkit.errors import DpedkitError
-from dpedkit.manifest import read_json, read_jsonl
+from dpedkit.core.errors import DpedkitError
+from dpedkit.core.manifest import read_json, read_jsonl
 from dpedkit.shards.format import SHARD_FORMAT, SPLITS
 
 KIND = "shards"

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dpedkit.errors import DpedkitError
+from dpedkit.core.errors import DpedkitError
 from dpedkit.shards.compressed import CompressedPatches, find_chunks
 from dpedkit.shards.format import FIELDS, IMAGE_FIELDS, MAX_PATCH_SIZE, SHARD_FORMAT, Columns
 

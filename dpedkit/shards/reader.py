@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dpedkit.errors import DpedkitError
+from dpedkit.core.errors import DpedkitError
 from dpedkit.shards.compressed import CompressedPatches
 from dpedkit.shards.format import FIELDS, IMAGE_FIELDS, SPLITS
 from dpedkit.shards.index import ShardEntry, ShardIndex, read_index

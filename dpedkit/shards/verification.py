@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from dpedkit.console import progress
-from dpedkit.errors import DpedkitError
+from dpedkit.core.console import progress
+from dpedkit.core.errors import DpedkitError
 from dpedkit.shards.correlation import CHANNELS, LUMA, patch_ncc
 from dpedkit.shards.format import SPLITS
 from dpedkit.shards.index import PAIRS_FILE, ShardEntry, ShardIndex, read_index, read_pairs

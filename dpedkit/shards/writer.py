@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from dpedkit.atomic import complete_or_absent
+from dpedkit.core.atomic import complete_or_absent
 from dpedkit.shards.compressed import create_compressed, write_patch
 from dpedkit.shards.format import (
     FIELDS,

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from dpedkit.config import Config, option
-from dpedkit.errors import UsageError
+from dpedkit.core.config import Config, option
+from dpedkit.core.errors import UsageError
 
 
 @dataclass(frozen=True)

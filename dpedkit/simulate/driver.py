@@ -11,9 +11,10 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from dpedkit import console, images, lock, manifest, parallel, workfolder
-from dpedkit.atomic import make_folder
-from dpedkit.errors import DpedkitError
+from dpedkit import images
+from dpedkit.core import console, lock, manifest, parallel, workfolder
+from dpedkit.core.atomic import make_folder
+from dpedkit.core.errors import DpedkitError
 from dpedkit.simulate.cameras import (
     Position,
     draw_phone,

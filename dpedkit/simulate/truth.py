@@ -15,9 +15,10 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from dpedkit import images, manifest
-from dpedkit.atomic import complete_or_absent
-from dpedkit.errors import DpedkitError
+from dpedkit import images
+from dpedkit.core import manifest
+from dpedkit.core.atomic import complete_or_absent
+from dpedkit.core.errors import DpedkitError
 from dpedkit.geometry import PairMap, Points
 from dpedkit.simulate.layers import OCCLUDED
 

@@ -11,8 +11,8 @@ from typing import Any
 
 import torch
 
-from dpedkit.atomic import complete_or_absent
-from dpedkit.errors import DpedkitError
+from dpedkit.core.atomic import complete_or_absent
+from dpedkit.core.errors import DpedkitError
 
 CHECKPOINT_FORMAT = 2
 

@@ -6,8 +6,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from dpedkit import console
-from dpedkit.errors import DpedkitError
+from dpedkit.core import console
+from dpedkit.core.errors import DpedkitError
 from dpedkit.train.config import TrainConfig
 from dpedkit.train.vgg import Vgg19, cache_file, find_weights, read_weights
 

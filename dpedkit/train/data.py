@@ -7,7 +7,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from dpedkit.device import to_images
+from dpedkit.core.device import to_images
 from dpedkit.shards.reader import SplitReader
 from dpedkit.train.loader import (
     Ahead,

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from dpedkit import console
-from dpedkit.manifest import Journal
+from dpedkit.core import console
+from dpedkit.core.manifest import Journal
 from dpedkit.models.files import save_model
 from dpedkit.train import guards
 from dpedkit.train.learner import Learner

@@ -10,8 +10,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from dpedkit import console
-from dpedkit.device import to_images
+from dpedkit.core import console
+from dpedkit.core.device import to_images
 from dpedkit.shards.reader import SplitReader
 from dpedkit.train.objective import Objective
 

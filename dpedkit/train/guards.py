@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from dpedkit.errors import DpedkitError
+from dpedkit.core.errors import DpedkitError
 
 # A discriminator that is always right teaches the generator nothing; one that guesses, neither.
 _TOO_RIGHT, _GUESSING = 0.98, 0.52

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-from dpedkit import console
+from dpedkit.core import console
 
 # torchrun passes a Ctrl-C on to processes that the terminal has told already.
 _ONE_REQUEST_S = 2.0

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from dpedkit.colourmap import fit_colour_map_to
-from dpedkit.errors import DpedkitError
+from dpedkit.core.errors import DpedkitError
 from dpedkit.models.build import build_generator
 from dpedkit.models.colour_residual import ColourResidual
 from dpedkit.models.discriminator import Discriminator

@@ -16,8 +16,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from dpedkit.console import warn
-from dpedkit.errors import UsageError
+from dpedkit.core.console import warn
+from dpedkit.core.errors import UsageError
 from dpedkit.shards.reader import SplitReader
 from dpedkit.train.order import BlockShuffle, Group
 

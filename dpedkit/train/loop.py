@@ -13,10 +13,10 @@ from pathlib import Path
 
 from torch import Tensor
 
-from dpedkit import console, lock
-from dpedkit.device import choose_device
-from dpedkit.errors import UsageError
-from dpedkit.manifest import Journal, read_jsonl
+from dpedkit.core import console, lock
+from dpedkit.core.device import choose_device
+from dpedkit.core.errors import UsageError
+from dpedkit.core.manifest import Journal, read_jsonl
 from dpedkit.train import guards, setup
 from dpedkit.train.checkpoint import load_checkpoint, save_checkpoint
 from dpedkit.train.config import TrainConfig

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from dpedkit import metrics
-from dpedkit.device import to_images
+from dpedkit.core.device import to_images
 from dpedkit.images import write_photo
 from dpedkit.models.discriminator import Discriminator, to_grey
 from dpedkit.models.generator import Generator

@@ -19,7 +19,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from dpedkit.errors import EXIT_FAILED, EXIT_INTERRUPTED, DpedkitError, UsageError
+from dpedkit.core.errors import EXIT_FAILED, EXIT_INTERRUPTED, DpedkitError, UsageError
 
 T = TypeVar("T")
 _FAILURE_KEY = "dpedkit/failure"

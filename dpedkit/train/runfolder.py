@@ -17,21 +17,21 @@ from pathlib import Path
 
 import tomli_w
 
-from dpedkit import lock
 from dpedkit._version import __version__
-from dpedkit.atomic import (
+from dpedkit.core import lock
+from dpedkit.core.atomic import (
     complete_or_absent,
     make_folder,
     write_text,
 )
-from dpedkit.config import read_toml
-from dpedkit.errors import DpedkitError, FolderInUseError, OutputExistsError, UsageError
-from dpedkit.manifest import read_jsonl, write_jsonl
+from dpedkit.core.config import read_toml
+from dpedkit.core.errors import DpedkitError, FolderInUseError, OutputExistsError, UsageError
+from dpedkit.core.manifest import read_jsonl, write_jsonl
+from dpedkit.core.workfolder import clear, entries
 from dpedkit.models.files import BEST_NAME, LAST_NAME, find_model, model_hash
 from dpedkit.shards.index import fingerprint
 from dpedkit.train.config import TrainConfig
 from dpedkit.train.content import ContentChoice
-from dpedkit.workfolder import clear, entries
 
 CONFIG_NAME, LOG_NAME = "config.toml", "log.jsonl"
 _RECORD = {"tool_version", "train", "data", "content"}  # what every record has
@@ -142,7 +142,7 @@ class RunFolder:
 
 
 def new_run(runs: Path, name: str | None, overwrite: bool) -> RunFolder:
-    """A folder for a new run, empty and locked (see `dpedkit.lock.take`).
+    """A folder for a new run, empty and locked (see `dpedkit.core.lock.take`).
 
     Parameters
     ----------

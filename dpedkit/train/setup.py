@@ -7,11 +7,11 @@ from typing import Any
 
 import torch
 
-from dpedkit import console
-from dpedkit.atomic import remove_unfinished_below
-from dpedkit.device import let_convolutions_round
-from dpedkit.errors import DpedkitError
-from dpedkit.memory import keep_freed_memory
+from dpedkit.core import console
+from dpedkit.core.atomic import remove_unfinished_below
+from dpedkit.core.device import let_convolutions_round
+from dpedkit.core.errors import DpedkitError
+from dpedkit.core.parallel import keep_freed_memory
 from dpedkit.metrics import MIN_SIDE
 from dpedkit.shards.index import fingerprint
 from dpedkit.shards.reader import SplitReader, open_split

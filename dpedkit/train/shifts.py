@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from dpedkit.errors import DpedkitError
+from dpedkit.core.errors import DpedkitError
 from dpedkit.train.losses import authors_taps, blur, paper_taps
 
 SHIFTS = tuple(range(11))  # px

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from dpedkit import console
+from dpedkit.core import console
 
 
 @dataclass(frozen=True)

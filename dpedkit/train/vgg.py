@@ -19,9 +19,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from dpedkit import console
-from dpedkit.atomic import complete_or_absent, make_folder, remove_unfinished
-from dpedkit.errors import DpedkitError
+from dpedkit.core import console
+from dpedkit.core.atomic import complete_or_absent, make_folder, remove_unfinished
+from dpedkit.core.errors import DpedkitError
 
 # Channels of the 16 convolutions; "pool" halves the size. relu5_4 is the last activation.
 LAYERS: tuple[int | str, ...] = (

@@ -16,10 +16,10 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dpedkit.atomic import make_folder
-from dpedkit.console import warn
-from dpedkit.errors import DpedkitError, FolderInUseError
-from dpedkit.manifest import read_json
+from dpedkit.core.atomic import make_folder
+from dpedkit.core.console import warn
+from dpedkit.core.errors import DpedkitError, FolderInUseError
+from dpedkit.core.manifest import read_json
 
 if TYPE_CHECKING:
     from filelock import BaseFileLock

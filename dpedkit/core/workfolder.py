@@ -14,17 +14,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from dpedkit import lock
 from dpedkit._version import __version__
-from dpedkit.atomic import (
+from dpedkit.core import lock
+from dpedkit.core.atomic import (
     PART_SUFFIX,
     remove_unfinished,
     remove_unfinished_below,
     write_json,
 )
-from dpedkit.config import Config
-from dpedkit.errors import DpedkitError, OutputExistsError
-from dpedkit.manifest import read_json
+from dpedkit.core.config import Config
+from dpedkit.core.errors import DpedkitError, OutputExistsError
+from dpedkit.core.manifest import read_json
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,7 @@ def prepare(
     inputs: Mapping[str, str],
     overwrite: bool,
 ) -> WorkFolder:
-    """Create, resume or replace a stage's output folder, and lock it (see `dpedkit.lock.take`).
+    """Create, resume or replace a stage's output folder, and lock it (see `lock.take`).
 
     Parameters
     ----------

@@ -26,7 +26,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
-from dpedkit.errors import UsageError
+from dpedkit.core.errors import UsageError
 
 
 def option(

@@ -11,7 +11,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from dpedkit.errors import DpedkitError
+from dpedkit.core.errors import DpedkitError
 
 PART_SUFFIX = ".part"
 _PART_NAME = re.compile(r"(?P<target>.+)\.\d+\.part")

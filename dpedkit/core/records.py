@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
-from dpedkit.errors import DpedkitError
+from dpedkit.core.errors import DpedkitError
 
 ALIGNED_FORMAT = 2
 READABLE_ALIGNED = (1, 2)  # 1 says nothing of where the map holds

@@ -7,7 +7,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from dpedkit.errors import UsageError
+from dpedkit.core.errors import UsageError
 
 
 def choose_device(wanted: str) -> torch.device:

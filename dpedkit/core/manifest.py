@@ -10,8 +10,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from dpedkit.atomic import complete_or_absent, explain_os_error
-from dpedkit.errors import DpedkitError
+from dpedkit.core.atomic import complete_or_absent, explain_os_error
+from dpedkit.core.errors import DpedkitError
 
 
 class Journal:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 from pathlib import Path
 
-from dpedkit.errors import DpedkitError
+from dpedkit.core.errors import DpedkitError
 
 
 def read_list(file: Path) -> list[tuple[int, list[str]]]:
