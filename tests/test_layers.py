@@ -69,6 +69,8 @@ def users_of(library: str) -> set[str]:
     return users
 
 
-@pytest.mark.parametrize(("library", "rooms"), [("joblib", {"core/parallel"}), ("h5py", {"shards"})])
+@pytest.mark.parametrize(
+    ("library", "rooms"), [("joblib", {"core/parallel"}), ("h5py", {"shards"})]
+)
 def test_one_room_owns_each_library(library, rooms):
     assert users_of(library) == rooms
