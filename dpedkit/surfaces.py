@@ -25,10 +25,11 @@ NOWHERE, NOT_FOUND, ON_EDGE = 0, 254, 255  # labels of cells where no map is kno
 DOMINANT = 1  # label of the largest surface
 UNKNOWN, HOLDS, EDGE, MISSING = 0, 1, 2, 3  # what is known of a place
 _UNITS = 64  # displacements are stored in this many parts of a pixel
+_MOST = 8192  # cells along a side
 
 
 @dataclass(frozen=True)
-class Surfaces:
+class Layer:
     """A displacement field with breaks, on a grid of square cells over the phone photo.
 
     Each cell continues its displacement by the slope to its neighbours on the same surface; between
@@ -38,35 +39,23 @@ class Surfaces:
     ----------
     cell : float
         Side of a cell, phone px. The first cell begins at the photo's corner.
-    labels : (R, C) uint8 array
-        1 for the largest surface, then 2, 3, ...; 255 on an edge between two of them that are
-        displaced against each other; 254 where the phone photo has detail that was not found in the
-        DSLR photo: hidden, moved, or not followed; 0 where there is no detail to tell.
+    surface : (R, C) uint8 array
+        Number of the surface that each cell shows.
     displacement : (R, C, 2) float64 array
         What is added to a phone point before the rest of the map, px, in 64ths.
     """
 
     cell: float
-    labels: NDArray[np.uint8]
+    surface: NDArray[np.uint8]
     displacement: NDArray[np.float64]
-
-    @classmethod
-    def of(cls, cell: float, labels: NDArray[np.uint8], displacement: NDArray[np.float64]) -> Self:
-        """Round the displacement `(R, C, 2)` to what is stored."""
-        return cls(cell, labels, np.rint(displacement * _UNITS) / _UNITS)
-
-    def label_at(self, points: Points) -> NDArray[np.uint8]:
-        """Labels `(N,)` of the cells that the phone points `(N, 2)` lie in; beyond the photo, of
-        the nearest ones."""
-        column, row = self._cells(points)
-        return self.labels[row, column]
 
     def displacement_at(self, points: Points) -> Points:
         """Displacement `(N, 2)` of the phone points `(N, 2)`, px."""
         if self._nothing:
             return np.zeros(points.shape)
-        rows, columns = self.labels.shape
-        label = self.label_at(points)
+        rows, columns = self.surface.shape
+        column, row = _cells(points, self.cell, self.surface.shape)
+        surface = self.surface[row, column]
         place = (points + 0.5) / self.cell - 0.5
         first = np.floor(place).astype(np.int64)
         part = place - first
@@ -78,13 +67,82 @@ class Surfaces:
                 column = np.clip(first[:, 0] + right, 0, columns - 1)
                 weight = weight_y * (part[:, 0] if right else 1 - part[:, 0])
                 # The cell that a point lies in is one of the four, so some weight is always left.
-                weight = weight * (self.labels[row, column] == label)
+                weight = weight * (self.surface[row, column] == surface)
                 there = self.displacement[row, column]
                 offset = place - np.stack([column, row], axis=1)
                 there = there + (self._slopes[row, column] * offset[:, None, :]).sum(axis=2)
                 moved += weight[:, None] * there
                 total += weight
         return moved / total[:, None]
+
+    @cached_property
+    def _nothing(self) -> bool:
+        return not self.displacement.any()
+
+    @cached_property
+    def _slopes(self) -> NDArray[np.float64]:
+        """(R, C, 2, 2) change of the displacement from a cell to the next, along x and along y, as
+        far as the neighbours show the same surface."""
+        slopes = np.zeros((*self.surface.shape, 2, 2))
+        for axis, k in ((1, 0), (0, 1)):
+            step = np.diff(self.displacement, axis=axis)
+            same = np.diff(self.surface.astype(np.int16), axis=axis) == 0
+            step = step * same[..., None]
+            pad = [(0, 0)] * 3
+            before, after = pad.copy(), pad.copy()
+            before[axis], after[axis] = (1, 0), (0, 1)
+            total = np.pad(step, before) + np.pad(step, after)
+            count = np.pad(same, before[:2]).astype(int) + np.pad(same, after[:2])
+            slopes[..., k] = total / np.maximum(count, 1)[..., None]
+        return slopes
+
+
+@dataclass(frozen=True)
+class Surfaces:
+    """Which surface each cell of the phone photo shows, and the displacement that this adds.
+
+    Attributes
+    ----------
+    cell : float
+        Side of a cell, phone px. The first cell begins at the photo's corner.
+    labels : (R, C) uint8 array
+        1 for the largest surface, then 2, 3, ...; 255 on an edge between two of them that are
+        displaced against each other; 254 where the phone photo has detail that was not found in the
+        DSLR photo: hidden, moved, or not followed; 0 where there is no detail to tell.
+    layer : Layer
+        The displacement. Its cells are as large or larger.
+    other : Layer, optional
+        The same, but along edges it continues the other one of the two surfaces that meet there.
+    shows_other : (R, C) bool array, optional
+        Which cells take their displacement from the `other` layer.
+    """
+
+    cell: float
+    labels: NDArray[np.uint8]
+    layer: Layer
+    other: Layer | None = None
+    shows_other: NDArray[np.bool_] | None = None
+
+    @classmethod
+    def of(cls, cell: float, labels: NDArray[np.uint8], displacement: NDArray[np.float64]) -> Self:
+        """One layer of cells `(R, C)` with a displacement `(R, C, 2)`, which is rounded to what is
+        stored."""
+        return cls(cell, labels, Layer(cell, labels, np.rint(displacement * _UNITS) / _UNITS))
+
+    def label_at(self, points: Points) -> NDArray[np.uint8]:
+        """Labels `(N,)` of the cells that the phone points `(N, 2)` lie in; beyond the photo, of
+        the nearest ones."""
+        column, row = _cells(points, self.cell, self.labels.shape)
+        return self.labels[row, column]
+
+    def displacement_at(self, points: Points) -> Points:
+        """Displacement `(N, 2)` of the phone points `(N, 2)`, px."""
+        moved = self.layer.displacement_at(points)
+        if self.other is not None and self.shows_other is not None:
+            column, row = _cells(points, self.cell, self.labels.shape)
+            taken = self.shows_other[row, column]
+            moved[taken] = self.other.displacement_at(points[taken])
+        return moved
 
     @property
     def count(self) -> int:
@@ -121,20 +179,31 @@ class Surfaces:
         state[self.labels == NOWHERE] = UNKNOWN
         state[self.labels == ON_EDGE] = EDGE
         state[self.labels == NOT_FOUND] = MISSING
-        column, _ = self._cells(np.stack([np.arange(x, x + width), np.zeros(width)], axis=1))
-        _, row = self._cells(np.stack([np.zeros(height), np.arange(y, y + height)], axis=1))
+        across = np.stack([np.arange(x, x + width, dtype=np.float64), np.zeros(width)], axis=1)
+        down = np.stack([np.zeros(height), np.arange(y, y + height, dtype=np.float64)], axis=1)
+        column, _ = _cells(across, self.cell, self.labels.shape)
+        _, row = _cells(down, self.cell, self.labels.shape)
         return state[row[:, None], column[None, :]]
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready values; `from_dict` gives the same back, bit for bit."""
-        units = np.rint(self.displacement * _UNITS).astype("<i4")
-        return {
+        values: dict[str, Any] = {
             "cell": self.cell,
             "shape": list(self.labels.shape),
-            "labels": _packed(self.labels.tobytes()),
-            # Differences along a row are small numbers, which pack well.
-            "displacement": _packed(np.diff(units, axis=1, prepend=0).astype("<i4").tobytes()),
+            "labels": _packed(self.labels),
         }
+        if self.layer.surface is not self.labels:
+            values["layer_cell"] = self.layer.cell
+            values["layer_shape"] = list(self.layer.surface.shape)
+            values["surface"] = _packed(self.layer.surface)
+        units = _units(self.layer)
+        values["displacement"] = _packed_steps(units)
+        if self.other is not None and self.shows_other is not None:
+            # Away from edges both layers are the same, and nothing packs best.
+            values["other_surface"] = _packed(self.other.surface - self.layer.surface)
+            values["other_displacement"] = _packed_steps(_units(self.other) - units)
+            values["shows_other"] = _packed(np.packbits(self.shows_other))
+        return values
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Self:
@@ -146,51 +215,65 @@ class Surfaces:
             If the values do not fit together.
         """
         try:
-            rows, columns = map(operator.index, values["shape"])
-            cell = float(values["cell"])
-            packed = values["labels"], values["displacement"]
+            cell, shape = _grid(values["cell"], values["shape"])
+            labels = _bytes(values["labels"], shape)
+            if "surface" not in values:
+                units = _steps(values["displacement"], shape)
+                return cls(cell, labels, Layer(cell, labels, units / _UNITS))
+            wide, fewer = _grid(values["layer_cell"], values["layer_shape"])
+            surface, units = _bytes(values["surface"], fewer), _steps(values["displacement"], fewer)
+            layer = Layer(wide, surface, units / _UNITS)
+            if "shows_other" not in values:
+                return cls(cell, labels, layer)
+            other = Layer(
+                wide,
+                surface + _bytes(values["other_surface"], fewer),
+                (units + _steps(values["other_displacement"], fewer)) / _UNITS,
+            )
+            count = shape[0] * shape[1]
+            bits = np.frombuffer(_unpacked(values["shows_other"], -(-count // 8)), np.uint8)
         except (KeyError, TypeError) as error:
             raise ValueError(f"surfaces without {error}") from None
-        if not (0 < rows <= 4096 and 0 < columns <= 4096 and 0 < cell < np.inf):
-            raise ValueError(f"surfaces of {rows} x {columns} cells of {cell} px")
-        labels = _unpacked(packed[0], rows * columns)
-        units = _unpacked(packed[1], rows * columns * 2 * 4)
-        steps = np.frombuffer(units, "<i4").reshape(rows, columns, 2)
-        return cls(
-            cell,
-            np.frombuffer(labels, np.uint8).reshape(rows, columns),
-            np.cumsum(steps, axis=1, dtype=np.int64) / _UNITS,
-        )
-
-    @cached_property
-    def _nothing(self) -> bool:
-        return not self.displacement.any()
-
-    @cached_property
-    def _slopes(self) -> NDArray[np.float64]:
-        """(R, C, 2, 2) change of the displacement from a cell to the next, along x and along y, as
-        far as the neighbours show the same surface."""
-        slopes = np.zeros((*self.labels.shape, 2, 2))
-        for axis, k in ((1, 0), (0, 1)):
-            step = np.diff(self.displacement, axis=axis)
-            same = np.diff(self.labels.astype(np.int16), axis=axis) == 0
-            step = step * same[..., None]
-            pad = [(0, 0)] * 3
-            before, after = pad.copy(), pad.copy()
-            before[axis], after[axis] = (1, 0), (0, 1)
-            total = np.pad(step, before) + np.pad(step, after)
-            count = np.pad(same, before[:2]).astype(int) + np.pad(same, after[:2])
-            slopes[..., k] = total / np.maximum(count, 1)[..., None]
-        return slopes
-
-    def _cells(self, points: Points) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        place = np.floor((points + 0.5) / self.cell).astype(np.int64)
-        rows, columns = self.labels.shape
-        return np.clip(place[:, 0], 0, columns - 1), np.clip(place[:, 1], 0, rows - 1)
+        shows_other = np.unpackbits(bits, count=count).reshape(shape).astype(bool)
+        return cls(cell, labels, layer, other, shows_other)
 
 
-def _packed(content: bytes) -> str:
-    return base64.b64encode(zlib.compress(content, 9)).decode("ascii")
+def _cells(
+    points: Points, cell: float, shape: tuple[int, ...]
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Columns and rows `(N,)` of the cells that points `(N, 2)` lie in, or next to."""
+    place = np.floor((points + 0.5) / cell).astype(np.int64)
+    return np.clip(place[:, 0], 0, shape[1] - 1), np.clip(place[:, 1], 0, shape[0] - 1)
+
+
+def _units(layer: Layer) -> NDArray[np.int64]:
+    return np.rint(layer.displacement * _UNITS).astype(np.int64)
+
+
+def _packed_steps(units: NDArray[np.int64]) -> str:
+    """Differences along a row are small numbers, which pack well."""
+    return _packed(np.diff(units, axis=1, prepend=0).astype("<i4"))
+
+
+def _steps(text: str, shape: tuple[int, int]) -> NDArray[np.int64]:
+    steps = np.frombuffer(_unpacked(text, shape[0] * shape[1] * 2 * 4), "<i4")
+    return np.cumsum(steps.reshape(*shape, 2), axis=1, dtype=np.int64)
+
+
+def _bytes(text: str, shape: tuple[int, int]) -> NDArray[np.uint8]:
+    return np.frombuffer(_unpacked(text, shape[0] * shape[1]), np.uint8).reshape(shape)
+
+
+def _grid(cell: Any, shape: Any) -> tuple[float, tuple[int, int]]:
+    rows, columns = map(operator.index, shape)
+    side = float(cell)
+    if not (0 < rows <= _MOST and 0 < columns <= _MOST and 0 < side < np.inf):
+        raise ValueError(f"surfaces of {rows} x {columns} cells of {side} px")
+    return side, (rows, columns)
+
+
+def _packed(values: NDArray[Any]) -> str:
+    return base64.b64encode(zlib.compress(values.tobytes(), 9)).decode("ascii")
 
 
 def _unpacked(text: str, size: int) -> bytes:

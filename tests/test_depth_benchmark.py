@@ -150,8 +150,9 @@ def test_the_exact_map_is_right_and_a_planted_error_is_found(layers):
     assert 0 < windows["near"] == windows["near_kept"] < windows["one_layer"]
 
     exact = alignment.map.surfaces
-    planted = exact.displacement + [1.1, 0] * (exact.labels == DOMINANT + 1)[..., None]
-    wrong_map = replace(alignment.map, surfaces=replace(exact, displacement=planted))
+    planted = exact.layer.displacement + [1.1, 0] * (exact.labels == DOMINANT + 1)[..., None]
+    moved = replace(exact, layer=replace(exact.layer, displacement=planted))
+    wrong_map = replace(alignment.map, surfaces=moved)
     amiss = replace(alignment, map=wrong_map)
     claims = score_claims(amiss, scene)
     near = (scene.labels == NEAR).sum() / (scene.labels != HIDDEN).sum()

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dpedkit.geometry import PairMap, apply_homography, grid_points
-from dpedkit.surfaces import EDGE, HOLDS, MISSING, UNKNOWN, Surfaces
+from dpedkit.surfaces import EDGE, HOLDS, MISSING, UNKNOWN, Layer, Surfaces
 
 SEEDS = st.integers(0, 2**32 - 1)
 HOMOGRAPHY = np.array([[1.4, -0.05, 60.0], [0.05, 1.4, 20.0], [2e-5, -1e-5, 1.0]])
@@ -22,6 +22,23 @@ def drawn(seed, labels=(0, 1, 2, 3, 254, 255), spread=20.0):
     displacement = rng.normal(0, spread, (*shape, 2))
     return Surfaces.of(
         float(rng.uniform(4, 40)), rng.choice(labels, shape).astype(np.uint8), displacement
+    )
+
+
+def sharpened(seed):
+    """Two layers that differ in places, and smaller cells that each take one of them."""
+    first, rng = drawn(seed), np.random.default_rng([seed, 1])
+    shape, fine = first.labels.shape, tuple(4 * side for side in first.labels.shape)
+    differs = rng.random(shape) < 0.3
+    surface = np.where(differs, 7, first.labels).astype(np.uint8)
+    moved = np.rint(rng.normal(0, 20, (*shape, 2)) * 64) / 64
+    moved = np.where(differs[..., None], moved, first.layer.displacement)
+    return Surfaces(
+        first.cell / 4,
+        rng.choice([0, 1, 2, 7, 254, 255], fine).astype(np.uint8),
+        first.layer,
+        Layer(first.cell, surface, moved),
+        rng.random(fine) < 0.5,
     )
 
 
@@ -40,13 +57,44 @@ def test_a_record_gives_the_same_surfaces_back_bit_for_bit(seed, spread):
     assert back.cell == surfaces.cell
     assert back.labels.dtype == np.uint8
     assert np.array_equal(back.labels, surfaces.labels)
-    assert np.array_equal(back.displacement, surfaces.displacement)
+    assert np.array_equal(back.layer.surface, surfaces.labels)
+    assert np.array_equal(back.layer.displacement, surfaces.layer.displacement)
+    assert back.other is None
+
+
+@settings(max_examples=60, deadline=None)
+@given(SEEDS)
+def test_a_record_gives_both_layers_back_bit_for_bit(seed):
+    surfaces = sharpened(seed)
+    record = json.loads(json.dumps(surfaces.to_dict()))
+    back = Surfaces.from_dict(record)
+    assert back.to_dict() == record
+    assert np.array_equal(back.labels, surfaces.labels)
+    assert np.array_equal(back.shows_other, surfaces.shows_other)
+    for name in ("layer", "other"):
+        one, other = getattr(back, name), getattr(surfaces, name)
+        assert one.cell == other.cell
+        assert np.array_equal(one.surface, other.surface)
+        assert np.array_equal(one.displacement, other.displacement)
+
+
+@settings(max_examples=40, deadline=None)
+@given(SEEDS)
+def test_each_small_cell_takes_its_displacement_from_the_layer_that_it_names(seed):
+    surfaces, rng = sharpened(seed), np.random.default_rng(seed)
+    rows, columns = surfaces.labels.shape
+    points = rng.uniform(-0.5, np.array([columns, rows]) * surfaces.cell - 0.5, (200, 2))
+    column, row = np.floor((points + 0.5) / surfaces.cell).astype(int).T
+    taken = surfaces.shows_other[row, column]
+    found = surfaces.displacement_at(points)
+    assert np.array_equal(found[taken], surfaces.other.displacement_at(points[taken]))
+    assert np.array_equal(found[~taken], surfaces.layer.displacement_at(points[~taken]))
 
 
 @given(SEEDS)
 def test_rounding_for_the_record_moves_nothing_by_more_than_half_a_64th(seed):
     exact = np.random.default_rng(seed).normal(0, 9, (5, 7, 2))
-    rounded = Surfaces.of(16.0, np.ones((5, 7), np.uint8), exact).displacement
+    rounded = Surfaces.of(16.0, np.ones((5, 7), np.uint8), exact).layer.displacement
     assert np.abs(rounded - exact).max() <= 1 / 128
     assert np.array_equal(rounded * 64, np.rint(rounded * 64))
 
@@ -71,7 +119,7 @@ DAMAGES = {
     ),
     "more columns than any photo": lambda r: (
         r
-        | {"shape": [1, 5000], "labels": packed(bytes(5000)), "displacement": packed(bytes(40000))}
+        | {"shape": [1, 9000], "labels": packed(bytes(9000)), "displacement": packed(bytes(72000))}
     ),
     "one number for a shape": lambda r: r | {"shape": [48]},
     "three numbers for a shape": lambda r: r | {"shape": [6, 8, 2]},
@@ -96,6 +144,28 @@ def test_a_damaged_record_is_refused(damage):
     rng = np.random.default_rng(3)
     surfaces = Surfaces.of(16.0, np.ones((6, 8), np.uint8), rng.normal(0, 2, (6, 8, 2)))
     record = surfaces.to_dict()
+    Surfaces.from_dict(record)
+    with pytest.raises(ValueError):
+        Surfaces.from_dict(damage(record))
+
+
+SHARPENED_DAMAGES = {
+    "a row of large cells too many": lambda r: r | {"layer_shape": [7, 8]},
+    "large cells of no size": lambda r: r | {"layer_cell": 0.0},
+    "no displacement": lambda r: {k: v for k, v in r.items() if k != "displacement"},
+    "no second displacement": lambda r: {k: v for k, v in r.items() if k != "other_displacement"},
+    "a second surface too few": lambda r: r | {"other_surface": packed(bytes(47))},
+    "a choice too few": lambda r: r | {"shows_other": packed(bytes(95))},
+    "a choice that is no text": lambda r: r | {"shows_other": 5},
+}
+
+
+@pytest.mark.parametrize("damage", SHARPENED_DAMAGES.values(), ids=SHARPENED_DAMAGES)
+def test_a_damaged_record_of_two_layers_is_refused(damage):
+    one = Layer(16.0, np.ones((6, 8), np.uint8), np.zeros((6, 8, 2)))
+    two = Layer(16.0, np.full((6, 8), 2, np.uint8), np.ones((6, 8, 2)))
+    labels, other = np.ones((24, 32), np.uint8), np.zeros((24, 32), bool)
+    record = Surfaces(4.0, labels, one, two, other).to_dict()
     Surfaces.from_dict(record)
     with pytest.raises(ValueError):
         Surfaces.from_dict(damage(record))
@@ -155,8 +225,9 @@ def test_no_surface_takes_part_in_the_displacement_of_another(seed):
     label = surfaces.label_at(points)
     before = surfaces.displacement_at(points)
     for one in np.unique(label):
-        others = surfaces.displacement + np.where(surfaces.labels == one, 0, 1000.0)[..., None]
-        changed = Surfaces(surfaces.cell, surfaces.labels, others).displacement_at(points)
+        apart = np.where(surfaces.labels == one, 0, 1000.0)[..., None]
+        others = Layer(surfaces.cell, surfaces.labels, surfaces.layer.displacement + apart)
+        changed = others.displacement_at(points)
         assert np.array_equal(changed[label == one], before[label == one])
         assert (np.abs(changed - before)[label != one] > 900).all()
 
@@ -167,7 +238,7 @@ def test_at_the_centre_of_a_cell_its_own_displacement_holds(seed):
     rows, columns = surfaces.labels.shape
     xs, ys = ((np.arange(count) + 0.5) * surfaces.cell - 0.5 for count in (columns, rows))
     found = surfaces.displacement_at(grid_points(xs, ys))
-    assert np.abs(found - surfaces.displacement.reshape(-1, 2)).max() < 1e-9
+    assert np.abs(found - surfaces.layer.displacement.reshape(-1, 2)).max() < 1e-9
 
 
 def test_beyond_the_photo_the_nearest_cell_says_what_is_shown():

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dpedkit.align.blocks import Cells
+from dpedkit.align.boundaries import FINER, finer, outlines
 from dpedkit.align.detail import Grid, View
 from dpedkit.align.fit import Fit
 from dpedkit.align.refine import Level, observe_level
@@ -26,6 +27,7 @@ _MODEL_ERROR = 0.15  # px of the working image that a cell may miss its surface 
 _CAUCHY = 6.0  # squared residuals of this many variances count in full no more
 _MAX_ERROR = 0.4  # px of the working image: a displacement known no better holds nothing
 _EDGE_STEP, _EDGE_PHONE_STEP = 0.75, 1.75  # px of the working image, and of the phone photo
+_ZONE = 5  # cells: across an edge, where its course is looked for
 _SIGNIFICANT = 2.0  # standard errors
 _MOSTLY = 0.7  # share of the detail around that must lie in place where there is none to tell
 _ENOUGH = 0.02  # of the weight of a Gaussian window
@@ -115,13 +117,33 @@ def finished(
     holding = in_place | (~missing & (around > _MOSTLY))
     result = np.where(holding, labels, np.where(missing, NOT_FOUND, NOWHERE))
     result[edges] = ON_EDGE
-    displacement = _spread(displacement, holding)
-    surfaces = Surfaces.of(grid.cell, result.astype(np.uint8), displacement * px)
-    pair_map = replace(fit.map, surfaces=surfaces)
-    inside = _inside(pair_map, grid)
+    surfaces = Surfaces.of(grid.cell, result.astype(np.uint8), _spread(displacement, holding) * px)
+    inside = _inside(replace(fit.map, surfaces=surfaces), grid)
     surfaces.labels[~inside] = NOT_FOUND
+    if edges.any():
+        surfaces = _sharpened(grid, fit.map, labels, displacement, edges, step, surfaces.labels)
+    pair_map = replace(fit.map, surfaces=surfaces)
     contradicted = float((missing & view.textured).sum() / max(1, view.textured.sum()))
     return Followed(pair_map, model, fit, grid, view, verified & inside, error, contradicted)
+
+
+def _sharpened(
+    grid: Grid,
+    rigid: PairMap,
+    labels: Labels,
+    displacement: Displacements,
+    edges: NDArray[np.bool_],
+    step: float,
+    known: Labels,
+) -> Surfaces:
+    """What is known of smaller cells, along edges by which surface they show."""
+    zone = cv2.dilate(edges.astype(np.uint8), np.ones((_ZONE, _ZONE), np.uint8)).astype(bool)
+    found = outlines(grid, rigid, labels, displacement, zone, step)
+    along, result = finer(zone & ((known != NOT_FOUND) | edges)), finer(known)
+    sure = along & found.decided
+    result[sure] = found.labels[sure]
+    result[along & found.on_edge] = ON_EDGE
+    return Surfaces(grid.cell / FINER, result, found.layer, found.other, found.shows_other)
 
 
 def _edges(

@@ -11,10 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dpedkit.patches.config import PatchConfig
-from dpedkit.patches.parts import CELLS, compare_parts
+from dpedkit.patches.parts import compare_parts
 from dpedkit.patches.registration import Motion, Planes, moved_window, register
 from dpedkit.patches.verdict import clipped_pixels, luma, ncc, worst_mismatch
-from dpedkit.surfaces import EDGE, HOLDS
+from dpedkit.surfaces import EDGE, HOLDS, MISSING
 
 KEPT = "kept"
 CLIPPED, LOW_NCC, MISMATCH, FLAT = "clipped", "low NCC", "mismatch", "flat"
@@ -38,8 +38,9 @@ _PHONE_GAP = 2  # px between windows that will be moved towards each other
 # Chi-square with 3 degrees of freedom at 1%: a motion that the window's content does not prove
 # would trade the alignment of the whole photo, and original pixels, for noise.
 _EVIDENCE = 11.3
-_MAX_EDGE = 0.15  # of a window may lie on edges between near and far
-_MAX_DOUBTFUL = 0.15  # of a window: neither the alignment nor its own detail vouches for it
+# Of a window, on edges between near and far, and wherever the alignment does not hold, where its
+# own detail does not show that it is in place.
+_MAX_EDGE, _MAX_DOUBTFUL = 0.05, 0.3
 
 
 @dataclass(frozen=True)
@@ -190,8 +191,12 @@ class _Matcher:
         self.still_luma = luma(still)
         self.template, self.target = Planes.of(self.still_luma), Planes.of(luma(moving))
         self.clipped = clipped_pixels(still), clipped_pixels(moving)
-        # In a flat scene hardly anything is hidden: what moved, the window itself shows.
-        self.depth = known if known is not None and (known == EDGE).any() else None
+        self.edge = self.doubtful = None
+        if known is not None:
+            # In a flat scene nothing hides: what is too plain to tell is where it should be.
+            flat = not (known == EDGE).any()
+            self.edge = known == EDGE
+            self.doubtful = known == MISSING if flat else known != HOLDS
 
     def match(self, x: int, y: int) -> _Window:
         config, size = self.config, self.config.size
@@ -233,15 +238,18 @@ class _Matcher:
         parts = compare_parts(self.template.full[area], there, limit)
         if parts.worst > limit:
             return PARTS
-        if self.depth is None:
+        if self.edge is None or self.doubtful is None:
             return KEPT
-        known = self.depth[area]
-        if (known == EDGE).mean() > _MAX_EDGE:
-            return DEPTH
         # What the alignment does not vouch for, the window's own detail must.
-        doubtful = (known != HOLDS).astype(np.float32)
-        doubtful = cv2.resize(doubtful, (CELLS, CELLS), interpolation=cv2.INTER_AREA)
-        return UNKNOWN if doubtful[~parts.proven].sum() > _MAX_DOUBTFUL * CELLS**2 else KEPT
+        unproven = (~parts.proven).astype(np.uint8)
+        unproven = cv2.resize(unproven, (size, size), interpolation=cv2.INTER_NEAREST)
+        for fate, places, most in (
+            (DEPTH, self.edge, _MAX_EDGE),
+            (UNKNOWN, self.doubtful, _MAX_DOUBTFUL),
+        ):
+            if np.count_nonzero(unproven & places[area]) > most * size * size:
+                return fate
+        return KEPT
 
     def _inside(self, x: int, y: int, motion: Motion) -> bool:
         """Whether the moved window and what interpolation reads around it are in the photo."""
