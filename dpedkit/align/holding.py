@@ -139,7 +139,8 @@ def _sharpened(
     """What is known of smaller cells, along edges by which surface they show."""
     zone = cv2.dilate(edges.astype(np.uint8), np.ones((_ZONE, _ZONE), np.uint8)).astype(bool)
     found = outlines(grid, rigid, labels, displacement, zone, step)
-    along, result = finer(zone & ((known != NOT_FOUND) | edges)), finer(known)
+    holding = (known != NOT_FOUND) & (known != NOWHERE)
+    along, result = finer(zone & (holding | edges)), finer(known)
     sure = along & found.decided
     result[sure] = found.labels[sure]
     result[along & found.on_edge] = ON_EDGE
