@@ -9,7 +9,7 @@ PACKAGE = Path(__file__).parents[1] / "dpedkit"
 
 # Modules of one layer may import lower layers and themselves, never each other or upwards.
 FOUNDATION = {"_version", "core", "images", "surfaces", "geometry"}
-SCIENCE = {"models", "metrics", "colourmap", "shards", "pairing", "pixelmap", "resample"}
+SCIENCE = {"models", "losses", "metrics", "colourmap", "shards", "pairing", "pixelmap", "resample"}
 STAGES = {
     "simulate", "align", "patches", "train", "evaluate", "enhance", "export", "import_model",
     "import_patches", "report", "doctor",
