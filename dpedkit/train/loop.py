@@ -286,21 +286,19 @@ class _Run:
             if self.validation.is_best(found):
                 self.folder.set_best_aside()
                 self.validation.save_best(step, found)
-        self._say_good_bye(
-            f"after step {step}. {self.folder.best_model} is the best network so far"
-        )
+        self._stop(f"after step {step}. {self.folder.best_model} is the best network so far")
 
     def _leave_pretraining(self, total: int) -> None:
         """Asked to stop before the generator has learned anything: leave it as it is."""
         self._save(0)
         if self.processes.is_first:
             self.validation.save_best(0, self.validation.measure(0))
-        self._say_good_bye(
+        self._stop(
             f"after {self.pretrained} of {total} steps of the discriminator's pre-training. "
             f"{self.folder.best_model} is the network before training"
         )
 
-    def _say_good_bye(self, where: str) -> None:
+    def _stop(self, where: str) -> None:
         # Once one process is gone `torchrun` ends the others, be they still writing or not.
         self.processes.wait()
         console.say(

@@ -1,11 +1,11 @@
 """The folder of one training run: its name, its record of settings, and what a run leaves.
 
 runs/<name>/config.toml        settings, data, content loss, files used, tool version
-            log.jsonl          one line for each evaluation
+            log.jsonl          one line for each validation
             checkpoints/       the state of the run, to resume from
             model.safetensors  the best network so far
             last.safetensors   the newest
-            samples/           before and after, one picture for each evaluation
+            samples/           before and after, one picture for each validation
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ class RunFolder:
 
     @property
     def best_aside(self) -> Path:
-        """The best network of the run's evaluations, while a stopped run shows a better one."""
+        """The best network of the run's validations, while a stopped run shows a better one."""
         return self.checkpoints / BEST_NAME
 
     @property
@@ -279,7 +279,7 @@ class TrainSummary:
         The run, its best and its newest network.
     steps, best_step : int
     psnr, ms_ssim, untouched_psnr, untouched_ms_ssim : float
-        Of the best network and of the phone patches, on the patches it was evaluated on. A PSNR
+        Of the best network and of the phone patches, on the patches of its validations. A PSNR
         is None where all of them equal the DSLR's.
     content : str
         The content loss used.
