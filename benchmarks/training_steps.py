@@ -21,10 +21,9 @@ from dpedkit.shards import DpedShards, open_split
 from dpedkit.train.config import TrainConfig
 from dpedkit.train.data import TrainLoader
 from dpedkit.train.distributed import Processes
-from dpedkit.train.metric_log import RunningMeans
 from dpedkit.train.objective import Objective
 from dpedkit.train.state import TrainingState
-from dpedkit.train.step import GraphedStep, TrainingStep
+from dpedkit.train.step import GraphedStep, RunningMeans, TrainingStep
 from dpedkit.train.vgg import LAYERS, Convolutions, Vgg19, VggWeights
 
 AUTHORS = TrainConfig(

@@ -29,11 +29,16 @@ from dpedkit.train.config import TrainConfig
 from dpedkit.train.content import ContentChoice, load_vgg
 from dpedkit.train.data import Batch, TrainLoader
 from dpedkit.train.distributed import Processes, local_device, process_group
-from dpedkit.train.metric_log import ACCURACY, MetricLog, RunningMeans, check_finite
 from dpedkit.train.objective import Objective
-from dpedkit.train.run_folder import RunFolder, TrainSummary, find_run
+from dpedkit.train.run_folder import MetricLog, RunFolder, TrainSummary, find_run
 from dpedkit.train.state import TrainingState
-from dpedkit.train.step import GraphedStep, TrainingStep
+from dpedkit.train.step import (
+    ACCURACY,
+    GraphedStep,
+    RunningMeans,
+    TrainingStep,
+    check_finite,
+)
 from dpedkit.train.validation import Validation, check_gain
 
 _LONG_RUN_S = 20 * 60.0
@@ -135,6 +140,7 @@ class _Run:
             self.learn = GraphedStep(self.training_step, device)
         self.means = RunningMeans(self.training_step.columns)
         self.pretrained = 0  # steps of the discriminator alone
+        self.last_model = folder.last_model
         self.read_every = _READ_EVERY_ON_CPU if device.type == "cpu" else _READ_EVERY
         self.last_saved = time.monotonic()
         self.validation_s = 0.0
@@ -194,7 +200,7 @@ class _Run:
         """
         for step, values in self.means.read(self.processes.mean):
             losses = {name: value for name, value in values.items() if name != ACCURACY}
-            check_finite(step + 1, losses, self.folder.last_model)
+            check_finite(step + 1, losses, self.last_model)
         return self.means.newest_loss
 
     def _agree(self, stop: threading.Event) -> tuple[bool, bool]:
@@ -215,7 +221,7 @@ class _Run:
                 values = self.training_step.pretraining_step(self.loader.batch(step)).tolist()
                 names = self.training_step.columns[-len(values) :]
                 losses = dict(zip(names, values, strict=True))
-                check_finite(step + 1, losses, self.folder.last_model)
+                check_finite(step + 1, losses, self.last_model)
                 self.pretrained = step + 1
                 bar.advance()
                 leave, save = self._agree(stop)
@@ -238,7 +244,7 @@ class _Run:
             If the last step left weights that are not finite: what is on disk stays.
         """
         norms = {"norm of the weights": self.state.norm_of_weights()}
-        check_finite(step, norms, self.folder.last_model)
+        check_finite(step, norms, self.last_model)
         self.last_saved = time.monotonic()
         if not self.processes.is_first:
             return

@@ -10,11 +10,14 @@ runs/<name>/config.toml        settings, data, content loss, files used, tool ve
 
 from __future__ import annotations
 
+import importlib.util
 import shutil
-from contextlib import suppress
+from collections.abc import Mapping
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from types import TracebackType
+from typing import Any, Self
 
 import tomli_w
 
@@ -28,7 +31,7 @@ from dpedkit.core.atomic import (
 )
 from dpedkit.core.config import read_toml
 from dpedkit.core.errors import DpedkitError, FolderInUseError, OutputExistsError, UsageError
-from dpedkit.core.manifest import read_jsonl, write_jsonl
+from dpedkit.core.manifest import Journal, read_jsonl, write_jsonl
 from dpedkit.core.workfolder import clear, entries
 from dpedkit.models.files import BEST_NAME, LAST_NAME, find_model, model_hash
 from dpedkit.shards.index import fingerprint
@@ -267,6 +270,51 @@ def _hashes(config: TrainConfig, content: ContentChoice) -> dict[str, str]:
 
 def _holds_something(path: Path) -> bool:
     return path.is_file() or bool(entries(path))
+
+
+class MetricLog:
+    """A line of a run's log for each validation, and the same numbers for TensorBoard.
+
+    Parameters
+    ----------
+    file : Path or None
+        The log; None writes nothing, as in all but the first of several processes. The numbers for
+        TensorBoard go into a folder beside it, where that package is installed.
+    """
+
+    def __init__(self, file: Path | None) -> None:
+        self._file = file
+        self._open = ExitStack()
+        self._journal: Journal | None = None
+        self._tensorboard: Any = None
+
+    def append(self, row: Mapping[str, Any]) -> None:
+        """One validation: its step under "step", and its numbers, None where there is none."""
+        if self._journal is not None:
+            self._journal.append(dict(row))
+        if self._tensorboard is not None:
+            for name, value in row.items():
+                if name != "step" and value is not None:
+                    self._tensorboard.add_scalar(name, value, row["step"])
+
+    def __enter__(self) -> Self:
+        if self._file is None:
+            return self
+        self._journal = self._open.enter_context(Journal(self._file))
+        if importlib.util.find_spec("tensorboard") is not None:
+            from torch.utils.tensorboard import SummaryWriter
+
+            writer = SummaryWriter(self._file.parent / "tensorboard")
+            self._tensorboard = self._open.enter_context(writer)
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        value: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._open.__exit__(kind, value, trace)
 
 
 @dataclass(frozen=True)

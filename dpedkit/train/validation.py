@@ -30,10 +30,10 @@ from dpedkit.shards.reader import SplitReader, open_split
 from dpedkit.shards.sampling import spread_indices
 from dpedkit.train.config import TrainConfig
 from dpedkit.train.content import ContentChoice
-from dpedkit.train.metric_log import MetricLog, RunningMeans, check_finite
 from dpedkit.train.objective import Objective
-from dpedkit.train.run_folder import RunFolder, decibel
+from dpedkit.train.run_folder import MetricLog, RunFolder, decibel
 from dpedkit.train.state import TrainingState
+from dpedkit.train.step import RunningMeans, check_finite
 
 _SAMPLES = 6
 _GAP = 4  # px between the patches of a sample picture
