@@ -455,6 +455,17 @@ def test_fine_tuning_starts_from_the_given_model(shards, tmp_path):
         train(shards, tiny(generator="srcnn", init=str(first.last)), name="c", runs=tmp_path)
 
 
+def test_the_layout_of_a_checkpoint_is_that_of_earlier_versions(shards, tmp_path):
+    """Runs that an earlier version began are resumed by these names."""
+    train(shards, tiny(ema=0.9, steps=1), name="a", runs=tmp_path)
+    state = load_checkpoint(tmp_path / "a" / "checkpoints")
+    assert set(state) == {"format", "step", "learner", "tally", "evaluations", "pretrained"}
+    parts = {"generator", "average", "discriminator", "optimiser", "discriminator_optimiser"}
+    assert set(state["learner"]) == parts
+    assert set(state["tally"]) == {"steps", "sums"}
+    assert set(state["evaluations"]) == {"best", "accuracies", "warnings"}
+
+
 def test_a_damaged_checkpoint_is_one_sentence(shards, tmp_path):
     train(shards, without_discriminator(), name="a", runs=tmp_path)
     newest = max((tmp_path / "a" / "checkpoints").iterdir())

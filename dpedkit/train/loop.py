@@ -253,7 +253,7 @@ class _Run:
         save_checkpoint(
             self.folder.checkpoints,
             step,
-            {
+            {  # the names are part of the format
                 "learner": self.state.state_dict(),
                 "tally": self.means.state_dict(),
                 "evaluations": self.validation.state_dict(),
