@@ -38,13 +38,13 @@ from training_steps import (
 
 from dpedkit.core.console import QUIET, set_verbosity, table
 from dpedkit.recipe import read_settings
-from dpedkit.shards import open_split
+from dpedkit.shards import DpedShards
 from dpedkit.train.config import PRECISIONS, TrainConfig
-from dpedkit.train.learner import Learner
-from dpedkit.train.loop import train
+from dpedkit.train.data import TrainLoader
+from dpedkit.train.distributed import Processes
+from dpedkit.train.loop import set_arithmetic, train
 from dpedkit.train.objective import Objective
-from dpedkit.train.processes import Processes
-from dpedkit.train.setup import choose_arithmetic, make_feed
+from dpedkit.train.state import TrainingState
 from dpedkit.train.step import TrainingStep
 from dpedkit.train.vgg import Vgg19, read_weights
 
@@ -81,7 +81,7 @@ def check(
         _, other = _first_gradient(shards, vgg, replace(config, precision=precision), device)
         away = ((other - gradient).norm() / gradient.norm()).item()
         rows.append((f"first gradient of the generator, {precision}", f"{away:.2%}"))
-    choose_arithmetic("float32", device)
+    set_arithmetic("float32", device)
     after = _weights_after(shards, exact, device)
     moved = (after - start).norm()
     ways = {"recorded as a CUDA graph": replace(exact, cuda_graph=True)}
@@ -97,14 +97,14 @@ def check(
 def _first_gradient(
     shards: Path, vgg: Path, config: TrainConfig, device: torch.device
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    choose_arithmetic(config.precision, device)
-    reader = open_split(shards, "train")
+    set_arithmetic(config.precision, device)
+    dataset = DpedShards(shards, "train")
     features = Vgg19(read_weights(vgg)).to(device=device, memory_format=torch.channels_last)
-    objective, learner = Objective(config, features), Learner(config, reader, device)
-    start = _kernels(learner)
-    feed = make_feed(config, reader, objective, Processes(), device)
-    TrainingStep(config, learner, objective, Processes()).generator_step(feed.at(0))
-    gradients = (p.grad for p in learner.generator.parameters() if p.grad is not None)
+    objective, state = Objective(config, features), TrainingState(config, dataset.reader, device)
+    start = _kernels(state)
+    batch = TrainLoader(config, dataset, device).batch(0)
+    TrainingStep(config, state, objective, Processes()).generator_step(batch)
+    gradients = (p.grad for p in state.generator.parameters() if p.grad is not None)
     return start, _flat(gradients)
 
 
@@ -112,13 +112,13 @@ def _weights_after(shards: Path, config: TrainConfig, device: torch.device) -> t
     way = our_way(shards, config, device, _READ_EVERY)
     for _ in range(_CHECKED_STEPS):
         way.step()
-    assert way.learner is not None
-    return _kernels(way.learner)
+    assert way.state is not None
+    return _kernels(way.state)
 
 
-def _kernels(learner: Learner) -> torch.Tensor:
+def _kernels(state: TrainingState) -> torch.Tensor:
     """The generator's kernels; Adam makes steps of mere rounding in biases before norms."""
-    return _flat(p.detach() for p in learner.generator.parameters() if p.dim() == 4)
+    return _flat(p.detach() for p in state.generator.parameters() if p.dim() == 4)
 
 
 def _flat(tensors: Iterable[torch.Tensor]) -> torch.Tensor:
@@ -146,7 +146,7 @@ def time_steps(shards: Path, scale: Scale, device: torch.device, compiled: bool)
     ways: dict[str, Way] = {}
     for name, precision in precisions.items():
         prepare = partial(
-            choose_arithmetic if name in configs else _round_all_products, precision, device
+            set_arithmetic if name in configs else _round_all_products, precision, device
         )
         prepare()
         if name in configs:
@@ -187,8 +187,8 @@ def time_steps(shards: Path, scale: Scale, device: torch.device, compiled: bool)
 
 
 def _round_all_products(precision: str, device: torch.device) -> None:
-    """As `choose_arithmetic`, but tf32 is allowed in matrix products too."""
-    choose_arithmetic(precision, device)
+    """As `set_arithmetic`, but tf32 is allowed in matrix products too."""
+    set_arithmetic(precision, device)
     torch.backends.cuda.matmul.allow_tf32 = precision == "tf32"
 
 

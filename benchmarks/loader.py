@@ -6,29 +6,47 @@ The same random batches are gathered from arrays in memory, from mapped shards (
 compressed shards, from shards by h5py's fancy indexing, and from loose JPEGs. "cold" drops the
 files from the page cache first, where the system allows it, and counts by the clock; "warm" counts
 processor time, so that other work on the machine changes less.
+
+A second table has the batches as training gets them, float32 images in the order of its sampler: by
+its own thread that reads a batch ahead, and by PyTorch's `DataLoader` with the same dataset and
+sampler.
 """
 
 from __future__ import annotations
 
 import argparse
 import os
+import resource
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from itertools import count as count_from
+from itertools import islice
 from pathlib import Path
 
 import cv2
 import h5py
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from synthetic_shards import Patches, write_shards
+from torch.utils.data import DataLoader
 
 from dpedkit.core.console import QUIET, set_verbosity, table
 from dpedkit.images import read_photo
-from dpedkit.shards import ExportConfig, MergeConfig, export_patches, merge_shards, open_split
+from dpedkit.shards import (
+    DpedShards,
+    ExportConfig,
+    MergeConfig,
+    export_patches,
+    merge_shards,
+    open_split,
+)
+from dpedkit.train.config import TrainConfig
+from dpedkit.train.data import FullShuffle, StepSampler, TrainLoader
 
 SIZE = 100
-_GOES = 20
+_GOES, _TRAINING_GOES = 20, 5
 _COLD_SECONDS = 0.2
 Gather = Callable[[NDArray[np.int64]], object]
 
@@ -104,6 +122,58 @@ WAYS = {
 }
 
 
+def by_training(dataset: DpedShards, batch: int) -> Iterable[object]:
+    config = TrainConfig(batch=batch, loader="mapped")
+    loader = TrainLoader(config, dataset, torch.device("cpu"))
+    return map(loader.load, count_from())
+
+
+def by_data_loader(workers: int) -> Callable[[DpedShards, int], Iterable[object]]:
+    def loader(dataset: DpedShards, batch: int) -> Iterable[object]:
+        sampler = StepSampler(FullShuffle(0, len(dataset)), batch)
+        return DataLoader(dataset, batch_sampler=sampler, num_workers=workers)
+
+    return loader
+
+
+TRAINING_WAYS = {
+    "thread that reads ahead (dpedkit)": by_training,
+    "DataLoader in the same process": by_data_loader(0),
+    "DataLoader, 1 worker process": by_data_loader(1),
+    "DataLoader, 2 worker processes": by_data_loader(2),
+}
+
+
+def training_rows(shards: Path, batch: int, count: int) -> Iterator[tuple[str, ...]]:
+    """Of each way: pairs a second by the clock, processor time, and the wait for the first batch.
+
+    Everything has one thread, as the worker processes of a DataLoader have.
+    """
+    torch.set_num_threads(1)
+    dataset = DpedShards(shards, "train")
+    best = dict.fromkeys(TRAINING_WAYS, (float("inf"),) * 3)
+    for _ in range(_TRAINING_GOES):  # by turns
+        for name, way in TRAINING_WAYS.items():
+            cpu, began = processor_seconds(), time.perf_counter()
+            loader = iter(way(dataset, batch))
+            next(loader)
+            first = time.perf_counter() - began
+            for _ in islice(loader, count - 1):
+                pass
+            spent = time.perf_counter() - began
+            del loader  # ends the worker processes, whose time counts from then on
+            found = (spent / count, (processor_seconds() - cpu) / count, first)
+            best[name] = tuple(map(min, best[name], found))
+    for name, (seconds, cpu, first) in best.items():
+        yield name, f"{batch / seconds:,.0f}", f"{cpu * 1e3:.1f}", f"{first:.2f}"
+
+
+def processor_seconds() -> float:
+    """Of this process and of those that it has waited for."""
+    usages = map(resource.getrusage, (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    return sum(usage.ru_utime + usage.ru_stime for usage in usages)
+
+
 def drop_from_cache(folder: Path) -> None:
     for path in folder.rglob("*"):
         if path.is_file() and hasattr(os, "posix_fadvise"):
@@ -141,6 +211,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--patches", type=int, default=8192)
     parser.add_argument("--batch", type=int, default=50)
+    parser.add_argument("--batches", type=int, default=200, help="for training")
     parser.add_argument("--seconds", type=float, default=4, help="for each measurement")
     arguments = parser.parse_args()
     set_verbosity(QUIET)
@@ -163,6 +234,7 @@ def main() -> None:
                 seconds = arguments.seconds / _GOES
                 warm[name].append(pairs_per_second(gather, chosen, seconds, time.thread_time))
         sizes = {name: megabytes(home / place) for name, (_, place) in WAYS.items() if place}
+        for_training = list(training_rows(home / "shards", batch, arguments.batches))
     memory = np.array(warm["arrays in memory"])
     rows = [
         (
@@ -176,7 +248,9 @@ def main() -> None:
     ]
     title = f"{count} patch pairs, random batches of {batch}"
     header = (title, "MB", "cold /s", "warm /s", "of memory, by turns")
-    print(table(header, rows))
+    print(table(header, rows), end="\n\n")
+    header = ("batches for training", "pairs /s", "CPU ms a batch", "first after s")
+    print(table(header, for_training))
 
 
 if __name__ == "__main__":

@@ -17,15 +17,13 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_flatten
 from torch.utils.flop_counter import FlopCounterMode
 
-from dpedkit.shards import open_split
+from dpedkit.shards import DpedShards, open_split
 from dpedkit.train.config import TrainConfig
-from dpedkit.train.learner import Learner
+from dpedkit.train.data import TrainLoader
+from dpedkit.train.distributed import Processes
 from dpedkit.train.objective import Objective
-from dpedkit.train.processes import Processes
-from dpedkit.train.replay import ReplayedStep
-from dpedkit.train.setup import make_feed
-from dpedkit.train.step import TrainingStep
-from dpedkit.train.tally import Tally
+from dpedkit.train.state import TrainingState
+from dpedkit.train.step import GraphedStep, RunningMeans, TrainingStep
 from dpedkit.train.vgg import LAYERS, Convolutions, Vgg19, VggWeights
 
 AUTHORS = TrainConfig(
@@ -99,7 +97,7 @@ class Way:
         Sets what holds for the whole process, before each turn of this way.
     compute : callable
         The work of one step, to be counted.
-    learner : Learner or None
+    state : TrainingState or None
         What dpedkit's ways change.
     """
 
@@ -107,7 +105,7 @@ class Way:
     waited: Callable[[], float]
     compute: Callable[[], Any]
     prepare: Callable[[], None] = lambda: None
-    learner: Learner | None = None
+    state: TrainingState | None = None
 
 
 def plain_way(shards: Path, batch: int, device: torch.device) -> Way:
@@ -128,31 +126,33 @@ def plain_way(shards: Path, batch: int, device: torch.device) -> Way:
 
 
 def our_way(shards: Path, config: TrainConfig, device: torch.device, read_every: int) -> Way:
-    """dpedkit's own step and feed, its numbers read as its loop reads them."""
-    reader = open_split(shards, "train")
+    """dpedkit's own step and loader, its numbers read as its loop reads them."""
+    dataset = DpedShards(shards, "train")
     weights = VggWeights(random_vgg(), 255.0, (117.0,) * 3, (1.0,) * 3, "random")
     vgg = Vgg19(weights).to(device=device, memory_format=torch.channels_last)
     objective = Objective(config, vgg)
-    learner = Learner(config, reader, device)
-    feed = make_feed(config, reader, objective, Processes(), device)
-    training_step = TrainingStep(config, learner, objective, Processes())
-    learn = ReplayedStep(training_step, device) if config.cuda_graph else training_step
-    tally = Tally(training_step.columns)
+    state = TrainingState(config, dataset.reader, device)
+    loader = TrainLoader(config, dataset, device)
+    if config.cache_features:
+        loader.keep_features(objective)
+    training_step = TrainingStep(config, state, objective, Processes())
+    learn = GraphedStep(training_step, device) if config.cuda_graph else training_step
+    means = RunningMeans(training_step.columns)
     number = 0
 
     def step() -> None:
         nonlocal number
-        learner.begin_step(number)
-        tally.add(number, learn(feed.at(number)))
+        state.begin_step(number)
+        means.add(number, learn(loader.batch(number)))
         number += 1
         if number % read_every == 0:
-            list(tally.read(lambda rows: rows))
+            list(means.read(lambda rows: rows))
 
     return Way(
         step,
-        waited=lambda: feed.waited_s,
-        compute=lambda: training_step(feed.at(number)),
-        learner=learner,
+        waited=lambda: loader.waited_s,
+        compute=lambda: training_step(loader.batch(number)),
+        state=state,
     )
 
 

@@ -8,14 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from dpedkit.core.errors import DpedkitError
-from dpedkit.shards.reader import SplitReader
 from dpedkit.shards.sampling import spread_indices
+
+if TYPE_CHECKING:
+    from dpedkit.shards.reader import SplitReader
 
 # Exponents (r, g, b) of the 20 monomials up to degree three, constant first.
 EXPONENTS = tuple(

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from dpedkit.simulate.config import SimulateConfig
     from dpedkit.simulate.driver import SimulateSummary
     from dpedkit.train.config import TrainConfig
-    from dpedkit.train.summary import TrainSummary
+    from dpedkit.train.run_folder import TrainSummary
 
 
 def simulate(
@@ -210,8 +210,8 @@ def colour_loss(plot: Path, photos: Path | None) -> ColourLossReport:
 
     from dpedkit.images import list_photos, read_photo
     from dpedkit.report.colour_loss import ColourLossReport, write_colour_loss_report
+    from dpedkit.report.shifts import losses_under_shifts
     from dpedkit.simulate.config import SimulateConfig
-    from dpedkit.train.shifts import losses_under_shifts
 
     with TemporaryDirectory() as folder:
         if photos is None:

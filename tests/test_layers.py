@@ -1,6 +1,8 @@
 """Data flows one way: the foundation knows no stage, and no stage knows another."""
 
 import ast
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -9,7 +11,7 @@ PACKAGE = Path(__file__).parents[1] / "dpedkit"
 
 # Modules of one layer may import lower layers and themselves, never each other or upwards.
 FOUNDATION = {"_version", "core", "images", "surfaces", "geometry"}
-SCIENCE = {"models", "metrics", "colourmap", "shards", "pairing", "pixelmap", "resample"}
+SCIENCE = {"models", "losses", "metrics", "colourmap", "shards", "pairing", "pixelmap", "resample"}
 STAGES = {
     "simulate", "align", "patches", "train", "evaluate", "enhance", "export", "import_model",
     "import_patches", "report", "doctor",
@@ -74,3 +76,14 @@ def users_of(library: str) -> set[str]:
 )
 def test_one_room_owns_each_library(library, rooms):
     assert users_of(library) == rooms
+
+
+def test_reading_a_network_loads_nothing_about_shards():
+    """A program that enhances photos needs neither HDF5 nor the reader of the patches."""
+    code = (
+        "import sys, dpedkit; dpedkit.load_model; "
+        "from dpedkit.models import build_generator; build_generator('colour-residual'); "
+        "print([name for name in ('h5py', 'dpedkit.shards.reader') if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"

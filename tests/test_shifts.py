@@ -11,7 +11,7 @@ from scipy import ndimage
 from dpedkit.cli import execute
 from dpedkit.core.errors import DpedkitError
 from dpedkit.report.colour_loss import ColourLossReport, write_colour_loss_report
-from dpedkit.train.shifts import losses_under_shifts
+from dpedkit.report.shifts import losses_under_shifts
 
 
 def test_a_plane_wave_has_the_curves_of_its_formula():

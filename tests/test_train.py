@@ -25,11 +25,10 @@ from dpedkit.models import load_model, read_card, save_model
 from dpedkit.report.run import write as write_report
 from dpedkit.shards import open_split
 from dpedkit.shards.index import fingerprint
-from dpedkit.train import guards, loop, monitor, setup
+from dpedkit.train import loop, validation
 from dpedkit.train.checkpoint import load_checkpoint
 from dpedkit.train.config import TrainConfig
-from dpedkit.train.interruption import stop_when_asked
-from dpedkit.train.loop import train
+from dpedkit.train.loop import stop_when_asked, train
 from dpedkit.train.step import TrainingStep
 
 SIZE = 20  # px: the smallest patches that keep the tests fast and MS-SSIM defined
@@ -118,7 +117,9 @@ def test_colour_residual_starts_at_the_colour_map_and_improves_on_it(shards, tmp
     config = without_discriminator(steps=40, evaluate_every=20, learning_rate=2e-3)
     train(shards, config, runs=tmp_path)
     rows = read_jsonl(tmp_path / "001" / "log.jsonl")
-    untouched = monitor.Monitor(open_split(shards, "val"), 6, 6, torch.device("cpu")).untouched()
+    untouched = validation.ValidationPatches(
+        open_split(shards, "val"), 6, 6, torch.device("cpu")
+    ).untouched()
     assert rows[0]["psnr"] > untouched["psnr"] + 5
     assert rows[-1]["psnr"] > rows[0]["psnr"]
 
@@ -131,7 +132,7 @@ def test_an_interrupted_run_continues_as_if_nothing_had_happened(shards, tmp_pat
     class PowerCutError(Exception):
         pass
 
-    real_step = loop._Training._step
+    real_step = loop._Run._step
 
     def one_step(self, step):
         if self.steps_taken:
@@ -139,8 +140,8 @@ def test_an_interrupted_run_continues_as_if_nothing_had_happened(shards, tmp_pat
         self.steps_taken = 1
         return real_step(self, step)
 
-    monkeypatch.setattr(loop._Training, "steps_taken", 0, raising=False)
-    monkeypatch.setattr(loop._Training, "_step", one_step)
+    monkeypatch.setattr(loop._Run, "steps_taken", 0, raising=False)
+    monkeypatch.setattr(loop._Run, "_step", one_step)
     for _ in range(config.steps - 1):
         with pytest.raises(PowerCutError):
             train(shards, config, name="pieces", runs=tmp_path, resume=True)
@@ -200,14 +201,14 @@ def test_killed_and_resumed_is_bit_identical(shards, tmp_path, kills, one_thread
 
 def stop_at(step: int, monkeypatch) -> None:
     """Press Ctrl-C during that step, counted from 0."""
-    real_step = loop._Training._step
+    real_step = loop._Run._step
 
     def press(self, number):
         if number == step:
             os.kill(os.getpid(), signal.SIGINT)
         return real_step(self, number)
 
-    monkeypatch.setattr(loop._Training, "_step", press)
+    monkeypatch.setattr(loop._Run, "_step", press)
 
 
 def test_ctrl_c_saves_and_leaves(shards, tmp_path, monkeypatch):
@@ -271,11 +272,11 @@ def test_stopped_by_ctrl_c_and_resumed_is_bit_identical(tmp_path, monkeypatch, h
     config = tiny(steps=8, evaluate_every=8, checkpoint_seconds=0.0)
 
     def measure(self, *networks):
-        return monitor.Measurement(
+        return validation.Measurement(
             loss=1.0, discriminator_accuracy=0.5, psnr=20.0, ms_ssim=next(scores), spread=0.1
         )
 
-    monkeypatch.setattr(monitor.Monitor, "measure", measure)
+    monkeypatch.setattr(validation.ValidationPatches, "measure", measure)
     scores = iter([0.5, 0.4])
     train(shards, config, name="whole", runs=tmp_path)
     scores = iter([0.5, 0.9, 0.9, 0.4])  # those where it is stopped are the best
@@ -299,7 +300,7 @@ def test_a_run_to_resume_that_is_not_there_is_begun_and_said_to_be(shards, tmp_p
     set_verbosity(0)  # another test may have left it at QUIET
     for said in (True, False):
         train(shards, config, name="new", runs=tmp_path, resume=True)
-        assert ("no such run to continue" in capsys.readouterr().err) == said
+        assert ("Starting new run" in capsys.readouterr().err) == said
 
 
 def test_a_finished_run_resumed_is_left_as_it_is(shards, tmp_path):
@@ -350,7 +351,7 @@ def test_a_file_that_decides_the_result_must_be_the_same_to_resume(shards, tmp_p
 
     weights = tmp_path / "vgg.pth"
     weights.write_bytes(b"first")
-    monkeypatch.setattr(setup, "load_vgg", lambda content, config: None)
+    monkeypatch.setattr(loop, "load_vgg", lambda content, config: None)
     config = without_discriminator(steps=2, content="vgg19", vgg=str(weights))
     train(shards, config, name="c", runs=tmp_path)
     train(shards, config, name="c", runs=tmp_path, resume=True)
@@ -394,15 +395,15 @@ def test_without_a_val_split_the_last_network_is_the_best(tmp_path, capsys):
 def test_a_loss_that_is_no_number_stops_the_run_and_keeps_the_last_good_network(
     shards, tmp_path, monkeypatch
 ):
-    real_step = loop._Training._step
+    real_step = loop._Run._step
 
     def break_weights(self, number):
         if number == 4:
             with torch.no_grad():
-                next(self.learner.generator.parameters()).fill_(float("nan"))
+                next(self.state.generator.parameters()).fill_(float("nan"))
         return real_step(self, number)
 
-    monkeypatch.setattr(loop._Training, "_step", break_weights)
+    monkeypatch.setattr(loop._Run, "_step", break_weights)
     with pytest.raises(DpedkitError, match=r"step 5: the .*content.* no longer a finite number"):
         train(shards, tiny(), runs=tmp_path)
     last = load_file(tmp_path / "001" / "last.safetensors")
@@ -412,15 +413,15 @@ def test_a_loss_that_is_no_number_stops_the_run_and_keeps_the_last_good_network(
 @pytest.mark.parametrize("network", ["generator", "discriminator"])
 def test_weights_that_are_no_numbers_are_never_saved(shards, tmp_path, monkeypatch, network):
     """A step whose loss is finite can leave them; the next one's loss then is not."""
-    real_step = loop._Training._step
+    real_step = loop._Run._step
 
     def break_weights(self, number):
         real_step(self, number)
         if number == 4:
             with torch.no_grad():
-                next(getattr(self.learner, network).parameters()).fill_(math.inf)
+                next(getattr(self.state, network).parameters()).fill_(math.inf)
 
-    monkeypatch.setattr(loop._Training, "_step", break_weights)
+    monkeypatch.setattr(loop._Run, "_step", break_weights)
     config = tiny(steps=50, evaluate_every=50, checkpoint_seconds=0.0)
     with pytest.raises(DpedkitError, match=r"step 5: the norm of the weights is no longer a finit"):
         train(shards, config, runs=tmp_path)
@@ -454,6 +455,17 @@ def test_fine_tuning_starts_from_the_given_model(shards, tmp_path):
         train(shards, tiny(generator="srcnn", init=str(first.last)), name="c", runs=tmp_path)
 
 
+def test_the_layout_of_a_checkpoint_is_that_of_earlier_versions(shards, tmp_path):
+    """Runs that an earlier version began are resumed by these names."""
+    train(shards, tiny(ema=0.9, steps=1), name="a", runs=tmp_path)
+    state = load_checkpoint(tmp_path / "a" / "checkpoints")
+    assert set(state) == {"format", "step", "learner", "tally", "evaluations", "pretrained"}
+    parts = {"generator", "average", "discriminator", "optimiser", "discriminator_optimiser"}
+    assert set(state["learner"]) == parts
+    assert set(state["tally"]) == {"steps", "sums"}
+    assert set(state["evaluations"]) == {"best", "accuracies", "warnings"}
+
+
 def test_a_damaged_checkpoint_is_one_sentence(shards, tmp_path):
     train(shards, without_discriminator(), name="a", runs=tmp_path)
     newest = max((tmp_path / "a" / "checkpoints").iterdir())
@@ -479,19 +491,19 @@ def test_a_phone_that_equals_the_dslr_has_no_psnr(tmp_path):
 
 def test_perfect_and_broken_networks_are_told_apart(shards, tmp_path, monkeypatch):
     psnr = torch.tensor([20.0, math.inf, 30.0], dtype=torch.float64)
-    assert monitor._mean_of_differing(psnr) == 25.0
-    assert monitor._mean_of_differing(psnr[1:2]) is None
-    assert math.isnan(monitor._mean_of_differing(psnr * math.nan))
-    real_step = loop._Training._step
+    assert validation._mean_of_differing(psnr) == 25.0
+    assert validation._mean_of_differing(psnr[1:2]) is None
+    assert math.isnan(validation._mean_of_differing(psnr * math.nan))
+    real_step = loop._Run._step
 
     def break_weights(self, number):
         real_step(self, number)
         if number == 5:
             with torch.no_grad():
-                next(self.learner.generator.parameters()).fill_(math.nan)
+                next(self.state.generator.parameters()).fill_(math.nan)
 
-    monkeypatch.setattr(loop._Training, "_step", break_weights)
-    with pytest.raises(DpedkitError, match=r"step 6: the loss in the evaluation.* PSNR is no long"):
+    monkeypatch.setattr(loop._Run, "_step", break_weights)
+    with pytest.raises(DpedkitError, match=r"step 6: the loss in the validation.* PSNR is no long"):
         train(shards, without_discriminator(), runs=tmp_path)
     for name in ("model.safetensors", "last.safetensors"):
         assert all(v.isfinite().all() for v in load_file(tmp_path / "001" / name).values())
@@ -527,15 +539,15 @@ def test_the_report_names_the_network_that_is_kept(shards, tmp_path):
 
 
 def test_guards_speak_once_and_only_when_needed():
-    assert guards.check_discriminator([0.5, 0.99, 0.99]) == []
-    assert "always right" in guards.check_discriminator([0.5, 0.99, 0.99, 1.0])[0]
-    assert guards.check_discriminator([0.99] * 4) == []
-    assert "guessing" in guards.check_discriminator([0.5] * 3)[0]
-    assert guards.check_output(0, 0.0) == [] == guards.check_output(9, 0.1)
-    assert "collapsed" in guards.check_output(9, 0.0)[0]
+    assert validation.check_discriminator([0.5, 0.99, 0.99]) == []
+    assert "always right" in validation.check_discriminator([0.5, 0.99, 0.99, 1.0])[0]
+    assert validation.check_discriminator([0.99] * 4) == []
+    assert "guessing" in validation.check_discriminator([0.5] * 3)[0]
+    assert validation.check_output(0, 0.0) == [] == validation.check_output(9, 0.1)
+    assert "collapsed" in validation.check_output(9, 0.0)[0]
     good, bad = {"psnr": 20.0, "ms_ssim": 0.9}, {"psnr": 20.0, "ms_ssim": 0.8}
-    assert guards.judge(good, bad) == []
-    assert "0.8000 against 0.9000" in guards.judge(bad, good)[0]
+    assert validation.check_gain(good, bad) == []
+    assert "0.8000 against 0.9000" in validation.check_gain(bad, good)[0]
 
 
 def test_all_weights_zero_is_a_usage_error():
@@ -549,7 +561,7 @@ def test_a_signal_that_comes_twice_is_one_request(monkeypatch):
             os.kill(os.getpid(), number)
         assert stop.is_set()
         now = time.monotonic()
-        monkeypatch.setattr("dpedkit.train.interruption.time.monotonic", lambda: now + 5)
+        monkeypatch.setattr("dpedkit.train.loop.time.monotonic", lambda: now + 5)
         os.kill(os.getpid(), signal.SIGTERM)
         with pytest.raises(KeyboardInterrupt):
             os.kill(os.getpid(), signal.SIGINT)

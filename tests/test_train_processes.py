@@ -20,9 +20,9 @@ from dpedkit.core.manifest import read_jsonl
 from dpedkit.models import load_model
 from dpedkit.shards import open_split
 from dpedkit.train.config import TrainConfig
-from dpedkit.train.learner import Learner
+from dpedkit.train.distributed import Processes
 from dpedkit.train.loop import train
-from dpedkit.train.processes import Processes
+from dpedkit.train.state import TrainingState
 
 SIZE = 20
 # Each process does several runs one after the other: starting processes takes most of the time.
@@ -33,12 +33,12 @@ from dpedkit.core.errors import DpedkitError
 from dpedkit.train import loop
 from dpedkit.train.config import TrainConfig
 torch.set_num_threads(1)
-step = loop._Training._step
+step = loop._Run._step
 def break_down(self, number):
     if self.processes.rank == 1 and number == break_down.at:
         raise DpedkitError("the disk is gone.")
     step(self, number)
-loop._Training._step = break_down
+loop._Run._step = break_down
 for port, shards, runs, settings, break_down.at in eval(sys.argv[1]):
     os.environ["MASTER_PORT"] = str(port)
     config = TrainConfig(**settings)
@@ -137,7 +137,7 @@ def test_two_processes_train_as_one_does_with_the_whole_batch(shards, ran, tmp_p
     pair = (tmp_path / "run", folder / losses / "run")
     assert "2 processes" in first[losses]
     assert second[losses] == ""
-    before = Learner(config, open_split(shards, "train"), torch.device("cpu")).generator
+    before = TrainingState(config, open_split(shards, "train"), torch.device("cpu")).generator
     one, two = map(weights, pair)
     apart = moved = 0.0
     for key, value in before.state_dict().items():
@@ -177,7 +177,7 @@ def test_two_processes_of_which_one_is_killed_resume_bit_identical(shards, ran, 
         time.sleep(0.002)
     processes[1].send_signal(signal.SIGKILL)
     (said,) = finish(processes)[0]
-    assert "Another process of this run ended without a word" in said.splitlines()[-1]
+    assert "Another process of this run exited unexpectedly" in said.splitlines()[-1]
     finish(start(shards, [(tmp_path, settings(), NEVER)]))
     assert_same(ran[0] / "whole" / "run", tmp_path / "run")
 

@@ -14,30 +14,27 @@ from torch.nn import functional
 from dpedkit.core.errors import UsageError
 from dpedkit.models.build import build_generator
 from dpedkit.models.discriminator import to_grey
-from dpedkit.shards import open_split
+from dpedkit.shards.dataset import DpedShards
+from dpedkit.train import cpu_kernels
 from dpedkit.train import features as kept_features
-from dpedkit.train import forward
 from dpedkit.train.config import PRECISIONS, TrainConfig
-from dpedkit.train.data import TrainBatches
-from dpedkit.train.features import TargetFeatures, keep_features
-from dpedkit.train.feed import Feed
-from dpedkit.train.forward import TrainingForward
-from dpedkit.train.fused import instance_norm_relu, thin_convolution
-from dpedkit.train.learner import Learner
+from dpedkit.train.cpu_kernels import instance_norm_relu, thin_convolution
+from dpedkit.train.data import TrainLoader
+from dpedkit.train.distributed import Processes
+from dpedkit.train.features import keep_features
+from dpedkit.train.loop import set_arithmetic
 from dpedkit.train.objective import Objective
-from dpedkit.train.processes import Processes
-from dpedkit.train.replay import ReplayedStep
-from dpedkit.train.setup import choose_arithmetic
-from dpedkit.train.step import TrainingStep
+from dpedkit.train.state import TrainingState
+from dpedkit.train.step import GeneratorForward, GraphedStep, TrainingStep
 
 SIZE = 20
 CPU = torch.device("cpu")
 
 
 @pytest.fixture(scope="module")
-def reader(tmp_path_factory):
+def dataset(tmp_path_factory):
     folder = tmp_path_factory.mktemp("data") / "shards"
-    return open_split(write_shards(folder, {"train": make_patches(12, SIZE, 0)}), "train")
+    return DpedShards(write_shards(folder, {"train": make_patches(12, SIZE, 0)}), "train")
 
 
 def tiny(**changes) -> TrainConfig:
@@ -64,24 +61,24 @@ class TwoConvolutions(nn.Module):
         return functional.relu(functional.conv2d(image, self.kernel, stride=2))
 
 
-def make_step(reader, config, vgg=None):
+def make_step(dataset, config, vgg=None):
     objective = Objective(config, vgg)
-    learner = Learner(config, reader, CPU)
-    batches = TrainBatches(reader, config.batch, config.seed, config.augment, CPU)
-    kept = TargetFeatures(reader, objective, CPU) if config.cache_features else None
-    step = TrainingStep(config, learner, objective, Processes())
-    return step, learner, Feed(config, batches, kept)
+    state = TrainingState(config, dataset.reader, CPU)
+    loader = TrainLoader(config, dataset, CPU)
+    if config.cache_features:
+        loader.keep_features(objective)
+    return TrainingStep(config, state, objective, Processes()), state, loader
 
 
-def run(reader, config, steps=3, vgg=None, wrap=lambda step: step):
+def run(dataset, config, steps=3, vgg=None, wrap=lambda step: step):
     """The numbers of some steps, and the generator's weights after them."""
-    step, learner, feed = make_step(reader, config, vgg)
+    step, state, loader = make_step(dataset, config, vgg)
     step = wrap(step)
     rows = []
     for number in range(steps):
-        learner.begin_step(number)
-        rows.append(step(feed.at(number)))
-    return torch.stack(rows), learner
+        state.begin_step(number)
+        rows.append(step(loader.batch(number)))
+    return torch.stack(rows), state
 
 
 def assert_same_weights(a, b, **tolerance):
@@ -147,9 +144,9 @@ def test_the_training_forward_is_the_generator(name, options):
     torch.manual_seed(0)
     generator = build_generator(name, **options).to(memory_format=torch.channels_last)
     photo = torch.rand(2, 3, SIZE, SIZE).contiguous(memory_format=torch.channels_last)
-    exact = TrainingForward(generator, "float32")(photo)
+    exact = GeneratorForward(generator, "float32")(photo)
     torch.testing.assert_close(exact, generator(photo), rtol=0, atol=1e-5)
-    rounded = TrainingForward(generator, "bfloat16")(photo)
+    rounded = GeneratorForward(generator, "bfloat16")(photo)
     assert rounded.dtype == torch.float32
     torch.testing.assert_close(rounded, exact, rtol=0, atol=0.02)
 
@@ -161,125 +158,125 @@ def test_the_ends_of_the_generator_stay_in_float32(monkeypatch):
         seen[last] = x.dtype
         return thin_convolution(x, weight, bias)
 
-    monkeypatch.setattr(forward, "thin_convolution", at_the_end)
+    monkeypatch.setattr(cpu_kernels, "thin_convolution", at_the_end)
     generator = build_generator("resnet-8-32", norm="instance")
     for index, layer in enumerate(generator.layers):
         conv = layer.conv if hasattr(layer, "conv") else layer.second.conv
         conv.register_forward_hook(lambda m, i, y, index=index: seen.update({index: y.dtype}))
     last = len(generator.layers) - 1
-    TrainingForward(generator, "bfloat16")(torch.rand(1, 3, SIZE, SIZE))
+    GeneratorForward(generator, "bfloat16")(torch.rand(1, 3, SIZE, SIZE))
     inner = dict.fromkeys(range(1, last), torch.bfloat16)
     assert seen == {0: torch.float32, **inner, last: torch.float32}
 
 
-def test_the_generator_learns_by_the_weighted_sum_and_adam(reader):
+def test_the_generator_learns_by_the_weighted_sum_and_adam(dataset):
     """One step against autograd on the formula and torch's own Adam."""
     config = tiny(content_weight=2.0, texture_weight=0.5, colour_weight=0.2, tv_weight=3.0)
-    step, learner, feed = make_step(reader, config)
-    twin = Learner(config, reader, CPU)
-    data = feed.at(0)
-    enhanced = twin.generator(data.phone)
-    log_odds = twin.discriminator(to_grey(enhanced))
-    terms = Objective(config, None).terms(enhanced, data.dslr, log_odds)
+    step, state, loader = make_step(dataset, config)
+    twin = TrainingState(config, dataset.reader, CPU)
+    batch = loader.batch(0)
+    enhanced = twin.generator(batch.phone)
+    logits = twin.discriminator(to_grey(enhanced))
+    terms = Objective(config, None).terms(enhanced, batch.dslr, logits)
     adam = torch.optim.Adam(twin.generator.parameters(), config.learning_rate, foreach=False)
     sum(terms.values()).backward()
     adam.step()
-    learner.begin_step(0)
-    row = step(data)
+    state.begin_step(0)
+    row = step(batch)
     torch.testing.assert_close(row[:4], torch.stack(list(terms.values())), rtol=1e-5, atol=1e-6)
     photo = torch.rand(1, 3, SIZE, SIZE)
-    torch.testing.assert_close(learner.generator(photo), twin.generator(photo), rtol=0, atol=1e-4)
+    torch.testing.assert_close(state.generator(photo), twin.generator(photo), rtol=0, atol=1e-4)
 
 
 @pytest.mark.parametrize("separate", [True, False])
-def test_which_patches_the_discriminator_is_shown(reader, separate, monkeypatch):
+def test_which_patches_the_discriminator_is_shown(dataset, separate, monkeypatch):
     config = tiny(separate_batches=separate, losses="paper")
-    step, learner, feed = make_step(reader, config)
+    step, state, loader = make_step(dataset, config)
     shown = []
-    verdicts = type(step.verdicts).forward
+    forward = type(step.discriminator).forward
 
     def look(self, *batches):
         shown.append(batches)
-        return verdicts(self, *batches)
+        return forward(self, *batches)
 
-    monkeypatch.setattr(type(step.verdicts), "forward", look)
-    data = feed.at(1)
-    before = learner.generator(data.phone)
-    step(data)
-    batches = TrainBatches(reader, 4, config.seed, False, CPU)
+    monkeypatch.setattr(type(step.discriminator), "forward", look)
+    batch = loader.batch(1)
+    before = state.generator(batch.phone)
+    step(batch)
+    draws = TrainLoader(config, dataset, CPU)
     (generator_sees,), (dslr, enhanced) = shown
     torch.testing.assert_close(generator_sees, before)
     if separate:
-        phone, expected_dslr = batches.at(3)  # steps take two draws each
-        expected = learner.generator(phone)  # by the network as it is after its step
-        assert torch.equal(data.phone, batches.at(2)[0])
+        phone, expected_dslr = draws.load(3)  # steps take two draws each
+        expected = state.generator(phone)  # by the network as it is after its step
+        assert torch.equal(batch.phone, draws.load(2)[0])
     else:
-        expected_dslr, expected = data.dslr, before  # from before the step
+        expected_dslr, expected = batch.dslr, before  # from before the step
     assert torch.equal(dslr, expected_dslr)
     torch.testing.assert_close(enhanced, expected, rtol=0, atol=1e-6)
 
 
-def test_separate_batches_still_see_every_pair_once_an_epoch(reader):
-    feed = Feed(tiny(separate_batches=True), TrainBatches(reader, 2, 0, False, CPU))
-    steps = [feed.at(number) for number in range(3)]
-    seen = torch.cat([part for data in steps for part in (data.phone, data.other_phone)])
-    every = TrainBatches(reader, 12, 0, False, CPU).at(0)[0]
+def test_separate_batches_still_see_every_pair_once_an_epoch(dataset):
+    loader = TrainLoader(tiny(separate_batches=True, batch=2), dataset, CPU)
+    steps = [loader.batch(number) for number in range(3)]
+    seen = torch.cat([part for batch in steps for part in (batch.phone, batch.discriminator_phone)])
+    every = TrainLoader(tiny(batch=12), dataset, CPU).batch(0).phone
     keys = [sorted(float(x.double().sum()) for x in images) for images in (seen, every)]
     assert keys[0] == pytest.approx(keys[1])
 
 
-def test_kept_features_change_nothing(reader):
+def test_kept_features_change_nothing(dataset):
     config = tiny(content="vgg19", content_weight=5.0)
-    plain, learner = run(reader, config, vgg=TwoConvolutions())
-    kept, other = run(reader, replace(config, cache_features=True), vgg=TwoConvolutions())
+    plain, state = run(dataset, config, vgg=TwoConvolutions())
+    kept, other = run(dataset, replace(config, cache_features=True), vgg=TwoConvolutions())
     torch.testing.assert_close(kept, plain, rtol=1e-5, atol=1e-6)
     photo = torch.rand(1, 3, SIZE, SIZE)
-    torch.testing.assert_close(learner.generator(photo), other.generator(photo), rtol=0, atol=1e-4)
+    torch.testing.assert_close(state.generator(photo), other.generator(photo), rtol=0, atol=1e-4)
 
 
-def test_features_that_do_not_fit_or_do_not_hold(reader, tmp_path, monkeypatch, capsys):
+def test_features_that_do_not_fit_or_do_not_hold(dataset, tmp_path, monkeypatch, capsys):
     with pytest.raises(UsageError, match="leave out one of the two"):
         tiny(cache_features=True, augment=True)
-    assert keep_features(reader, Objective(tiny(), None), CPU) is None
+    assert keep_features(dataset.reader, Objective(tiny(), None), CPU) is None
     objective = Objective(tiny(content="vgg19"), TwoConvolutions())
-    assert keep_features(reader, objective, CPU) is not None
+    assert keep_features(dataset.reader, objective, CPU) is not None
     monkeypatch.setattr(kept_features, "_MEMINFO", tmp_path / "meminfo")
     (tmp_path / "meminfo").write_text("MemFree:    1 kB\nMemAvailable: 8000000 kB\n")
-    assert keep_features(reader, objective, CPU) is not None
+    assert keep_features(dataset.reader, objective, CPU) is not None
     monkeypatch.setenv("LOCAL_WORLD_SIZE", "8000000")
-    assert keep_features(reader, objective, CPU) is None
+    assert keep_features(dataset.reader, objective, CPU) is None
     monkeypatch.delenv("LOCAL_WORLD_SIZE")
     (tmp_path / "meminfo").write_text("MemFree:    1 kB\nMemAvailable:       1 kB\n")
-    assert keep_features(reader, objective, CPU) is None
+    assert keep_features(dataset.reader, objective, CPU) is None
     assert "computed in every step instead" in capsys.readouterr().err
 
 
-def test_a_replayed_step_is_the_step(reader):
+def test_a_replayed_step_is_the_step(dataset):
     config = tiny(ema=0.9, schedule="cosine", steps=6, separate_batches=True, clip=1.0)
-    plain, learner = run(reader, config, steps=6)
+    plain, state = run(dataset, config, steps=6)
     replayed, other = run(
-        reader,
+        dataset,
         replace(config, cuda_graph=True),
         steps=6,
-        wrap=lambda step: ReplayedStep(step, CPU),
+        wrap=lambda step: GraphedStep(step, CPU),
     )
     torch.testing.assert_close(replayed, plain)
-    assert_same_weights(learner.generator, other.generator, rtol=0, atol=1e-6)
-    assert_same_weights(learner.average, other.average, rtol=0, atol=1e-6)
+    assert_same_weights(state.generator, other.generator, rtol=0, atol=1e-6)
+    assert_same_weights(state.ema, other.ema, rtol=0, atol=1e-6)
 
 
-def test_a_checkpoint_goes_on_with_and_without_recording(reader):
-    _, learner = run(reader, tiny(ema=0.9))
-    other = Learner(tiny(ema=0.9, cuda_graph=True), reader, CPU)
-    other.load_state(learner.state())
+def test_a_checkpoint_goes_on_with_and_without_recording(dataset):
+    _, state = run(dataset, tiny(ema=0.9))
+    other = TrainingState(tiny(ema=0.9, cuda_graph=True), dataset.reader, CPU)
+    other.load_state_dict(state.state_dict())
     other.begin_step(5)
     (group,) = other.optimiser.param_groups
     assert isinstance(group["lr"], torch.Tensor)
-    learner.load_state(other.state())
-    assert isinstance(learner.optimiser.param_groups[0]["lr"], float)
+    state.load_state_dict(other.state_dict())
+    assert isinstance(state.optimiser.param_groups[0]["lr"], float)
 
 
-def test_compiled_networks_are_called_in_a_step(reader, monkeypatch):
+def test_compiled_networks_are_called_in_a_step(dataset, monkeypatch):
     compiled = []
 
     def compile_for_one_size(self, *, dynamic):
@@ -287,52 +284,52 @@ def test_compiled_networks_are_called_in_a_step(reader, monkeypatch):
         compiled.append(type(self).__name__)
 
     monkeypatch.setattr(nn.Module, "compile", compile_for_one_size)
-    run(reader, tiny(compile=True, content="vgg19"), vgg=TwoConvolutions())
-    assert compiled == ["TrainingForward", "_Verdicts", "TwoConvolutions"]
+    run(dataset, tiny(compile=True, content="vgg19"), vgg=TwoConvolutions())
+    assert compiled == ["GeneratorForward", "DiscriminatorForward", "TwoConvolutions"]
 
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")  # of torch's compiler, about torch
-def test_a_compiled_step_is_the_step(reader):
-    plain, _ = run(reader, tiny())
-    compiled, _ = run(reader, tiny(compile=True))
+def test_a_compiled_step_is_the_step(dataset):
+    plain, _ = run(dataset, tiny())
+    compiled, _ = run(dataset, tiny(compile=True))
     torch.testing.assert_close(compiled, plain, rtol=1e-3, atol=1e-4)
 
 
-def test_in_bfloat16_a_step_still_learns(reader):
+def test_in_bfloat16_a_step_still_learns(dataset):
     config = tiny(precision="bfloat16", content="vgg19", steps=30, learning_rate=2e-3)
-    rows, learner = run(reader, config, steps=30, vgg=TwoConvolutions())
+    rows, state = run(dataset, config, steps=30, vgg=TwoConvolutions())
     assert rows.isfinite().all()
-    assert all(p.dtype == torch.float32 for p in learner.generator.parameters())
+    assert all(p.dtype == torch.float32 for p in state.generator.parameters())
     assert rows[-5:, 0].mean() < rows[:5, 0].mean()
 
 
 @pytest.mark.parametrize("precision", PRECISIONS)
 def test_no_precision_rounds_what_losses_and_scores_multiply(precision):
-    choose_arithmetic(precision, CPU)
+    set_arithmetic(precision, CPU)
     assert torch.backends.cudnn.allow_tf32 == (precision != "float32")
     assert not torch.backends.cuda.matmul.allow_tf32
 
 
-def test_in_bfloat16_verdicts_keep_all_their_bits(reader):
+def test_in_bfloat16_logits_keep_all_their_bits(dataset):
     """The last layer's rounding to 8 bits would show as log-odds that bfloat16 can hold."""
     config = tiny(precision="bfloat16")
-    step, learner, _ = make_step(reader, config)
-    nn.init.normal_(learner.discriminator.output.weight)
-    (log_odds,) = step.verdicts(torch.rand(8, 3, SIZE, SIZE))
-    assert log_odds.dtype == torch.float32
-    assert (log_odds != log_odds.bfloat16().float()).any()
+    step, state, _ = make_step(dataset, config)
+    nn.init.normal_(state.discriminator.output.weight)
+    (logits,) = step.discriminator(torch.rand(8, 3, SIZE, SIZE))
+    assert logits.dtype == torch.float32
+    assert (logits != logits.bfloat16().float()).any()
 
 
-def test_the_average_is_that_of_the_weights(reader):
+def test_the_average_is_that_of_the_weights(dataset):
     config = tiny(ema=0.5)
-    step, learner, feed = make_step(reader, config)
+    step, state, loader = make_step(dataset, config)
     name = "layers.0.conv.weight"
-    expected = learner.generator.state_dict()[name].double().clone()
+    expected = state.generator.state_dict()[name].double().clone()
     for number in range(4):
-        learner.begin_step(number)
-        step(feed.at(number))
+        state.begin_step(number)
+        step(loader.batch(number))
         decay = min(0.5, (1 + number) / (10 + number))
-        expected = decay * expected + (1 - decay) * learner.generator.state_dict()[name].double()
-    found = learner.average.state_dict()[name].double()
+        expected = decay * expected + (1 - decay) * state.generator.state_dict()[name].double()
+    found = state.ema.state_dict()[name].double()
     assert np.abs((found - expected).numpy()).max() < 1e-7

@@ -13,7 +13,8 @@ from scipy.io import savemat
 from torch import nn
 
 from dpedkit.core.errors import DpedkitError
-from dpedkit.train import losses, vgg
+from dpedkit.losses import ContentLoss
+from dpedkit.train import vgg
 
 CHANNELS = [layer for layer in vgg.LAYERS if layer != "pool"]
 THIN = 64  # one in so many channels is kept in these tests, to keep the files small
@@ -111,11 +112,11 @@ def test_content_loss_of_both_poolings_in_float64(tmp_path, thin_vgg, pooling):
         a, b = (reference_features(network, image * 255 - mean, pooling) for image in (x, y))
         assert a.shape[-2:] == ((4, 3) if pooling == "same" else (3, 2))
         squared = ((a - b) ** 2).sum() / a.numel()
-        found = losses.content_authors(features(x), features(y))
+        found = ContentLoss(features, "authors")(x, y)
         # The published mean is held in float32, as the images are in training.
         torch.testing.assert_close(found, squared, rtol=1e-6, atol=0)
         each = ((a - b) ** 2).flatten(1).sum(dim=1).sqrt() / a[0].numel()
-        found = losses.content_paper(features(x), features(y))
+        found = ContentLoss(features, "paper")(x, y)
         torch.testing.assert_close(found, each.mean(), rtol=1e-6, atol=0)
 
 
@@ -124,10 +125,10 @@ def test_the_gradient_of_the_content_loss_through_vgg(tmp_path, thin_vgg, poolin
     write_torchvision(tmp_path / "vgg.pth", thin_vgg)
     features = vgg.Vgg19(vgg.read_weights(tmp_path / "vgg.pth"), pooling=pooling).double()
     x, y = torch.rand(2, 1, 3, 21, 18, generator=torch.Generator().manual_seed(1)).double()
-    target = features(y)
-    for term in (losses.content_authors, losses.content_paper):
+    for definition in ("authors", "paper"):
+        loss = ContentLoss(features, definition)
         assert torch.autograd.gradcheck(
-            lambda image, term=term: 1e3 * term(features(image), target),
+            lambda image, loss=loss: 1e3 * loss(image, y),
             x.clone().requires_grad_(),
             eps=1e-7,
             fast_mode=True,

@@ -58,6 +58,17 @@ _CONTENTS: dict[str, dict[str, tuple[str, ...]]] = {
     "Training": {
         "dpedkit.train.loop": ("train",),
         "dpedkit.train.config": ("TrainConfig",),
+        "dpedkit.train.run_folder": ("TrainSummary",),
+        "dpedkit.losses": (
+            "ContentLoss",
+            "ColourLoss",
+            "TextureLoss",
+            "TVLoss",
+            "MSSSIML1Loss",
+            "ms_ssim_loss",
+            "discriminator_loss",
+        ),
+        "dpedkit.train.data": ("StepSampler", "FullShuffle", "BlockShuffle"),
     },
     "Networks": {
         "dpedkit": ("load_model",),

@@ -1,6 +1,8 @@
-"""Where networks are computed, and how images get there."""
+"""Where networks are computed, with what arithmetic, and how images get there."""
 
 from __future__ import annotations
+
+from contextlib import AbstractContextManager
 
 import numpy as np
 import torch
@@ -38,6 +40,12 @@ def let_convolutions_round(allowed: bool) -> None:
     """
     torch.backends.cudnn.allow_tf32 = allowed
     torch.backends.cuda.matmul.allow_tf32 = False
+
+
+def autocast(precision: str, device: torch.device) -> AbstractContextManager[None]:
+    """Run convolutions and matrix products in bfloat16, if that is the precision."""
+    enabled = precision == "bfloat16"
+    return torch.autocast(device.type, dtype=torch.bfloat16, enabled=enabled)
 
 
 def to_images(levels: NDArray[np.uint8] | Tensor, device: torch.device) -> Tensor:

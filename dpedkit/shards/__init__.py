@@ -10,6 +10,7 @@ from __future__ import annotations
 from dpedkit.core.lazy import lazy_exports
 
 _HOME = {
+    "DpedShards": ".dataset",
     "open_split": ".reader",
     "SplitReader": ".reader",
     "split_counts": ".index",

@@ -1,4 +1,4 @@
-"""Patch pairs as a plain PyTorch dataset, for training loops of your own."""
+"""Patch pairs as a PyTorch dataset: what `dpedkit train` reads, and training loops of your own."""
 
 from __future__ import annotations
 
@@ -6,14 +6,17 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from dpedkit.core.device import to_images
 from dpedkit.shards.reader import open_split
 
 Pair = tuple[Tensor, Tensor]
+_CPU = torch.device("cpu")
 
 
 class DpedShards(Dataset[Any]):
@@ -59,11 +62,24 @@ class DpedShards(Dataset[Any]):
 
     def __getitems__(self, indices: Sequence[int]) -> list[Any]:
         """Several pairs at once; what PyTorch calls for a batch."""
-        phone, dslr = (_to_tensors(patches) for patches in self.reader.gather(indices))
+        phone, dslr = (to_images(levels, _CPU) for levels in self.levels(indices))
         pairs = list(zip(phone, dslr, strict=True))
         return [self.transform(*pair) for pair in pairs] if self.transform else pairs
 
+    def levels(
+        self, indices: Sequence[int] | NDArray[np.integer[Any]], *, pin_memory: bool = False
+    ) -> Pair:
+        """Several pairs as they are stored: two (B, S, S, 3) uint8 tensors in main memory.
 
-def _to_tensors(patches: NDArray[Any]) -> Tensor:
-    """(N, S, S, 3) uint8 -> (N, 3, S, S) float32 in [0, 1]."""
-    return torch.from_numpy(patches).permute(0, 3, 1, 2).contiguous().float() / 255
+        Parameters
+        ----------
+        indices : (B,) sequence of int
+        pin_memory : bool
+            Whether a GPU can fetch them while the processor goes on.
+        """
+        shape = (len(indices), self.reader.patch_size, self.reader.patch_size, 3)
+        phone, dslr = (
+            torch.empty(shape, dtype=torch.uint8, pin_memory=pin_memory) for _ in range(2)
+        )
+        self.reader.gather(indices, out=(phone.numpy(), dslr.numpy()))
+        return phone, dslr

@@ -51,7 +51,7 @@ class TrainConfig(Config):
     content: str = option(
         "auto",
         "Content loss: 'vgg19' compares features of VGG-19, 'msssim-l1' structure and colours "
-        "without any weights, 'auto' takes vgg19 if its weights can be had.",
+        "without any weights, 'auto' takes vgg19 if its weights are available.",
         choices=("auto", "vgg19", "msssim-l1"),
     )
     cache_features: bool = option(
@@ -109,7 +109,7 @@ class TrainConfig(Config):
     ema: float = option(
         0.0,
         "Average the generator's weights over time with this decay (0.99 looks back about 100 "
-        "steps); the average is what is evaluated and saved. 0 does not average.",
+        "steps); this EMA model is what is validated and saved. 0 does not average.",
         minimum=0,
         maximum=0.99999,
     )
@@ -139,10 +139,10 @@ class TrainConfig(Config):
     )
     seed: int = option(0, "Seed of initial weights, order of patches and augmentation.", minimum=0)
     evaluate_every: int = option(
-        200, "Evaluate, log and save a sample picture every so many steps.", minimum=1
+        200, "Validate, log and save a sample picture every so many steps.", minimum=1
     )
     evaluate_patches: int = option(
-        200, "Patches of the val split that evaluations look at, always the same.", minimum=1
+        200, "Patches of the val split that validation looks at, always the same.", minimum=1
     )
     keep_checkpoints: int = option(
         2,
@@ -152,7 +152,7 @@ class TrainConfig(Config):
     )
     checkpoint_seconds: float = option(
         60.0,
-        "Save the state of the run at least this often, besides at every evaluation.",
+        "Save the state of the run at least this often, besides at every validation.",
         minimum=0,
         metavar="S",
         affects_output=False,

@@ -1,35 +1,14 @@
-"""The generator's loss: the weighted terms of paper, eq. 8, in the definitions of a run."""
+"""The generator's loss: the weighted terms of paper, eq. 8, in the definition of a run."""
 
 from __future__ import annotations
-
-from collections.abc import Callable
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from dpedkit.train import losses
+from dpedkit import losses
+from dpedkit.core.device import autocast
 from dpedkit.train.config import TrainConfig
-from dpedkit.train.forward import lower_precision
 from dpedkit.train.vgg import Vgg19
-
-
-@dataclass(frozen=True)
-class _Definitions:
-    content: Callable[[Tensor, Tensor], Tensor]
-    colour: Callable[[Tensor, Tensor], Tensor]
-    texture: Callable[[Tensor], Tensor]
-    tv: Callable[[Tensor], Tensor]
-
-
-_DEFINITIONS = {
-    "paper": _Definitions(
-        losses.content_paper, losses.colour_paper, losses.texture_paper, losses.tv_paper
-    ),
-    "authors": _Definitions(
-        losses.content_authors, losses.colour_authors, losses.texture_authors, losses.tv_authors
-    ),
-}
 
 
 class Objective:
@@ -47,7 +26,11 @@ class Objective:
 
     def __init__(self, config: TrainConfig, vgg: Vgg19 | None, parts: int = 1) -> None:
         self.config, self.vgg = config, vgg
-        self.define = _DEFINITIONS[config.losses]
+        self.content = None if vgg is None else losses.ContentLoss(vgg, config.losses)
+        self.content_without_vgg = losses.MSSSIML1Loss()
+        self.texture = losses.TextureLoss(config.losses)
+        self.colour = losses.ColourLoss(config.losses)
+        self.tv = losses.TVLoss(config.losses)
         self.texture_weight = config.texture_weight
         if config.losses == "authors":
             self.texture_weight *= parts
@@ -68,7 +51,7 @@ class Objective:
         """What the content loss compares of DSLR patches; None where it looks at their pixels."""
         if self.vgg is None or not self.config.content_weight:
             return None
-        with torch.no_grad(), lower_precision(self.config.precision, target.device):
+        with torch.no_grad(), autocast(self.config.precision, target.device):
             found: Tensor = self.vgg(target)
         return found
 
@@ -76,7 +59,7 @@ class Objective:
         self,
         enhanced: Tensor,
         target: Tensor,
-        log_odds: Tensor | None,
+        logits: Tensor | None,
         target_features: Tensor | None = None,
     ) -> dict[str, Tensor]:
         """The weighted terms, whose sum is the loss.
@@ -85,8 +68,8 @@ class Objective:
         ----------
         enhanced, target : (N, 3, S, S) tensor
             The generator's output and the DSLR patches.
-        log_odds : (N,) tensor or None
-            What the discriminator says of `enhanced`; None without a discriminator.
+        logits : (N,) tensor or None
+            The discriminator's output for `enhanced`; None without a discriminator.
         target_features : tensor, optional
             From `features`, where they are known already.
 
@@ -100,22 +83,23 @@ class Objective:
             terms["content"] = config.content_weight * self._content(
                 enhanced, target, target_features
             )
-        if config.texture_weight and log_odds is not None:
-            terms["texture"] = self.texture_weight * self.define.texture(log_odds)
+        if config.texture_weight and logits is not None:
+            terms["texture"] = self.texture_weight * self.texture(logits)
         if config.colour_weight:
-            terms["colour"] = config.colour_weight * self.define.colour(enhanced, target)
+            terms["colour"] = config.colour_weight * self.colour(enhanced, target)
         if config.tv_weight:
-            terms["tv"] = config.tv_weight * self.define.tv(enhanced)
+            terms["tv"] = config.tv_weight * self.tv(enhanced)
         if config.pixel_weight:
             terms["pixel"] = config.pixel_weight * losses.pixel_l1(enhanced, target)
         return terms
 
     def _content(self, enhanced: Tensor, target: Tensor, target_features: Tensor | None) -> Tensor:
-        if self.vgg is None:
-            return losses.content_msssim_l1(enhanced, target)
+        if self.content is None:
+            loss: Tensor = self.content_without_vgg(enhanced, target)
+            return loss
         if target_features is None:
             target_features = self.features(target)
         assert target_features is not None
-        with lower_precision(self.config.precision, enhanced.device):
-            features = self.vgg(enhanced)
-        return self.define.content(features.float(), target_features.float())
+        with autocast(self.config.precision, enhanced.device):
+            features = self.content.network(enhanced)
+        return self.content.distance(features.float(), target_features.float())

@@ -1,4 +1,4 @@
-"""Layers that are faster in another form, for pictures in channels-last memory on a CPU.
+"""Layers of a generator in the form that is fastest on a CPU, for maps in channels-last memory.
 
 PyTorch's instance norm wants channels first: on a CPU, every layer would copy its maps there and
 back, in a step whose convolutions are fastest in channels-last memory. And its convolutions compute
@@ -10,8 +10,35 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
+
+from dpedkit.models.layers import ConvLayer, ResidualBlock, activate
+
+_THIN, _LARGE_KERNEL = 4, 5  # output channels, taps: where `thin_convolution` is the faster way
+
+
+def apply_layer(layer: nn.Module, x: Tensor) -> Tensor:
+    """`layer(x)`, in another form where that is the faster way to the same values.
+
+    Parameters
+    ----------
+    layer : ConvLayer or ResidualBlock
+    x : (N, C, H, W) tensor
+    """
+    if isinstance(layer, ResidualBlock):
+        return apply_layer(layer.second, apply_layer(layer.first, x)) + x
+    assert isinstance(layer, ConvLayer)
+    exact = not torch.is_autocast_enabled(x.device.type)
+    if x.device.type != "cpu" or not exact or torch.compiler.is_compiling():
+        return layer(x)
+    conv, norm = layer.conv, layer.norm
+    if norm is None and conv.out_channels <= _THIN and conv.kernel_size[0] >= _LARGE_KERNEL:
+        assert conv.bias is not None
+        return activate(thin_convolution(x, conv.weight, conv.bias), layer.activation)
+    if isinstance(norm, nn.InstanceNorm2d) and layer.activation == "relu":
+        return instance_norm_relu(conv(x), norm.weight, norm.bias, norm.eps)
+    return layer(x)
 
 
 def instance_norm_relu(x: Tensor, weight: Tensor, bias: Tensor, eps: float) -> Tensor:

@@ -70,18 +70,18 @@ class Processes:
         """
         if self.count == 1:
             return network
-        together = nn.parallel.DistributedDataParallel(network)
+        synced = nn.parallel.DistributedDataParallel(network)
         # After its first backward pass DDP lays out anew in which order it sums. That pass is done
         # here, so that a resumed run adds numbers in the same order as one that never stopped.
         buffers = {name: buffer.clone() for name, buffer in network.named_buffers()}
         for _ in range(2):
-            outputs = together(*example)
+            outputs = synced(*example)
             parts = outputs if isinstance(outputs, tuple) else (outputs,)
             torch.stack([part.sum() for part in parts]).sum().backward()
         network.zero_grad()
         for name, buffer in network.named_buffers():
             buffer.copy_(buffers[name])
-        return together
+        return synced
 
     def mean(self, values: Tensor) -> Tensor:
         """The mean over the processes, the same in all of them."""
@@ -129,7 +129,7 @@ def local_device(device: torch.device) -> torch.device:
 
 
 @contextmanager
-def together(device: torch.device) -> Iterator[Processes]:
+def process_group(device: torch.device) -> Iterator[Processes]:
     """Join the other processes of the run, if `torchrun` started any.
 
     Parameters
@@ -171,8 +171,8 @@ def together(device: torch.device) -> Iterator[Processes]:
 
 
 _CUT_OFF = (
-    "Another process of this run ended without a word, as one does that is killed or runs out of "
-    "memory; --resume continues from the last checkpoint."
+    "Another process of this run exited unexpectedly (killed or out of memory); --resume continues "
+    "from the last checkpoint."
 )
 
 

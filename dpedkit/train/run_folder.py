@@ -1,37 +1,42 @@
-"""The folder of one training run: its name, its record of settings, its log.
+"""The folder of one training run: its name, its record of settings, and what a run leaves.
 
 runs/<name>/config.toml        settings, data, content loss, files used, tool version
-            log.jsonl          one line for each evaluation
+            log.jsonl          one line for each validation
             checkpoints/       the state of the run, to resume from
             model.safetensors  the best network so far
             last.safetensors   the newest
-            samples/           before and after, one picture for each evaluation
+            samples/           before and after, one picture for each validation
 """
 
 from __future__ import annotations
 
+import importlib.util
 import shutil
-from contextlib import suppress
-from dataclasses import dataclass
+from collections.abc import Mapping
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass, field
 from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
 
 import tomli_w
 
 from dpedkit._version import __version__
-from dpedkit.core import lock
+from dpedkit.core import console, lock
 from dpedkit.core.atomic import (
     complete_or_absent,
     make_folder,
+    remove_unfinished_below,
     write_text,
 )
 from dpedkit.core.config import read_toml
 from dpedkit.core.errors import DpedkitError, FolderInUseError, OutputExistsError, UsageError
-from dpedkit.core.manifest import read_jsonl, write_jsonl
+from dpedkit.core.manifest import Journal, read_jsonl, write_jsonl
 from dpedkit.core.workfolder import clear, entries
 from dpedkit.models.files import BEST_NAME, LAST_NAME, find_model, model_hash
 from dpedkit.shards.index import fingerprint
 from dpedkit.train.config import TrainConfig
-from dpedkit.train.content import ContentChoice
+from dpedkit.train.content import ContentChoice, choose_content
 
 CONFIG_NAME, LOG_NAME = "config.toml", "log.jsonl"
 _RECORD = {"tool_version", "train", "data", "content"}  # what every record has
@@ -57,7 +62,7 @@ class RunFolder:
 
     @property
     def best_aside(self) -> Path:
-        """The best network of the run's evaluations, while a stopped run shows a better one."""
+        """The best network of the run's validations, while a stopped run shows a better one."""
         return self.checkpoints / BEST_NAME
 
     @property
@@ -139,6 +144,39 @@ class RunFolder:
         """Drop log lines of later steps than the checkpoint that the run continues from."""
         kept = [row for row in read_jsonl(self.log_file) if row["step"] <= step]
         write_jsonl(self.log_file, kept)
+
+
+def find_run(
+    shards: Path,
+    config: TrainConfig,
+    processes: int,
+    *,
+    name: str | None,
+    runs: Path,
+    resume: bool,
+    overwrite: bool,
+) -> tuple[RunFolder, ContentChoice]:
+    """The folder to begin or to continue a run in, and the run's content loss.
+
+    Raises
+    ------
+    DpedkitError
+        As `dpedkit.train.loop.train`.
+    """
+    run = existing_run(runs, name) if resume else None
+    if run is None:
+        run = new_run(runs, name, overwrite)
+        if resume:
+            console.say(f"Starting new run {run.path}")
+        return run, choose_content(config)
+    content = run.check_same(config, shards)
+    if (before := run.processes()) != processes:
+        console.warn(
+            f"{run.path} was begun by {before} processes and goes on with {processes}: it will not "
+            "end exactly as it would have."
+        )
+    remove_unfinished_below(run.path)
+    return run, content
 
 
 def new_run(runs: Path, name: str | None, overwrite: bool) -> RunFolder:
@@ -232,3 +270,102 @@ def _hashes(config: TrainConfig, content: ContentChoice) -> dict[str, str]:
 
 def _holds_something(path: Path) -> bool:
     return path.is_file() or bool(entries(path))
+
+
+class MetricLog:
+    """A line of a run's log for each validation, and the same numbers for TensorBoard.
+
+    Parameters
+    ----------
+    file : Path or None
+        The log; None writes nothing, as in all but the first of several processes. The numbers for
+        TensorBoard go into a folder beside it, where that package is installed.
+    """
+
+    def __init__(self, file: Path | None) -> None:
+        self._file = file
+        self._open = ExitStack()
+        self._journal: Journal | None = None
+        self._tensorboard: Any = None
+
+    def append(self, row: Mapping[str, Any]) -> None:
+        """One validation: its step under "step", and its numbers, None where there is none."""
+        if self._journal is not None:
+            self._journal.append(dict(row))
+        if self._tensorboard is not None:
+            for name, value in row.items():
+                if name != "step" and value is not None:
+                    self._tensorboard.add_scalar(name, value, row["step"])
+
+    def __enter__(self) -> Self:
+        if self._file is None:
+            return self
+        self._journal = self._open.enter_context(Journal(self._file))
+        if importlib.util.find_spec("tensorboard") is not None:
+            from torch.utils.tensorboard import SummaryWriter
+
+            writer = SummaryWriter(self._file.parent / "tensorboard")
+            self._tensorboard = self._open.enter_context(writer)
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        value: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._open.__exit__(kind, value, trace)
+
+
+@dataclass(frozen=True)
+class TrainSummary:
+    """What a run left in its folder.
+
+    Attributes
+    ----------
+    folder, model, last : Path
+        The run, its best and its newest network.
+    steps, best_step : int
+    psnr, ms_ssim, untouched_psnr, untouched_ms_ssim : float
+        Of the best network and of the phone patches, on the patches of its validations. A PSNR
+        is None where all of them equal the DSLR's.
+    content : str
+        The content loss used.
+    warnings : list of str
+    """
+
+    folder: Path
+    model: Path
+    last: Path
+    steps: int
+    best_step: int
+    psnr: float | None
+    ms_ssim: float
+    untouched_psnr: float | None
+    untouched_ms_ssim: float
+    content: str
+    warnings: list[str] = field(default_factory=list)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The summary as JSON-ready values."""
+        content = dict(self.__dict__)
+        return content | {name: str(content[name]) for name in ("folder", "model", "last")}
+
+    def as_text(self) -> str:
+        """A few lines for people."""
+        rows = [
+            ("untouched phone", decibel(self.untouched_psnr), f"{self.untouched_ms_ssim:.4f}"),
+            (f"best, step {self.best_step}", decibel(self.psnr), f"{self.ms_ssim:.4f}"),
+        ]
+        lines = [
+            f"{self.folder}: {self.steps} steps, content loss {self.content}",
+            console.table(("during training", "PSNR dB", "MS-SSIM"), rows),
+            f"best network: {self.model}",
+            *(f"warning: {warning}" for warning in self.warnings),
+        ]
+        return "\n".join(lines)
+
+
+def decibel(psnr: float | None) -> str:
+    """A PSNR for people; None stands for one without limit."""
+    return "inf" if psnr is None else f"{psnr:.2f}"

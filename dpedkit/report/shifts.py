@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from dpedkit.core.errors import DpedkitError
-from dpedkit.train.losses import authors_taps, blur, paper_taps
+from dpedkit.losses import authors_taps, blur, paper_taps
 
 SHIFTS = tuple(range(11))  # px
 PATCH_SIZE = 100  # px
