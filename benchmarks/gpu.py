@@ -46,7 +46,8 @@ from dpedkit.train.objective import Objective
 from dpedkit.train.processes import Processes
 from dpedkit.train.setup import choose_arithmetic, make_feed
 from dpedkit.train.step import TrainingStep
-from dpedkit.train.vgg import Vgg19, read_weights
+from dpedkit.train.vgg import Vgg19
+from dpedkit.train.vgg_files import read_weights
 
 _PLAIN, _PLAIN_TF32 = "plain port", "plain port, tf32"
 _READ_EVERY = 10
