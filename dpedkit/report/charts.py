@@ -56,6 +56,8 @@ def curves(
     title: str,
     x_label: str,
     y_label: str,
+    *,
+    from_zero: bool = False,
 ) -> str:
     """Lines through `(x, y)` points, one for each named series."""
     lines = {name: [p for p in line if np.isfinite(p).all()] for name, line in series.items()}
@@ -64,7 +66,8 @@ def curves(
         return ""
     xs = [x for line in lines.values() for x, _ in line]
     ys = [y for line in lines.values() for _, y in line]
-    frame = Frame(Axis(min(xs), max(xs), x_label), rounded_out(min(ys), max(ys), y_label))
+    lowest = min([0.0, *ys] if from_zero else ys)
+    frame = Frame(Axis(min(xs), max(xs), x_label), rounded_out(lowest, max(ys), y_label))
     parts = []
     for place, (name, line) in enumerate(lines.items()):
         colour, dashes = _LINES[place % len(_LINES)], _dashes(place)
@@ -86,7 +89,7 @@ def _legend(lines: Iterable[str]) -> str:
         return ""
     return "".join(
         f'<span class="key"><i style="border-color: {_LINES[place % len(_LINES)]}'
-        f'{"; border-style: dashed" if _dashes(place) else ""}"></i>{escape(name)}</span>'
+        f'{"; border-top-style: dashed" if _dashes(place) else ""}"></i>{escape(name)}</span>'
         for place, name in enumerate(names)
     )
 

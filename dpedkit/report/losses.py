@@ -27,7 +27,11 @@ def pair_losses(folder: Path) -> str:
     found = json.loads(file.read_text(encoding="utf-8"))
     losses = found["losses"]
     weights = found["weights"]
-    vgg = f"VGG-19: {weights}." if weights else "The content loss of VGG-19 is missing: no weights."
+    vgg = (
+        f"VGG-19 is that of {Path(weights).name}."
+        if weights
+        else "There is no content loss of VGG-19: no weights."
+    )
     return (
         "<h2>What each loss minds</h2>"
         f"<p>{found['pairs']} patch pairs, their middle {found['size']} px. Each loss is shown as "
@@ -44,7 +48,8 @@ def _curves(losses: dict[str, Any], kind: str, title: str) -> str:
         name: [(shift, value / loss["shuffled"]) for shift, value in enumerate(loss[kind])]
         for name, loss in losses.items()
     }
-    return curves(series, title, "shift, px", "share of unrelated patches' loss")
+    label = "share of unrelated patches' loss"
+    return curves(series, title, "shift, px", label, from_zero=True)
 
 
 def _table(losses: dict[str, Any]) -> str:
