@@ -3,10 +3,11 @@
     python benchmarks/losses.py SHARDS [SHARDS ...] [--pairs 48] [--vgg FILE] [--json FILE]
 
 The middle of each patch is compared (80 px of 100), so that there is something to shift in. All
-numbers but the first two are shares of what the loss says of unrelated patches, those of two
-different photos. `true is smaller`: the share of pairs for which the loss is smaller for the true
-partner than for the unrelated one. `pair`: the true partner, shifted. `itself`: a DSLR patch and
-itself, shifted, as in the paper's figure 2. Directions are drawn at random, from a fixed seed.
+numbers but the first two are shares of what the loss says of unrelated patches: a phone patch and
+the DSLR patch that is half the split further on. `true is smaller`: the share of pairs for which
+the loss is smaller for the true partner than for the unrelated one. `pair`: the partner, shifted.
+`itself`: a DSLR patch and itself, shifted, as in the paper's figure 2. Directions are drawn at
+random, from a fixed seed.
 
 What stands in docs/losses.md was measured on patches of DPED's authors (18 scenes, phone photos
 reduced to a width of 1,024 px, aligned and cut with the defaults), on the 300 patch pairs that they
