@@ -19,10 +19,11 @@ from dpedkit.core.errors import DpedkitError, UsageError
 from dpedkit.core.manifest import write_jsonl
 from dpedkit.core.workfolder import WorkFolder, prepare
 from dpedkit.shards.card import UNKNOWN_LICENCE, licence_of, write_card
+from dpedkit.shards.checksums import check_shards
 from dpedkit.shards.config import FilterConfig, MergeConfig
 from dpedkit.shards.description import Description, describe
 from dpedkit.shards.format import SHARD_FORMAT, SPLITS, Columns
-from dpedkit.shards.index import INDEX_FILE, KIND, PAIRS_FILE, ShardIndex, read_index, read_pairs
+from dpedkit.shards.index import INDEX_FILE, KIND, PAIRS_FILE, ShardIndex, read_pairs
 from dpedkit.shards.layout import ShardLayout
 from dpedkit.shards.reader import checked_layout
 from dpedkit.shards.tally import window_totals
@@ -46,7 +47,7 @@ def filter_shards(
         If `folder` is damaged, no patch to train on is left, or `output` is something else.
     """
     _refuse_in_place(output, [folder])
-    index = read_index(folder)
+    index = check_shards(folder, verify=config.verify)
     recorded = index.content["patch_config"]["min_corr"]
     if config.min_corr < recorded:
         raise UsageError(
@@ -99,7 +100,7 @@ def merge_shards(
     """
     _refuse_in_place(output, folders)
     _refuse_twice(folders)
-    indices = [read_index(folder) for folder in folders]
+    indices = [check_shards(folder, verify=config.verify) for folder in folders]
     for setting in ("size", "correlate"):
         _refuse_difference(indices, setting)
     pairs = [pair for index in indices for pair in read_pairs(index.folder)]

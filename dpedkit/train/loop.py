@@ -82,6 +82,7 @@ def train(
         if config.cuda_graph and processes.count > 1:
             raise UsageError("cuda_graph works in a single process only; leave it out.")
         reader = setup.open_train_split(shards)
+        setup.refuse_damaged_patches(shards, config)
         folder, content = processes.from_first(
             lambda: setup.find_run(
                 shards,

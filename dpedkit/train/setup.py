@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from dpedkit.core.device import let_convolutions_round
 from dpedkit.core.errors import DpedkitError
 from dpedkit.core.parallel import keep_freed_memory
 from dpedkit.metrics import MIN_SIDE
+from dpedkit.shards.checksums import check_shards
 from dpedkit.shards.index import fingerprint
 from dpedkit.shards.reader import SplitReader, open_split
 from dpedkit.train.config import TrainConfig
@@ -27,6 +29,18 @@ from dpedkit.train.objective import Objective
 from dpedkit.train.processes import Processes
 from dpedkit.train.runfolder import RunFolder, existing_run, new_run
 from dpedkit.train.scalars import ScalarLog
+
+
+def refuse_damaged_patches(shards: Path, config: TrainConfig) -> None:
+    """Compare the patches with their checksums, once on each machine that trains.
+
+    Raises
+    ------
+    DpedkitError
+        If a shard is damaged.
+    """
+    if os.environ.get("LOCAL_RANK", "0") == "0":
+        check_shards(shards, ("train", "val"), verify=config.verify)
 
 
 def open_train_split(shards: Path) -> SplitReader:
