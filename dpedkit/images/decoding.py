@@ -11,6 +11,7 @@ import numpy as np
 from PIL import ExifTags, Image, UnidentifiedImageError
 
 from dpedkit.core.errors import PhotoError
+from dpedkit.images.jpeg import refuse_incomplete
 from dpedkit.images.limits import PhotoLimits
 from dpedkit.images.listing import missing_library
 from dpedkit.images.metadata import camera_name, descriptive_exif, exif_of, quiet
@@ -75,6 +76,8 @@ def decode(path: Path, limits: PhotoLimits, side: int | None = None) -> StoredPh
             if side is not None and not image.mode.startswith("I;16"):  # 16-bit grey
                 image.thumbnail((side, side))
             image.load()
+            if side is None and image.format in ("JPEG", "MPO"):
+                refuse_incomplete(path, image)
             # TIFF images are turned while they are loaded: ask for what is left to do afterwards.
             exif = exif_of(image)
             return StoredPhoto(
