@@ -17,7 +17,7 @@ from test_align_pair import SCENE, photograph, true_map
 from dpedkit.align.config import AlignConfig
 from dpedkit.align.driver import PAIRS, align_folders
 from dpedkit.core.errors import DpedkitError, TooManyRejectedError
-from dpedkit.core.manifest import read_json, read_jsonl
+from dpedkit.core.manifest import read_json, read_jsonl, write_jsonl
 from dpedkit.core.records import PairRecord, SourcePhoto, rejected_by_reason
 from dpedkit.geometry import PairMap
 from dpedkit.images import read_photo
@@ -350,3 +350,31 @@ def test_pairs_are_counted_by_reason_whatever_the_numbers():
         ("only 8 x 8 px", ["4", "5"]),
         ("blank", ["0"]),
     ]
+
+
+def cut_short(image):
+    image.write_bytes(image.read_bytes()[:500])
+
+
+def flip_a_bit(image):
+    content = bytearray(image.read_bytes())
+    content[len(content) // 2] ^= 4
+    image.write_bytes(content)
+
+
+@pytest.mark.parametrize("damage", [cut_short, flip_a_bit, Path.unlink, lambda i: i.write_bytes(b"")])
+def test_damaged_images_are_made_again(raw, damage):
+    run(raw)
+    before = contents(raw / "aligned")
+    damage(raw / "aligned" / "phone" / "1.png")
+    assert run(raw).reused == 2
+    assert contents(raw / "aligned") == before
+
+
+def test_records_of_earlier_versions_say_nothing_of_the_images_and_hold(raw):
+    run(raw)
+    records = read_jsonl(raw / "aligned" / PAIRS)
+    for record in records:
+        del record["files"]
+    write_jsonl(raw / "aligned" / PAIRS, records)
+    assert run(raw).reused == 3

@@ -80,7 +80,9 @@ def rejected_by_hand(
     if before is None:
         phone, dslr = map(SourcePhoto.of, photos)
         return PairRecord(index, name, REJECTED, reason, phone, dslr)
-    return replace(before, index=index, status=REJECTED, reason=reason, warnings=())
+    return replace(
+        before, index=index, status=REJECTED, reason=reason, warnings=(), files={}
+    )
 
 
 def decided(

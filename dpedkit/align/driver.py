@@ -24,6 +24,7 @@ from dpedkit.core.records import (
     THUMBNAILS,
     PairRecord,
     SourcePhoto,
+    WrittenFile,
     rejected_by_reason,
 )
 from dpedkit.core.workfolder import WorkFolder, prepare
@@ -147,7 +148,8 @@ def align_folders(
     tasks = [_Task(index, *pair, output) for index, pair in enumerate(pairing.pairs)]
     earlier = _earlier(folder)
     by_hand = decided(decisions, pairing.pairs, earlier)
-    finished = _finished(earlier, [task for task in tasks if task.name not in by_hand], config)
+    unsure = [task for task in tasks if task.name not in by_hand]
+    finished = _finished(earlier, unsure, config, _recorded_ns(folder))
     known = finished | by_hand
     todo = [task for task in tasks if task.name not in known]
     if folder.complete and (todo or by_hand):
@@ -232,12 +234,14 @@ def _align_one(config: AlignConfig, task: _Task) -> PairRecord:
         alignment = align(phone.pixels, dslr.pixels, config)
         with clock.measuring("write"):
             write_thumbnail(task.thumbnail, phone.pixels, dslr.pixels)
+    written = {}
     with clock.measuring("write"):
         for side, image in zip(_SIDES, (alignment.phone, alignment.dslr), strict=True):
             if image is None:
                 task.image(side, config).unlink(missing_ok=True)
             else:
                 write_photo(task.image(side, config), image)
+                written[side] = WrittenFile.of(task.image(side, config))
     return PairRecord(
         task.index,
         task.name,
@@ -250,6 +254,7 @@ def _align_one(config: AlignConfig, task: _Task) -> PairRecord:
         alignment.evidence,
         {**clock.seconds, **alignment.seconds},
         alignment.warnings,
+        written,
     )
 
 
@@ -283,23 +288,37 @@ def _earlier(folder: WorkFolder) -> dict[str, PairRecord]:
     return found
 
 
+def _recorded_ns(folder: WorkFolder) -> int:
+    """When the earlier run last recorded a pair; images that changed later are looked at."""
+    files = (folder.path / PAIRS, folder.path / _JOURNAL)
+    return min((path.stat().st_mtime_ns for path in files if path.exists()), default=0)
+
+
 def _finished(
-    earlier: dict[str, PairRecord], tasks: list[_Task], config: AlignConfig
+    earlier: dict[str, PairRecord], tasks: list[_Task], config: AlignConfig, recorded_ns: int
 ) -> dict[str, PairRecord]:
-    """Records of an earlier run that still hold: same photos, and the images are there."""
+    """Records of an earlier run that still hold: same photos, and the same images."""
     finished = {}
     for task in tasks:
         record = earlier.get(task.name)
-        if record is None or not _holds(record, task, config):
+        if record is None or not _holds(record, task, config, recorded_ns):
             continue
         finished[task.name] = replace(record, index=task.index)
     return finished
 
 
-def _holds(record: PairRecord, task: _Task, config: AlignConfig) -> bool:
+def _holds(record: PairRecord, task: _Task, config: AlignConfig, recorded_ns: int) -> bool:
     if record.rejected_by_hand or not record.made_from(task.phone, task.dslr):
         return False
-    return not (record.accepted and config.images) or task.has_images(config)
+    if not (record.accepted and config.images):
+        return True
+    if not record.files:  # by an earlier version
+        return task.has_images(config)
+    images = {side: task.image(side, config) for side in _SIDES}
+    sound = all(record.files[side].is_still(path, recorded_ns) for side, path in images.items())
+    if not sound and any(path.exists() for path in images.values()):
+        console.say(f"{task.name}: its aligned images are damaged, so it is aligned again")
+    return sound
 
 
 def _remove_strays(folder: Path, names: set[str]) -> None:

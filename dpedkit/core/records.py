@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
@@ -65,6 +66,42 @@ class SourcePhoto:
 
 
 @dataclass(frozen=True)
+class WrittenFile:
+    """A file as it was when it was written: bytes, and SHA-256 as hexadecimal digits."""
+
+    size: int
+    sha256: str
+
+    @classmethod
+    def of(cls, path: Path) -> Self:
+        """The file as it is on the disk now."""
+        with path.open("rb") as file:
+            digest = hashlib.file_digest(file, "sha256")
+            return cls(file.tell(), digest.hexdigest())
+
+    def has_size_of(self, path: Path) -> bool:
+        """Whether the file is there and has the size that was recorded."""
+        try:
+            return path.stat().st_size == self.size
+        except OSError:
+            return False
+
+    def is_still(self, path: Path, recorded_ns: int = 0) -> bool:
+        """Whether the file on the disk is still the one that was written.
+
+        Parameters
+        ----------
+        path : Path
+        recorded_ns : int
+            When the record was written. A file of the right size that was not changed later is
+            taken for sound without reading it.
+        """
+        if not self.has_size_of(path):
+            return False
+        return path.stat().st_mtime_ns <= recorded_ns or self == WrittenFile.of(path)
+
+
+@dataclass(frozen=True)
 class PairRecord:
     """One phone-DSLR pair and its verdict: a line of `pairs.jsonl`.
 
@@ -91,6 +128,9 @@ class PairRecord:
         Time spent per step.
     warnings : tuple of str
         What a person should look at although the pair was accepted.
+    files : dict of str to WrittenFile
+        The two aligned images as they were written, "phone" and "dslr"; empty where there are
+        none, and in records of earlier versions.
     """
 
     index: int
@@ -104,6 +144,7 @@ class PairRecord:
     evidence: dict[str, Any] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
+    files: dict[str, WrittenFile] = field(default_factory=dict)
 
     @property
     def accepted(self) -> bool:
@@ -138,8 +179,11 @@ class PairRecord:
             content["dslr"] = SourcePhoto(**content["dslr"])
             content["crop"] = tuple(content["crop"])
             content["warnings"] = tuple(content["warnings"])
+            content["files"] = {
+                str(side): WrittenFile(**file) for side, file in content.get("files", {}).items()
+            }
             return cls(**content)
-        except (KeyError, TypeError) as error:
+        except (KeyError, TypeError, AttributeError) as error:
             name = values.get("name", "?")
             raise DpedkitError(
                 f"{where}: the record of pair '{name}' is damaged or of another version "

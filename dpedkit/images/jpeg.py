@@ -196,7 +196,7 @@ def _ends_with_its_data(content: bytes, structure: _Structure, image: Image.Imag
     for attempt in range(_ATTEMPTS):
         # Cameras pad their data; but zeros can be codes, too.
         end = scan.end if attempt == 0 else _without_padding(content, scan)
-        start = max(scan.start, end - _TAIL, *(at for at in restarts[-1:] if at < end))
+        start = max(scan.start, end - _TAIL, *(at for at in restarts[-1:] if at <= end))
         start -= content[start - 1] == 0xFF  # never between a 255 and the zero that follows it
         noise = _noise(attempt, end - start + _NOISE)
         pieces = _noise_before_restarts(content, scan, start)

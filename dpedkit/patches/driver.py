@@ -26,7 +26,7 @@ from dpedkit.core.manifest import Journal, read_jsonl, write_jsonl
 from dpedkit.core.parallel import ordered_map
 from dpedkit.core.records import PairRecord
 from dpedkit.core.workfolder import WorkFolder, prepare
-from dpedkit.patches.aligned import AlignedPhotos, content_hash, read_aligned
+from dpedkit.patches.aligned import AlignedPhotos, OriginalGoneError, content_hash, read_aligned
 from dpedkit.patches.config import PatchConfig
 from dpedkit.patches.matching import Patches, match_windows
 from dpedkit.patches.sample import sample_dropped
@@ -39,6 +39,7 @@ from dpedkit.shards.tally import NCC_EDGES, SHIFT_EDGES, histogram, window_total
 from dpedkit.shards.writer import Source, describe_splits, read_shard, write_shard, write_split
 
 _WORK = "work"
+_GONE = "original_gone"  # a pair that is left out for that is tried again
 _STAGED = "staged"  # where a pair's patches wait, below the work folder; only in the work journal
 
 
@@ -81,23 +82,37 @@ def cut_patches(
             f"--test-pairs and --val-pairs reserve {reserved} of {len(records)} photo pairs: "
             "nothing is left to train on."
         )
-    folder = prepare(
+    photos = AlignedPhotos.of(aligned, description)
+    photos.refuse_damaged(records)
+    begin = partial(
+        prepare,
         output,
         kind=KIND,
         description_name=INDEX_FILE,
         format_version=SHARD_FORMAT,
         config=config,
         inputs={"aligned photos": content_hash(aligned, records, description)},
-        overwrite=overwrite,
     )
+    folder = begin(overwrite=overwrite)
+    if folder.complete and (back := _back_again(output, records, photos)):
+        say(f"{output}: the originals of {back} pairs are back, so the patches are cut again")
+        folder = begin(overwrite=True)
     if folder.complete:
         shutil.rmtree(output / _WORK, ignore_errors=True)
         say(f"{output} is complete already; nothing to do.")
         return summarise(output, _with_licence(folder, config.licence), resumed_complete=True)
-    pairs = _cut_all(AlignedPhotos.of(aligned, description), folder, records, config, jobs)
+    pairs = _cut_all(photos, folder, records, config, jobs)
     made_from = {"aligned": str(aligned.absolute()), "align_config": description.get("config", {})}
     result = _pack(folder, pairs, config, made_from)
     return summarise(output, result)
+
+
+def _back_again(output: Path, records: list[PairRecord], photos: AlignedPhotos) -> int:
+    """How many pairs were left out because an original was gone that is there now."""
+    if not (output / PAIRS_FILE).is_file():
+        return 0
+    gone = {pair.get("name") for pair in read_jsonl(output / PAIRS_FILE) if pair.get(_GONE)}
+    return sum(record.name in gone and photos.are_back(record) for record in records)
 
 
 def _with_licence(folder: WorkFolder, licence: str) -> dict[str, Any]:
@@ -119,22 +134,26 @@ def _cut_all(
     config: PatchConfig,
     jobs: int,
 ) -> list[dict[str, Any]]:
-    """Stage the patches of all pairs that an earlier run has not staged; return all records."""
+    """Stage the patches of all pairs that an earlier run has not staged; return all records.
+
+    Pairs whose originals were gone then are tried again.
+    """
     journal_file = make_folder(folder.path / _WORK) / PAIRS_FILE
     stage = make_folder(journal_file.parent / uuid.uuid4().hex)
     with Journal(journal_file) as journal:
-        done = len(read_jsonl(journal_file))
+        done = {pair["name"] for pair in read_jsonl(journal_file) if not pair.get(_GONE)}
         if done:
-            say(f"continuing after {done} of {len(records)} pairs")
+            say(f"continuing after {len(done)} of {len(records)} pairs")
         cut = partial(_cut_pair, photos, stage, config)
-        todo = list(enumerate(records))[done:]
-        with progress("patches", len(records), "pairs", done=done) as bar:
+        todo = [item for item in enumerate(records) if item[1].name not in done]
+        with progress("patches", len(records), "pairs", done=len(done)) as bar:
             for record in ordered_map(cut, todo, jobs):
                 journal.append(record)
                 if "error" in record:
                     warn(f"pair {record['name']} is left out: {record['error']}")
                 bar.advance(note=f"{record['kept']} of {record['tried']} windows")
-    return read_jsonl(journal_file)
+    cut_pairs = {pair["name"]: pair for pair in read_jsonl(journal_file)}
+    return [cut_pairs[record.name] for record in records]
 
 
 def _cut_pair(
@@ -159,6 +178,8 @@ def _cut_pair(
     try:
         phone, dslr = photos.read(pair)
         known = photos.known(pair)
+    except OriginalGoneError as error:
+        return {**record, "error": str(error), _GONE: True}
     except PhotoError as error:
         return {**record, "error": str(error)}
     if phone.shape != dslr.shape:
