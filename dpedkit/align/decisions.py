@@ -80,9 +80,7 @@ def rejected_by_hand(
     if before is None:
         phone, dslr = map(SourcePhoto.of, photos)
         return PairRecord(index, name, REJECTED, reason, phone, dslr)
-    return replace(
-        before, index=index, status=REJECTED, reason=reason, warnings=(), files={}
-    )
+    return replace(before, index=index, status=REJECTED, reason=reason, warnings=(), files={})
 
 
 def decided(

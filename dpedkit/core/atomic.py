@@ -73,9 +73,12 @@ def write_json(path: Path, content: Any) -> None:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a text file atomically, in UTF-8."""
+    """Write a text file atomically, in UTF-8; what UTF-8 has no code for becomes a question mark.
+
+    Names of files can hold bytes that are no text.
+    """
     with complete_or_absent(path) as part:
-        part.write_text(text, encoding="utf-8")
+        part.write_text(text, encoding="utf-8", errors="replace")
 
 
 def make_folder(path: Path) -> Path:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from PIL import ExifTags, Image, UnidentifiedImageError
 
 from dpedkit.core.errors import DpedkitError, PhotoError
+from dpedkit.core.regular import would_wait
 from dpedkit.images.decoding import StoredPhoto, decode, opened
 from dpedkit.images.limits import PhotoLimits
 from dpedkit.images.listing import RAW_SUFFIXES
@@ -114,6 +115,8 @@ def photo_size(path: Path) -> tuple[int, int]:
 @contextmanager
 def _explained(path: Path) -> Iterator[None]:
     """Turn whatever the libraries say of a file that is no sound photo into a `PhotoError`."""
+    if would_wait(path):
+        raise PhotoError(f"{path} is not a regular file.")
     try:
         yield
     except DpedkitError:

@@ -19,6 +19,7 @@ from typing import Any
 from dpedkit._version import __version__
 from dpedkit.core.atomic import complete_or_absent
 from dpedkit.core.errors import DpedkitError
+from dpedkit.core.regular import would_wait
 from dpedkit.models.authors import is_checkpoint, load_checkpoint
 from dpedkit.models.build import build_generator
 from dpedkit.models.generator import Generator
@@ -155,6 +156,8 @@ def find_model(path: Path) -> Path:
         return path / BEST_NAME
     if not path.exists() and not is_checkpoint(path):
         raise DpedkitError(f"{path}: there is no such model file.")
+    if would_wait(path):
+        raise DpedkitError(f"{path} is not a regular file.")
     return path
 
 

@@ -21,7 +21,6 @@ from dpedkit.images.limits import NO_LIMITS
 from dpedkit.resample import crop_phone, resample_dslr
 from dpedkit.surfaces import Surfaces
 
-
 _SIDES = ("phone", "dslr")
 
 

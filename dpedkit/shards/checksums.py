@@ -7,7 +7,6 @@ folder: copied together with it, it would vouch for a damaged copy.
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 import time
@@ -22,6 +21,7 @@ from dpedkit.core.console import detail, progress
 from dpedkit.core.errors import DpedkitError
 from dpedkit.core.manifest import read_json
 from dpedkit.core.parallel import count_workers
+from dpedkit.core.regular import would_wait
 from dpedkit.shards.format import SPLITS
 from dpedkit.shards.index import ShardEntry, ShardIndex, read_index
 from dpedkit.shards.writer import file_sha256
@@ -135,6 +135,8 @@ def _state(path: Path, entry: ShardEntry) -> list[Any]:
             f"{path} is missing, though the index names it; copy it again from where the shards "
             "were made, or cut them again with `dpedkit patches --overwrite`."
         ) from None
+    if would_wait(path):
+        raise DpedkitError(f"{path} is not a regular file.")
     return [found.st_size, found.st_mtime_ns, found.st_ctime_ns, entry.sha256]
 
 

@@ -23,8 +23,9 @@ from dpedkit.shards.checksums import check_shards
 from dpedkit.shards.config import FilterConfig, MergeConfig
 from dpedkit.shards.description import Description, describe
 from dpedkit.shards.format import SHARD_FORMAT, SPLITS, Columns
-from dpedkit.shards.index import INDEX_FILE, KIND, PAIRS_FILE, ShardIndex, read_pairs
+from dpedkit.shards.index import INDEX_FILE, KIND, PAIRS_FILE, ShardIndex
 from dpedkit.shards.layout import ShardLayout
+from dpedkit.shards.pairlines import read_complete_pairs, refuse_unknown_pairs
 from dpedkit.shards.reader import checked_layout
 from dpedkit.shards.tally import window_totals
 from dpedkit.shards.writer import Source, describe_splits, write_split
@@ -54,9 +55,9 @@ def filter_shards(
             f"{folder} was cut at --min-corr {recorded}, and what falls below is not in it; use "
             f"`dpedkit patches --min-corr {config.min_corr}`."
         )
-    parts = [_Part(index, split, layout) for split, layout in _layouts(index)]
+    pairs = read_complete_pairs(index)
+    parts = [_Part(index, split, layout) for split, layout in _layouts(index, len(pairs))]
     masks = [part.layout.map("ncc") > config.min_corr for part in parts]
-    pairs = read_pairs(folder)
     kept = np.zeros(len(pairs), np.int64)
     for part, mask in zip(parts, masks, strict=True):
         np.add.at(kept, part.layout.map("pair")[mask], 1)
@@ -103,16 +104,18 @@ def merge_shards(
     indices = [check_shards(folder, verify=config.verify) for folder in folders]
     for setting in ("size", "correlate"):
         _refuse_difference(indices, setting)
-    pairs = [pair for index in indices for pair in read_pairs(index.folder)]
+    pairs_of = [read_complete_pairs(index) for index in indices]
+    pairs = [pair for own in pairs_of for pair in own]
     _refuse_leaks(pairs)
+    layouts = [_layouts(index, len(own)) for index, own in zip(indices, pairs_of, strict=True)]
     hashes = {f"shards {n}": _content_hash(index) for n, index in enumerate(indices, start=1)}
     work = _prepare(output, config, hashes, overwrite)
     if work.complete:
         return describe(output)
     parts, first_pair = [], 0
-    for index in indices:
-        parts += [_Part(index, split, layout, first_pair) for split, layout in _layouts(index)]
-        first_pair += len(read_pairs(index.folder))
+    for index, own, shards in zip(indices, pairs_of, layouts, strict=True):
+        parts += [_Part(index, split, layout, first_pair) for split, layout in shards]
+        first_pair += len(own)
     first = indices[0].content
     lowest = min(index.content["patch_config"]["min_corr"] for index in indices)
     licences = {licence_of(index) for index in indices}
@@ -151,10 +154,13 @@ class _Part:
         return columns | {"pair": columns["pair"] + np.int32(self.first_pair)}
 
 
-def _layouts(index: ShardIndex) -> list[tuple[str, ShardLayout]]:
-    return [
+def _layouts(index: ShardIndex, pairs: int) -> list[tuple[str, ShardLayout]]:
+    layouts = [
         (split, checked_layout(index, entry)) for split in SPLITS for entry in index.shards[split]
     ]
+    for _, layout in layouts:
+        refuse_unknown_pairs(layout, pairs)
+    return layouts
 
 
 def _prepare(output: Path, config: Config, inputs: dict[str, str], overwrite: bool) -> WorkFolder:
