@@ -147,7 +147,7 @@ def test_every_patch_can_be_traced_to_its_place_in_the_phone_photo(
             assert pairs[pair]["split"] == split
             photo = read_photo(aligned / "phone" / f"{names[pair]}.png")
             np.testing.assert_array_equal(patch, photo[y : y + SIZE, x : x + SIZE])
-    assert pairs[3]["phone"] == "/raw/iphone/0003.jpg"
+    assert pairs[3]["phone"] == "iphone/0003.jpg"
     assert pairs[3]["kept"] + sum(pairs[3]["dropped"].values()) == pairs[3]["tried"] == 12
 
 
@@ -586,3 +586,22 @@ def test_an_original_that_comes_back_is_used_again(
 
 def _stop(*args: object) -> None:
     raise KeyboardInterrupt
+
+
+def test_shards_hold_no_paths_of_somebodys_computer(own_aligned: Path, tmp_path: Path) -> None:
+    (own_aligned / "phone" / "0001.png").unlink()  # whose error names the file
+    settings = {"image_format": "png", "decisions": str(tmp_path / "decisions.csv")}
+    _describe(own_aligned, config=settings)
+    output = tmp_path / "shards"
+    cut_patches(own_aligned, output, CONFIG, jobs=1)
+    filter_shards(output, tmp_path / "filtered", FilterConfig(min_corr=0.95))
+    merge_shards([output], tmp_path / "merged", MergeConfig())
+    for folder in (output, tmp_path / "filtered", tmp_path / "merged"):
+        write_card(folder)
+        for path in folder.iterdir():
+            content = path.read_bytes()
+            assert str(tmp_path).encode() not in content, path
+            assert b"/raw/" not in content, path
+    pair = read_jsonl(output / "pairs.jsonl")[0]
+    assert (pair["phone"], pair["dslr"]) == ("iphone/0000.jpg", "iphone/0000.jpg")
+    assert json.loads((output / "index.json").read_text())["aligned"] == "../aligned"

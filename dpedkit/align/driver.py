@@ -9,7 +9,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dpedkit.align.config import AlignConfig
-from dpedkit.align.decisions import decided, read_decisions
+from dpedkit.align.decisions import (
+    KEPT_DECISIONS,
+    decided,
+    keep_decisions,
+    kept_decisions,
+    read_decisions,
+)
 from dpedkit.align.imagefolder import write_image_list
 from dpedkit.core import console, lock
 from dpedkit.core.atomic import make_folder
@@ -39,6 +45,7 @@ if TYPE_CHECKING:
 
 PAIRS = "pairs.jsonl"
 _JOURNAL = "journal.jsonl"
+_LOST = "not aligned"
 _SIDES = ("phone", "dslr")
 _SHOWN_UNPAIRED = 3
 
@@ -135,16 +142,24 @@ def align_folders(
     config = config or AlignConfig()
     pairing = pair_photos(phone_folder, dslr_folder, config)
     tell(pairing)
-    decisions = read_decisions(config.files().get("decisions"), [p[0] for p in pairing.pairs])
+    names_of_pairs = [name for name, _, _ in pairing.pairs]
+    given = config.files().get("decisions")
+    decisions = (
+        kept_decisions(output, names_of_pairs)
+        if given is None
+        else read_decisions(given, names_of_pairs)
+    )
     folder = prepare(
         output,
         kind="aligned",
         description_name="dataset.json",
         format_version=ALIGNED_FORMAT,
         config=config,
-        inputs={"phone": str(phone_folder.absolute()), "dslr": str(dslr_folder.absolute())},
+        inputs={"phone": str(phone_folder.resolve()), "dslr": str(dslr_folder.resolve())},
         overwrite=overwrite,
+        kept=(KEPT_DECISIONS,),
     )
+    keep_decisions(output, decisions)
     tasks = [_Task(index, *pair, output) for index, pair in enumerate(pairing.pairs)]
     earlier = _earlier(folder)
     by_hand = decided(decisions, pairing.pairs, earlier)
@@ -204,7 +219,7 @@ def _align(
         Journal(output / _JOURNAL) as journal,
         console.progress("align", total, "pairs", done=len(finished)) as bar,
     ):
-        for record in ordered_map(partial(_align_one, config), todo, jobs):
+        for record in ordered_map(partial(_align_one, config), todo, jobs, lost=_lost):
             journal.append(record.to_dict())
             records[record.name] = record
             accepted += record.accepted
@@ -258,6 +273,12 @@ def _align_one(config: AlignConfig, task: _Task) -> PairRecord:
     )
 
 
+def _lost(task: _Task, cause: str) -> PairRecord:
+    """The record of a pair whose process died; it is tried again by the next run."""
+    sources = SourcePhoto.of(task.phone), SourcePhoto.of(task.dslr)
+    return PairRecord(task.index, task.name, REJECTED, f"{_LOST}: {cause}", *sources)
+
+
 class _Photo:
     """An original and, once read, its pixels."""
 
@@ -308,6 +329,8 @@ def _finished(
 
 
 def _holds(record: PairRecord, task: _Task, config: AlignConfig, recorded_ns: int) -> bool:
+    if record.reason.startswith(_LOST):
+        return False
     if record.rejected_by_hand or not record.made_from(task.phone, task.dslr):
         return False
     if not (record.accepted and config.images):

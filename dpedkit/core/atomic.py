@@ -6,7 +6,7 @@ import errno
 import json
 import os
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,8 @@ from dpedkit.core.errors import DpedkitError
 PART_SUFFIX = ".part"
 _PART_NAME = re.compile(r"(?P<target>.+)\.\d+\.part")
 _NO_SUCH_PLACE = (errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG)
+
+_checks: list[Callable[[], None]] = []
 
 
 @contextmanager
@@ -37,6 +39,8 @@ def complete_or_absent(path: Path) -> Iterator[Path]:
         yield part
         with part.open("rb+") as file:
             os.fsync(file.fileno())
+        for check in _checks:
+            check()
         part.replace(path)
     except OSError as error:
         with suppress(OSError):
@@ -45,6 +49,14 @@ def complete_or_absent(path: Path) -> Iterator[Path]:
     except BaseException:
         part.unlink(missing_ok=True)
         raise
+
+
+def before_finishing(check: Callable[[], None]) -> None:
+    """Have `check` called before any file of this process takes its name, for it to prevent that.
+
+    A worker that outlives its run must not write into a folder that is not locked any more.
+    """
+    _checks.append(check)
 
 
 def remove_unfinished(paths: Iterable[Path]) -> None:

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import re
 from collections.abc import Iterable
@@ -54,7 +55,7 @@ class SourcePhoto:
     def of(cls, path: Path) -> Self:
         """The photo's file as it is on the disk now, size in pixels not yet known."""
         state = path.stat()
-        return cls(str(path.absolute()), state.st_size, state.st_mtime_ns)
+        return cls(str(_spelt_in_one_way(path)), state.st_size, state.st_mtime_ns)
 
     def unchanged(self) -> bool:
         """Whether the file on the disk is still the one that was recorded."""
@@ -156,7 +157,8 @@ class PairRecord:
 
     def made_from(self, phone: Path, dslr: Path) -> bool:
         """Whether these are the photos, as they are on the disk now, that the record tells of."""
-        if [self.phone.file, self.dslr.file] != [str(phone.absolute()), str(dslr.absolute())]:
+        recorded, now = (Path(self.phone.file), Path(self.dslr.file)), (phone, dslr)
+        if [*map(_spelt_in_one_way, recorded)] != [*map(_spelt_in_one_way, now)]:
             return False
         return self.phone.unchanged() and self.dslr.unchanged()
 
@@ -189,6 +191,16 @@ class PairRecord:
                 f"{where}: the record of pair '{name}' is damaged or of another version "
                 f"({error}); run `dpedkit align` again with --overwrite."
             ) from None
+
+
+def _spelt_in_one_way(path: Path) -> Path:
+    """The absolute path of a photo, without links and detours; the photo itself may be a link."""
+    return _resolved(path.parent.absolute()) / path.name
+
+
+@functools.lru_cache(maxsize=64)
+def _resolved(folder: Path) -> Path:
+    return folder.resolve()
 
 
 def without_numbers(reason: str) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import stat
 from pathlib import Path
 
@@ -16,5 +15,5 @@ def would_wait(path: Path) -> bool:
         mode = path.stat().st_mode
     except (OSError, ValueError):
         return False
-    made_by_shell = os.path.dirname(path) in ("/dev/fd", "/proc/self/fd")
+    made_by_shell = str(path.parent) in ("/dev/fd", "/proc/self/fd")
     return not (stat.S_ISREG(mode) or stat.S_ISDIR(mode) or made_by_shell)

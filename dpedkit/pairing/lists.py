@@ -61,7 +61,8 @@ def write_csv(file: Path, pairing: Pairing) -> None:
     Raises
     ------
     DpedkitError
-        If a photo's name cannot stand in a list, the folder may not be written to, or the disk is full.
+        If a photo's name cannot stand in a list, the folder may not be written to, or the disk is
+        full.
     """
     listed = [names for _, *names in pairing.pairs]
     listed += [[*phones, *dslrs] for phones, dslrs in pairing.undecided]

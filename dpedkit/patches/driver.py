@@ -10,6 +10,7 @@ write where the next run does.
 
 from __future__ import annotations
 
+import os
 import shutil
 import uuid
 from functools import partial
@@ -34,6 +35,7 @@ from dpedkit.patches.summary import PatchSummary, nothing_kept, summarise
 from dpedkit.shards.card import UNKNOWN_LICENCE
 from dpedkit.shards.format import FIELDS, SHARD_FORMAT, SPLITS, Columns
 from dpedkit.shards.index import INDEX_FILE, KIND, PAIRS_FILE
+from dpedkit.shards.provenance import photo_id, photo_name, without_folders, without_paths
 from dpedkit.shards.splits import assign_splits
 from dpedkit.shards.tally import NCC_EDGES, SHIFT_EDGES, histogram, window_totals
 from dpedkit.shards.writer import Source, describe_splits, read_shard, write_shard, write_split
@@ -102,7 +104,10 @@ def cut_patches(
         say(f"{output} is complete already; nothing to do.")
         return summarise(output, _with_licence(folder, config.licence), resumed_complete=True)
     pairs = _cut_all(photos, folder, records, config, jobs)
-    made_from = {"aligned": str(aligned.absolute()), "align_config": description.get("config", {})}
+    made_from = {
+        "aligned": Path(os.path.relpath(aligned.resolve(), output.resolve())).as_posix(),
+        "align_config": without_paths(description.get("config", {})),
+    }
     result = _pack(folder, pairs, config, made_from)
     return summarise(output, result)
 
@@ -147,7 +152,7 @@ def _cut_all(
         cut = partial(_cut_pair, photos, stage, config)
         todo = [item for item in enumerate(records) if item[1].name not in done]
         with progress("patches", len(records), "pairs", done=len(done)) as bar:
-            for record in ordered_map(cut, todo, jobs):
+            for record in ordered_map(cut, todo, jobs, lost=_lost):
                 journal.append(record)
                 if "error" in record:
                     warn(f"pair {record['name']} is left out: {record['error']}")
@@ -164,24 +169,14 @@ def _cut_pair(
 ) -> dict[str, Any]:
     """Cut one pair, stage its patches in a file, and return its record."""
     number, pair = item
-    record: dict[str, Any] = {
-        "name": pair.name,
-        "split": None,
-        "phone": pair.phone.file,
-        "dslr": pair.dslr.file,
-        "cameras": [pair.phone.camera, pair.dslr.camera],
-        "crop": list(pair.crop),
-        "tried": 0,
-        "kept": 0,
-        "dropped": {},
-    }
+    record = _begin(pair)
     try:
         phone, dslr = photos.read(pair)
         known = photos.known(pair)
     except OriginalGoneError as error:
-        return {**record, "error": str(error), _GONE: True}
+        return {**record, "error": _public(error, photos, pair), _GONE: True}
     except PhotoError as error:
-        return {**record, "error": str(error)}
+        return {**record, "error": _public(error, photos, pair)}
     if phone.shape != dslr.shape:
         return {**record, "error": "its two aligned photos differ in size; align them again."}
     if known is not None and known.shape != phone.shape[:2]:
@@ -200,6 +195,32 @@ def _cut_pair(
         "ncc_histogram": histogram(patches.window_ncc, NCC_EDGES),
         "shift_histogram": histogram(patches.window_shift, SHIFT_EDGES),
     }
+
+
+def _begin(pair: PairRecord) -> dict[str, Any]:
+    """The record of a pair of which nothing is cut yet."""
+    return {
+        "name": pair.name,
+        "split": None,
+        "phone": photo_name(Path(pair.phone.file)),
+        "dslr": photo_name(Path(pair.dslr.file)),
+        "dslr_id": photo_id(pair.dslr.file),
+        "cameras": [pair.phone.camera, pair.dslr.camera],
+        "crop": list(pair.crop),
+        "tried": 0,
+        "kept": 0,
+        "dropped": {},
+    }
+
+
+def _lost(item: tuple[int, PairRecord], cause: str) -> dict[str, Any]:
+    """The record of a pair whose process died."""
+    return {**_begin(item[1]), "error": f"not cut: {cause}."}
+
+
+def _public(error: PhotoError, photos: AlignedPhotos, pair: PairRecord) -> str:
+    files: list[Path | str] = [pair.phone.file, pair.dslr.file, *photos.files(pair.name)]
+    return without_folders(str(error), files)
 
 
 def _columns(patches: Patches, number: int) -> Columns:

@@ -14,8 +14,8 @@ COMPRESS_HELP = (
     "several times more slowly; `dpedkit shards merge` unpacks them again."
 )
 VERIFY_HELP = (
-    "Compare every shard that is used with its SHA-256 in the index first, and refuse damaged ones. "
-    "A file that was found sound is not read again until it changes."
+    "First compare every shard that is used with its SHA-256 in the index, and refuse damaged "
+    "ones. A file that was found sound is not read again until it changes."
 )
 DSLR_NAME = "canon"  # the DSLR of DPED, and its folders' name in every program that reads it
 

@@ -26,6 +26,7 @@ from dpedkit.shards.format import SHARD_FORMAT, SPLITS, Columns
 from dpedkit.shards.index import INDEX_FILE, KIND, PAIRS_FILE, ShardIndex
 from dpedkit.shards.layout import ShardLayout
 from dpedkit.shards.pairlines import read_complete_pairs, refuse_unknown_pairs
+from dpedkit.shards.provenance import dslr_id, without_paths
 from dpedkit.shards.reader import checked_layout
 from dpedkit.shards.tally import window_totals
 from dpedkit.shards.writer import Source, describe_splits, write_split
@@ -83,7 +84,7 @@ def filter_shards(
             "min_corr": config.min_corr,
             "compress": config.compress,
         },
-        align_config=content.get("align_config", {}),
+        align_config=without_paths(content.get("align_config", {})),
     )
 
 
@@ -130,7 +131,7 @@ def merge_shards(
             # Of several none holds for all photos.
             "licence": licences.pop() if len(licences) == 1 else UNKNOWN_LICENCE,
         },
-        align_config=first.get("align_config", {}),
+        align_config=without_paths(first.get("align_config", {})),
     )
 
 
@@ -256,7 +257,7 @@ def _refuse_leaks(pairs: list[dict[str, Any]]) -> None:
     for pair in pairs:
         if not pair.get("split"):
             continue
-        other = seen.setdefault(pair["dslr"], pair)
+        other = seen.setdefault(dslr_id(pair), pair)
         if other["split"] != pair["split"]:
             raise DpedkitError(
                 f"{pair['dslr']} is in the {other['split']} split of one folder and in the "
