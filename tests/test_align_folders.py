@@ -404,3 +404,18 @@ def test_a_folder_is_one_however_it_is_spelt(raw, monkeypatch):
     phones = Path("..") / "phone"
     again = align_folders(phones, Path("..") / "link", raw / "aligned", FAST, jobs=1)
     assert again.reused == 3
+
+
+def test_a_pair_whose_process_died_is_rejected_and_tried_again(raw, monkeypatch):
+    from dpedkit.align import driver
+
+    def dying(function, items, jobs, *, lost):
+        for item in items:
+            yield lost(item, "its process died (SIGSEGV)") if item.name == "1" else function(item)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(driver, "ordered_map", dying)
+        summary = run(raw, dataclasses.replace(FAST, max_rejected=0.5))
+    assert summary.reasons == {"not aligned: its process died (SIGSEGV)": ["1"]}
+    again = run(raw)
+    assert (again.accepted, again.reused) == (3, 2)

@@ -13,6 +13,7 @@ from PIL import ExifTags, Image, ImageCms
 
 from dpedkit import images
 from dpedkit.core.errors import DpedkitError, PhotoError
+from dpedkit.images import decoding
 
 RNG = np.random.default_rng(7)
 SRGB_ICC = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
@@ -398,3 +399,24 @@ def test_a_photo_of_a_newer_format_cut_in_half_is_told_as_such(tmp_path, suffix)
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
     with pytest.raises(PhotoError, match=r"cut short|only a part of one"):
         images.read_photo(path)
+
+
+@pytest.mark.parametrize(("suffix", "pixel_bytes"), [(".jpg", 4), (".png", 4), (".tif", 8)])
+def test_a_limit_on_what_a_photo_takes_decoded(tmp_path, suffix, pixel_bytes):
+    path = tmp_path / f"a{suffix}"
+    pixels = gradient(100, 200)
+    if suffix == ".tif":  # 16 bits with alpha
+        deep = np.dstack([pixels, pixels[:, :, 0]]).astype(np.uint16) * 257
+        tifffile.imwrite(path, deep, photometric="rgb", extrasamples=["unassalpha"])
+    else:
+        Image.fromarray(pixels).save(path)
+    size = 100 * 200 * pixel_bytes / 1e6
+    assert images.read_photo(path, images.PhotoLimits(max_decoded_size=size)).shape == pixels.shape
+    with pytest.raises(PhotoError, match=r"MB decoded.*--max-decoded-size"):
+        images.read_photo(path, images.PhotoLimits(max_decoded_size=size - 0.001))
+
+
+def test_16_bits_are_rounded_as_before():
+    deep = np.arange(65536, dtype=np.uint16).reshape(256, 256)
+    expected = np.round(deep / 257).astype(np.uint8)
+    assert np.array_equal(decoding._to_8_bits(deep), expected)

@@ -170,7 +170,9 @@ def _has_colours(image: Image.Image) -> bool:
 
 
 def _deep_grey_to_rgb8(image: Image.Image) -> NDArray[np.uint8]:
-    grey = np.asarray(image, dtype=np.float64)
+    grey = np.asarray(image)
     peak = 1.0 if image.mode == "F" and grey.max(initial=0) <= 1 else 65535.0
-    levels = np.clip(grey / peak * 255 + 0.5, 0, 255).astype(np.uint8)
-    return np.repeat(levels[:, :, None], 3, axis=2)
+    rgb = np.empty((*grey.shape, 3), np.uint8)
+    for levels, deep in zip(rgb, grey, strict=True):  # row by row: floats take eight bytes each
+        levels[:] = np.clip(deep / peak * 255 + 0.5, 0, 255).astype(np.uint8)[:, None]
+    return rgb
