@@ -114,8 +114,8 @@ def enhance_photos(
     Raises
     ------
     DpedkitError
-        If the model or a folder cannot be used, another run works in the folder, a file is in the way, the disk is full, or the
-        only photo cannot be read.
+        If the model or a folder cannot be used, another run works in the folder, a file is in the
+        way, the disk is full, or the only photo cannot be read.
     TooManyRejectedError
         If more of several photos than `config.max_failed` cannot be read.
     """

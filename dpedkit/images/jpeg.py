@@ -36,6 +36,7 @@ _PADDING = b"\x00\xff"
 
 _BLOCK = 8  # px
 _COEFFICIENTS = 64
+_BLENDED = 2  # px
 _TAIL = 8  # bytes that are replaced: the codes of a few blocks
 _BLOCKS_OF_TAIL = _TAIL * 8  # at most: no code is shorter than a bit
 _NOISE = 512  # bytes: more than the blocks of the tail take, far less than a photo
@@ -190,7 +191,10 @@ def _ends_with_its_data(content: bytes, structure: _Structure, image: Image.Imag
     columns, rows = structure.blocks(scan)
     width, height = math.ceil(image.width / columns), math.ceil(image.height / rows)
     width, height = (-(-side // _BLOCK) * _BLOCK for side in (width, height))
-    last = ((columns - 1) * width, (rows - 1) * height, image.width, image.height)
+    # Colours at its edge are blended with those of the blocks before it.
+    left = min((columns - 1) * width + _BLENDED, image.width - 1)
+    top = min((rows - 1) * height + _BLENDED, image.height - 1)
+    last = (left, top, image.width, image.height)
     late_rows = _BLOCKS_OF_TAIL // columns + 2
     restarts = [mark.end() for mark in _RESTART.finditer(content, scan.start, scan.end)]
     for attempt in range(_ATTEMPTS):
