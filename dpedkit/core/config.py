@@ -210,11 +210,11 @@ def _check(field: dataclasses.Field[Any], plain: type, value: Any) -> None:
     accepted = (int, float) if plain is float else plain
     if not isinstance(value, accepted) or (isinstance(value, bool) and plain is not bool):
         raise UsageError(f"{field.name} is {value!r}, but must be {_NAMES[plain]}.")
-    if plain is float and not _is_finite(value):
-        raise UsageError(f"{field.name} is {value!r}, but must be a finite number.")
     low, high = limits["minimum"], limits["maximum"]
     if (low is not None and not value >= low) or (high is not None and not value <= high):
         span = f"at least {low}" if high is None else f"at most {high}"
         if low is not None and high is not None:
             span = f"between {low} and {high}"
         raise UsageError(f"{field.name} is {value!r}, but must be {span}.")
+    if plain is float and not _is_finite(value):
+        raise UsageError(f"{field.name} is {value!r}, but must be a finite number.")
