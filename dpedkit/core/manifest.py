@@ -85,7 +85,7 @@ def read_jsonl(path: Path) -> list[dict[str, Any]]:
     records = []
     for number, line in enumerate(complete, start=1):
         try:
-            record = json.loads(line)
+            record = json.loads(line, parse_constant=_refuse_constant)
         except (ValueError, RecursionError):  # no JSON, a number of thousands of digits, or a maze
             record = None
         if not isinstance(record, dict):
@@ -105,7 +105,7 @@ def read_json(path: Path) -> dict[str, Any]:
     """Read a JSON object, with one clear sentence for a missing or damaged file."""
     _refuse_pipe(path)
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(path.read_text(encoding="utf-8"), parse_constant=_refuse_constant)
     except FileNotFoundError:
         raise DpedkitError(f"{path} is missing.") from None
     except (ValueError, RecursionError):
@@ -113,6 +113,11 @@ def read_json(path: Path) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise DpedkitError(f"{path} is damaged: it is not a JSON object.")
     return content
+
+
+def _refuse_constant(name: str) -> None:
+    """NaN and Infinity are no JSON, and dpedkit writes none."""
+    raise ValueError(name)
 
 
 def _refuse_pipe(path: Path) -> None:
