@@ -10,7 +10,7 @@ from typing import Any
 
 from dpedkit.core.atomic import complete_or_absent, make_folder, remove_unfinished
 from dpedkit.core.config import Config, option
-from dpedkit.core.errors import DpedkitError
+from dpedkit.core.errors import DpedkitError, UsageError
 
 INSTALL_LINE = "pip install 'dpedkit[onnx]'"
 INPUT_NAME, OUTPUT_NAME = "photo", "enhanced"
@@ -85,10 +85,17 @@ def export_onnx(
 
     Raises
     ------
+    UsageError
+        If `output` does not end in .onnx.
     DpedkitError
         If the extra is not installed, the model cannot be read, the file exists, or onnxruntime
         computes something else than torch.
     """
+    if output.suffix.lower() != ".onnx":
+        raise UsageError(
+            f"{output}: only ONNX can be written; give a name that ends in .onnx, and convert that "
+            "file with the other format's own tool."
+        )
     _require_extra()
     if output.exists() and not overwrite:
         raise DpedkitError(f"{output} exists already; use --overwrite to replace it.")

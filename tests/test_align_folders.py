@@ -17,7 +17,7 @@ from test_align_pair import SCENE, photograph, true_map
 from dpedkit.align.config import AlignConfig
 from dpedkit.align.driver import PAIRS, align_folders
 from dpedkit.core.errors import DpedkitError, TooManyRejectedError
-from dpedkit.core.manifest import read_json, read_jsonl
+from dpedkit.core.manifest import read_json, read_jsonl, write_jsonl
 from dpedkit.core.records import PairRecord, SourcePhoto, rejected_by_reason
 from dpedkit.geometry import PairMap
 from dpedkit.images import read_photo
@@ -298,7 +298,9 @@ def test_pairs_rejected_by_hand_are_left_out_and_come_back(raw):
     assert record["evidence"] == before[1][1]["evidence"]
     assert names_of_images(raw / "aligned") == ["0", "0", "2", "2"]
     assert run(raw, decide(raw)).reused == 2
-    assert contents(raw / "aligned") == before
+    images, records = contents(raw / "aligned")
+    assert images.pop("decisions.csv").decode() == "name,decision,note\n"
+    assert (images, records) == before
 
 
 def test_pairs_rejected_by_hand_are_not_aligned_at_all(raw):
@@ -306,13 +308,16 @@ def test_pairs_rejected_by_hand_are_not_aligned_at_all(raw):
     assert (summary.accepted, summary.rejected, summary.reused) == (1, 2, 0)
     assert names_of_images(raw / "aligned") == ["1", "1"]
     assert read_jsonl(raw / "aligned" / PAIRS)[0]["evidence"] == {}
-    assert run(raw).accepted == 3
+    assert run(raw).accepted == 1  # as decided, though the file is not given again
+    assert run(raw, overwrite=True).accepted == 1
+    assert run(raw, decide(raw)).accepted == 3
     run(raw, output="at once")
     (images, records), (expected_images, expected_records) = (
         contents(raw / name) for name in ("aligned", "at once")
     )
     for folder in (images, expected_images):
         del folder["dataset.json"]  # the settings of the first run stay recorded there
+        folder.pop("decisions.csv", None)
     assert (images, records) == (expected_images, expected_records)
 
 
@@ -350,3 +355,67 @@ def test_pairs_are_counted_by_reason_whatever_the_numbers():
         ("only 8 x 8 px", ["4", "5"]),
         ("blank", ["0"]),
     ]
+
+
+def cut_short(image):
+    image.write_bytes(image.read_bytes()[:500])
+
+
+def flip_a_bit(image):
+    content = bytearray(image.read_bytes())
+    content[len(content) // 2] ^= 4
+    image.write_bytes(content)
+
+
+def empty(image):
+    image.write_bytes(b"")
+
+
+@pytest.mark.parametrize("damage", [cut_short, flip_a_bit, Path.unlink, empty])
+def test_damaged_images_are_made_again(raw, damage):
+    run(raw)
+    before = contents(raw / "aligned")
+    damage(raw / "aligned" / "phone" / "1.png")
+    assert run(raw).reused == 2
+    assert contents(raw / "aligned") == before
+
+
+def test_records_of_earlier_versions_say_nothing_of_the_images_and_hold(raw):
+    run(raw)
+    records = read_jsonl(raw / "aligned" / PAIRS)
+    for record in records:
+        del record["files"]
+    write_jsonl(raw / "aligned" / PAIRS, records)
+    assert run(raw).reused == 3
+
+
+def test_decisions_that_only_the_records_of_an_earlier_version_hold_are_kept(raw):
+    run(raw, decide(raw, "1,rejected,a tram"))
+    (raw / "aligned" / "decisions.csv").unlink()
+    assert run(raw).reasons == {"rejected by hand: a tram": ["1"]}
+    assert "1,rejected,a tram" in (raw / "aligned" / "decisions.csv").read_text()
+
+
+def test_a_folder_is_one_however_it_is_spelt(raw, monkeypatch):
+    run(raw)
+    (raw / "elsewhere").mkdir()
+    (raw / "link").symlink_to(raw / "dslr")
+    monkeypatch.chdir(raw / "elsewhere")
+    phones = Path("..") / "phone"
+    again = align_folders(phones, Path("..") / "link", raw / "aligned", FAST, jobs=1)
+    assert again.reused == 3
+
+
+def test_a_pair_whose_process_died_is_rejected_and_tried_again(raw, monkeypatch):
+    from dpedkit.align import driver
+
+    def dying(function, items, jobs, *, lost):
+        for item in items:
+            yield lost(item, "its process died (SIGSEGV)") if item.name == "1" else function(item)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(driver, "ordered_map", dying)
+        summary = run(raw, dataclasses.replace(FAST, max_rejected=0.5))
+    assert summary.reasons == {"not aligned: its process died (SIGSEGV)": ["1"]}
+    again = run(raw)
+    assert (again.accepted, again.reused) == (3, 2)

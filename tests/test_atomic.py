@@ -6,7 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from dpedkit.core import atomic
 from dpedkit.core.atomic import (
+    before_finishing,
     complete_or_absent,
     explain_os_error,
     make_folder,
@@ -137,4 +139,17 @@ def test_numbers_that_json_does_not_have_are_refused(tmp_path):
     for value in (float("nan"), float("inf")):
         with pytest.raises(ValueError, match="JSON compliant"):
             write_json(tmp_path / "a.json", {"psnr": value})
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_check_can_keep_a_file_from_its_name(tmp_path, monkeypatch):
+    """As that of a worker whose run is gone, and the lock with it."""
+    monkeypatch.setattr(atomic, "_checks", [])
+
+    def end():
+        raise SystemExit
+
+    before_finishing(end)
+    with pytest.raises(SystemExit):
+        write_text(tmp_path / "a.txt", "late")
     assert list(tmp_path.iterdir()) == []

@@ -1,6 +1,8 @@
 """Photos and folders through a network: files, metadata, damage, resuming."""
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +12,13 @@ from PIL import ExifTags, Image, ImageCms
 from torch import nn
 
 from dpedkit import images
-from dpedkit.core.errors import DpedkitError, PhotoError, TooManyRejectedError, UsageError
+from dpedkit.core.errors import (
+    DpedkitError,
+    FolderInUseError,
+    PhotoError,
+    TooManyRejectedError,
+    UsageError,
+)
 from dpedkit.enhance import EnhanceConfig, enhance_photos
 from dpedkit.enhance.comparison import before_after
 from dpedkit.models import build_generator, load_model, save_model
@@ -256,3 +264,28 @@ def test_unfinished_files_of_a_killed_run_go_and_those_of_others_stay(model, fol
     (out / "film.mkv.4711.part").write_bytes(b"not ours")
     enhance_photos(model, [folder], out, EnhanceConfig(**CPU))
     assert [path.name for path in out.glob("*.part")] == ["film.mkv.4711.part"]
+
+
+LOCKED = """
+import sys
+from pathlib import Path
+from dpedkit.core import lock
+with lock.locked(Path(sys.argv[1])):
+    print("locked", flush=True)
+    sys.stdin.read()
+"""
+
+
+def test_one_run_at_a_time_in_a_folder(model, folder, tmp_path):
+    output = tmp_path / "out"
+    with subprocess.Popen(
+        [sys.executable, "-c", LOCKED, str(output)],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+    ) as other:  # fmt: skip
+        assert other.stdout.readline() == b"locked\n"
+        with pytest.raises(FolderInUseError, match=f"process {other.pid}"):
+            enhance_photos(model, [folder], output, EnhanceConfig(**CPU))
+        assert [path.name for path in output.iterdir()] == [".dpedkit.lock"]
+        other.stdin.close()
+    enhance_photos(model, [folder], output, EnhanceConfig(**CPU))
+    assert ".dpedkit.lock" not in [path.name for path in output.iterdir()]

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from dpedkit.core.errors import DpedkitError
+from dpedkit.core.errors import DpedkitError, UsageError
 from dpedkit.export import ExportConfig, export_onnx
 from dpedkit.models import build_generator, save_model
 
@@ -62,3 +62,8 @@ def test_the_missing_extra_is_named(model, tmp_path, monkeypatch):
     with pytest.raises(DpedkitError, match=r"pip install 'dpedkit\[onnx\]'"):
         export_onnx(model, tmp_path / "m.onnx", ExportConfig())
     assert not (tmp_path / "m.onnx").exists()
+
+
+def test_what_cannot_be_written_is_refused_by_its_name(tmp_path):
+    with pytest.raises(UsageError, match=r"m\.tflite: only ONNX"):
+        export_onnx(tmp_path / "gone.safetensors", tmp_path / "m.tflite", ExportConfig())

@@ -13,6 +13,7 @@ from PIL import ExifTags, Image, ImageCms
 
 from dpedkit import images
 from dpedkit.core.errors import DpedkitError, PhotoError
+from dpedkit.images import decoding
 
 RNG = np.random.default_rng(7)
 SRGB_ICC = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
@@ -398,3 +399,27 @@ def test_a_photo_of_a_newer_format_cut_in_half_is_told_as_such(tmp_path, suffix)
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
     with pytest.raises(PhotoError, match=r"cut short|only a part of one"):
         images.read_photo(path)
+
+
+@pytest.mark.parametrize("suffix", [".jpg", ".png", ".tif"])
+def test_a_limit_on_what_a_photo_takes_decoded(tmp_path, suffix):
+    path = tmp_path / f"a{suffix}"
+    Image.fromarray(gradient(100, 200)).save(path)
+    assert images.read_photo(path, images.PhotoLimits(max_decoded_size=0.08)).shape[0] == 100
+    with pytest.raises(PhotoError, match=r"MB decoded.*--max-decoded-size"):
+        images.read_photo(path, images.PhotoLimits(max_decoded_size=0.079))
+
+
+def test_16_bits_with_alpha_take_twice_as_much(tmp_path):
+    path = tmp_path / "a.tif"
+    deep = np.full((100, 200, 4), 257, np.uint16)
+    tifffile.imwrite(path, deep, photometric="rgb", extrasamples=["unassalpha"])
+    decoding._decode_with_opencv(path, images.PhotoLimits(max_decoded_size=0.16))
+    with pytest.raises(PhotoError, match="8 bytes a pixel"):
+        decoding._decode_with_opencv(path, images.PhotoLimits(max_decoded_size=0.159))
+
+
+def test_16_bits_are_rounded_as_before():
+    deep = np.arange(65536, dtype=np.uint16).reshape(256, 256)
+    expected = np.round(deep / 257).astype(np.uint8)
+    assert np.array_equal(decoding._to_8_bits(deep), expected)

@@ -221,3 +221,56 @@ def test_unknown_names_and_options_are_usage_errors():
         build_generator("srcnn", norm="batch")
     with pytest.raises(UsageError, match="batch, instance, none"):
         build_generator("resnet-8-32", norm="layer")
+
+
+def write_with_card(path, tensors, **card):
+    content = {"format": 1, "architecture": "colour-residual", "options": {}, **card}
+    save_file(tensors, path, metadata={"dpedkit": json.dumps(content)})
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"channels": 100000},
+        {"blocks": 1000000},
+        {"channels": 0},
+        {"channels": 16.0},
+        {"blocks": True},
+        {"blocks": "3"},
+        {"channels": 1024, "blocks": 64},  # within the limits, but not what the file holds
+    ],
+)
+def test_a_card_is_not_believed_before_its_weights_are_seen(tmp_path, monkeypatch, options):
+    def allocate(*args, **others):
+        raise AssertionError("memory was asked for")
+
+    tensors = {name: value.contiguous() for name, value in
+               build_generator("colour-residual").state_dict().items()}  # fmt: skip
+    write_with_card(tmp_path / "m.safetensors", tensors, options=options)
+    monkeypatch.setattr("safetensors.torch.load_file", allocate)
+    with pytest.raises(DpedkitError, match=r"m\.safetensors is damaged"):
+        load_model(tmp_path / "m.safetensors")
+
+
+@pytest.mark.parametrize("options", [0, 3.5, None, [], "norm", {"norm": 7}, {"": 1}])
+def test_options_that_are_none_are_one_sentence(tmp_path, options):
+    write_with_card(tmp_path / "m.safetensors", {"a": torch.zeros(1)}, options=options)
+    with pytest.raises(DpedkitError, match=r"m\.safetensors is damaged"):
+        load_model(tmp_path / "m.safetensors")
+
+
+@pytest.mark.parametrize("architecture", [0, None, ["srcnn"], {}])
+def test_an_architecture_that_is_no_name_is_one_sentence(tmp_path, architecture):
+    write_with_card(tmp_path / "m.safetensors", {"a": torch.zeros(1)}, architecture=architecture)
+    with pytest.raises(DpedkitError, match=r"m\.safetensors is damaged"):
+        load_model(tmp_path / "m.safetensors")
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
+def test_weights_that_are_no_numbers_are_refused(tmp_path, value):
+    model = build_generator("srcnn")
+    with torch.no_grad():
+        model.layers[1].conv.weight[3, 2, 1, 0] = value
+    save_model(tmp_path / "m.safetensors", model, {})
+    with pytest.raises(DpedkitError, match=r"layers\.1\.conv\.weight holds values"):
+        load_model(tmp_path / "m.safetensors")

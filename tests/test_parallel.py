@@ -1,5 +1,8 @@
+import contextlib
 import os
 import signal
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -79,3 +82,81 @@ def test_zero_means_every_core(monkeypatch):
     # macOS and Windows have no affinity of CPUs.
     monkeypatch.delattr(os, "sched_getaffinity", raising=False)
     assert count_workers(0) >= min(2, os.cpu_count())
+
+
+def die_at_seven(number):
+    if number == 7:
+        os.kill(os.getpid(), signal.SIGSEGV)
+    return number
+
+
+def test_an_item_that_kills_its_process_is_lost_alone():
+    results = list(
+        ordered_map(die_at_seven, range(20), jobs=2, lost=lambda item, cause: (item, cause))
+    )
+    assert results[:7] + results[8:] == [n for n in range(20) if n != 7]
+    assert results[7][0] == 7
+    assert "SIGSEGV" in results[7][1]
+
+
+def die_once(path):
+    if path.name == "3" and not path.exists():
+        path.touch()
+        os._exit(9)
+    return path.name
+
+
+def test_an_item_that_was_only_unlucky_is_done(tmp_path):
+    items = [tmp_path / str(n) for n in range(8)]
+    assert list(ordered_map(die_once, items, jobs=2, lost=lambda item, cause: cause)) == [
+        *map(str, range(8))
+    ]
+
+
+PARENT = """
+import sys, time
+from pathlib import Path
+from dpedkit.core.atomic import write_text
+from dpedkit.core.parallel import ordered_map
+folder = Path(sys.argv[1])
+def work(n):
+    write_text(folder / f"begun{n}", "")
+    time.sleep(4)
+    (folder / f"late{n}").touch()
+    write_text(folder / f"done{n}", "")
+list(ordered_map(work, range(4), jobs=2))
+"""
+
+
+def processes_of(folder):
+    found = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            with contextlib.suppress(OSError):
+                if str(folder).encode() in (entry / "environ").read_bytes():
+                    found.append(int(entry.name))
+    return found
+
+
+@pytest.mark.skipif(
+    not Path("/proc/self/environ").exists(), reason="Linux alone lists processes so"
+)
+@pytest.mark.parametrize("kind", [signal.SIGKILL, signal.SIGTERM])
+def test_workers_end_with_their_parent_and_finish_no_file(tmp_path, kind):
+    parent = subprocess.Popen(
+        [sys.executable, "-c", PARENT, str(tmp_path)],
+        env={**os.environ, "MARK": str(tmp_path)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+    )
+    while len(list(tmp_path.glob("begun*"))) < 2:
+        time.sleep(0.05)
+    assert len(processes_of(tmp_path)) >= 3
+    parent.send_signal(kind)
+    began = time.monotonic()
+    parent.communicate()  # ends when nobody holds its stdout any more
+    while processes_of(tmp_path):
+        time.sleep(0.1)
+    assert time.monotonic() - began < 5
+    assert not list(tmp_path.glob("done*"))
+    assert not list(tmp_path.glob("late*"))

@@ -9,6 +9,7 @@ import random
 import shutil
 import signal
 from collections import Counter
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +21,15 @@ from dpedkit.core.atomic import write_json
 from dpedkit.core.console import QUIET, set_verbosity
 from dpedkit.core.errors import DpedkitError, UsageError
 from dpedkit.core.manifest import read_jsonl, write_jsonl
-from dpedkit.core.records import ACCEPTED, ALIGNED_FORMAT, REJECTED, PairRecord, SourcePhoto
+from dpedkit.core.records import (
+    ACCEPTED,
+    ALIGNED_FORMAT,
+    REJECTED,
+    PairRecord,
+    SourcePhoto,
+    WrittenFile,
+)
+from dpedkit.geometry import PairMap
 from dpedkit.images import read_photo, write_photo
 from dpedkit.patches import PatchConfig, cut_patches
 from dpedkit.shards import (
@@ -138,7 +147,7 @@ def test_every_patch_can_be_traced_to_its_place_in_the_phone_photo(
             assert pairs[pair]["split"] == split
             photo = read_photo(aligned / "phone" / f"{names[pair]}.png")
             np.testing.assert_array_equal(patch, photo[y : y + SIZE, x : x + SIZE])
-    assert pairs[3]["phone"] == "/raw/iphone/0003.jpg"
+    assert pairs[3]["phone"] == "iphone/0003.jpg"
     assert pairs[3]["kept"] + sum(pairs[3]["dropped"].values()) == pairs[3]["tried"] == 12
 
 
@@ -510,3 +519,89 @@ def test_export_writes_the_folders_of_dped(shards: Path, tmp_path: Path, image: 
             assert [path.name for path in files] == [f"{n}.{image}" for n in range(len(patches))]
             read = np.stack([read_photo(path) for path in files]).astype(int)
             assert np.abs(read - patches).mean() <= (0 if image == "png" else 6)
+
+
+def _record_files(folder: Path) -> None:
+    """Note the images in the records, as `dpedkit align` does."""
+    records = read_jsonl(folder / "pairs.jsonl")
+    for record in records:
+        if record["status"] == ACCEPTED:
+            record["files"] = {
+                side: asdict(WrittenFile.of(folder / side / f"{record['name']}.png"))
+                for side in ("phone", "dslr")
+            }
+    write_jsonl(folder / "pairs.jsonl", records)
+
+
+@pytest.mark.parametrize("damage", ["missing", "cut short", "changed"])
+def test_images_that_are_not_as_they_were_written_are_refused_with_the_cure(
+    own_aligned: Path, tmp_path: Path, damage: str
+) -> None:
+    _record_files(own_aligned)
+    image = own_aligned / "phone" / "0003.png"
+    content = image.read_bytes()
+    image.unlink()
+    if damage == "cut short":
+        image.write_bytes(content[:900])
+    elif damage == "changed":
+        image.write_bytes(content[:900] + bytes([content[900] ^ 1]) + content[901:])
+    with pytest.raises(DpedkitError, match=r"phone/0003\.png is .*dpedkit align"):
+        cut_patches(own_aligned, tmp_path / "shards", CONFIG, jobs=1)
+    image.write_bytes(content)
+    assert cut_patches(own_aligned, tmp_path / "shards", CONFIG, jobs=1).failed == {}
+    fresh = tmp_path / "fresh"
+    cut_patches(own_aligned, fresh, CONFIG, jobs=1)
+    assert digest(tmp_path / "shards") == digest(fresh)
+
+
+@pytest.mark.parametrize("killed", [False, True])
+def test_an_original_that_comes_back_is_used_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, killed: bool
+) -> None:
+    folder = make_aligned(tmp_path / "aligned", 5, config={"image_format": "png", "images": False})
+    records = read_jsonl(folder / "pairs.jsonl")
+    for record in records:
+        for side in ("phone", "dslr"):
+            source = SourcePhoto.of(folder / side / f"{record['name']}.png") if (
+                record["status"] == ACCEPTED
+            ) else SourcePhoto("", 0, 0)  # fmt: skip
+            record[side] = asdict(source)
+        record["crop"] = [0, 0, 140, 110]
+        record["map"] = PairMap(np.eye(3), (140, 110), (140, 110)).to_dict()
+    write_jsonl(folder / "pairs.jsonl", records)
+    cut_patches(folder, tmp_path / "expected", CONFIG, jobs=1)
+    hidden = folder / "dslr" / "0002.hidden"
+    hidden.with_suffix(".png").rename(hidden)
+    if killed:
+        monkeypatch.setattr("dpedkit.patches.driver._pack", _stop)
+        with pytest.raises(KeyboardInterrupt):
+            cut_patches(folder, tmp_path / "shards", CONFIG, jobs=1)
+        monkeypatch.undo()
+    else:
+        assert set(cut_patches(folder, tmp_path / "shards", CONFIG, jobs=1).failed) == {"0002"}
+    hidden.rename(hidden.with_suffix(".png"))
+    assert cut_patches(folder, tmp_path / "shards", CONFIG, jobs=1).failed == {}
+    assert digest(tmp_path / "shards") == digest(tmp_path / "expected")
+
+
+def _stop(*args: object) -> None:
+    raise KeyboardInterrupt
+
+
+def test_shards_hold_no_paths_of_somebodys_computer(own_aligned: Path, tmp_path: Path) -> None:
+    (own_aligned / "phone" / "0001.png").unlink()  # whose error names the file
+    settings = {"image_format": "png", "decisions": str(tmp_path / "decisions.csv")}
+    _describe(own_aligned, config=settings)
+    output = tmp_path / "shards"
+    cut_patches(own_aligned, output, CONFIG, jobs=1)
+    filter_shards(output, tmp_path / "filtered", FilterConfig(min_corr=0.95))
+    merge_shards([output], tmp_path / "merged", MergeConfig())
+    for folder in (output, tmp_path / "filtered", tmp_path / "merged"):
+        write_card(folder)
+        for path in folder.iterdir():
+            content = path.read_bytes()
+            assert str(tmp_path).encode() not in content, path
+            assert b"/raw/" not in content, path
+    pair = read_jsonl(output / "pairs.jsonl")[0]
+    assert (pair["phone"], pair["dslr"]) == ("iphone/0000.jpg", "iphone/0000.jpg")
+    assert json.loads((output / "index.json").read_text())["aligned"] == "../aligned"

@@ -3,6 +3,7 @@
 import json
 
 import pytest
+from fake_shards import make_patches, write_shards
 
 from dpedkit.cli import execute
 from dpedkit.core.errors import DpedkitError, UsageError
@@ -86,6 +87,26 @@ def test_output_of_others_is_not_replaced(recipe):
         assert len(list((recipe.parent / "raw" / "iphone").iterdir())) == 2
     assert "simulate" in run_recipe(str(recipe), jobs=1, overwrite=True).ran
     assert len(list((recipe.parent / "raw" / "iphone").iterdir())) == 3
+
+
+def test_a_finished_run_is_kept_when_its_settings_change(tmp_path, monkeypatch):
+    """What took hours is not replaced because somebody changed a line of the recipe."""
+    write_shards(tmp_path / "shards", {"train": make_patches(6, 32, 0)})
+    monkeypatch.chdir(tmp_path)
+    runs = {}
+    for steps in (1, 2, 3):
+        (tmp_path / "mine.toml").write_text(
+            f"[train]\nsteps = {steps}\ngenerator = 'srcnn'\nnorm = 'none'\nbatch = 2\n"
+            "content = 'msssim-l1'\ntexture_weight = 0\ndevice = 'cpu'\n"
+        )
+        assert run_recipe("mine.toml", jobs=1).ran == ["train"]
+        runs[steps] = (tmp_path / "runs" / "mine" / "model.safetensors").read_bytes()
+        assert run_recipe("mine.toml", jobs=1).ran == []
+    for name, steps in (("mine.1", 1), ("mine.2", 2), ("mine", 3)):
+        assert (tmp_path / "runs" / name / "model.safetensors").read_bytes() == runs[steps]
+    assert sorted(path.name for path in (tmp_path / "runs").iterdir()) == [
+        "mine", "mine.1", "mine.2",
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize(

@@ -471,12 +471,30 @@ def test_the_layout_of_a_checkpoint_is_that_of_earlier_versions(shards, tmp_path
     assert set(state["evaluations"]) == {"best", "accuracies", "warnings"}
 
 
-def test_a_damaged_checkpoint_is_one_sentence(shards, tmp_path):
-    train(shards, without_discriminator(), name="a", runs=tmp_path)
-    newest = max((tmp_path / "a" / "checkpoints").iterdir())
-    newest.write_bytes(newest.read_bytes()[:1000])
-    with pytest.raises(DpedkitError, match="is damaged"):
-        train(shards, without_discriminator(), name="a", runs=tmp_path, resume=True)
+def flip_a_bit(content):
+    middle = len(content) // 2
+    return content[:middle] + bytes([content[middle] ^ 16]) + content[middle + 1 :]
+
+
+@pytest.mark.parametrize(
+    "damage", [lambda content: content[:1000], lambda content: b"", flip_a_bit],
+    ids=["cut short", "empty", "one bit"],
+)  # fmt: skip
+def test_a_damaged_checkpoint_gives_way_to_the_one_before(shards, tmp_path, capsys, damage):
+    config = without_discriminator(steps=4, evaluate_every=2, keep_checkpoints=2)
+    train(shards, config, name="a", runs=tmp_path)
+    networks = ("model.safetensors", "last.safetensors")
+    before = [(tmp_path / "a" / name).read_bytes() for name in networks]
+    kept = sorted((tmp_path / "a" / "checkpoints").iterdir())
+    assert len(kept) >= 2
+    kept[-1].write_bytes(damage(kept[-1].read_bytes()))
+    train(shards, config, name="a", runs=tmp_path, resume=True)
+    assert f"{kept[-1].name} is damaged" in capsys.readouterr().err
+    assert [(tmp_path / "a" / name).read_bytes() for name in networks] == before
+    for file in (tmp_path / "a" / "checkpoints").iterdir():
+        file.write_bytes(damage(file.read_bytes()))
+    with pytest.raises(DpedkitError, match="every checkpoint is damaged"):
+        train(shards, config, name="a", runs=tmp_path, resume=True)
 
 
 def test_a_phone_that_equals_the_dslr_has_no_psnr(tmp_path):

@@ -90,7 +90,8 @@ class AlignConfig(PhotoLimits, PairingConfig):
     decisions: str | None = option(
         None,
         "File of pairs that you rejected after looking at them, as the report lets you download "
-        "it. They are left out; a pair whose line is removed comes back.",
+        "it. They are left out, also when the command is given again without the file; a pair "
+        "comes back when a file without its line is given.",
         metavar="FILE",
         affects_output=False,
         is_file=True,

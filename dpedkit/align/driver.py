@@ -9,7 +9,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dpedkit.align.config import AlignConfig
-from dpedkit.align.decisions import decided, read_decisions
+from dpedkit.align.decisions import (
+    KEPT_DECISIONS,
+    decided,
+    keep_decisions,
+    kept_decisions,
+    read_decisions,
+)
 from dpedkit.align.imagefolder import write_image_list
 from dpedkit.core import console, lock
 from dpedkit.core.atomic import make_folder
@@ -24,6 +30,7 @@ from dpedkit.core.records import (
     THUMBNAILS,
     PairRecord,
     SourcePhoto,
+    WrittenFile,
     rejected_by_reason,
 )
 from dpedkit.core.workfolder import WorkFolder, prepare
@@ -38,6 +45,7 @@ if TYPE_CHECKING:
 
 PAIRS = "pairs.jsonl"
 _JOURNAL = "journal.jsonl"
+_LOST = "not aligned"
 _SIDES = ("phone", "dslr")
 _SHOWN_UNPAIRED = 3
 
@@ -134,20 +142,29 @@ def align_folders(
     config = config or AlignConfig()
     pairing = pair_photos(phone_folder, dslr_folder, config)
     tell(pairing)
-    decisions = read_decisions(config.files().get("decisions"), [p[0] for p in pairing.pairs])
+    names_of_pairs = [name for name, _, _ in pairing.pairs]
+    given = config.files().get("decisions")
+    decisions = (
+        kept_decisions(output, names_of_pairs)
+        if given is None
+        else read_decisions(given, names_of_pairs)
+    )
     folder = prepare(
         output,
         kind="aligned",
         description_name="dataset.json",
         format_version=ALIGNED_FORMAT,
         config=config,
-        inputs={"phone": str(phone_folder.absolute()), "dslr": str(dslr_folder.absolute())},
+        inputs={"phone": str(phone_folder.resolve()), "dslr": str(dslr_folder.resolve())},
         overwrite=overwrite,
+        kept=(KEPT_DECISIONS,),
     )
+    keep_decisions(output, decisions)
     tasks = [_Task(index, *pair, output) for index, pair in enumerate(pairing.pairs)]
     earlier = _earlier(folder)
     by_hand = decided(decisions, pairing.pairs, earlier)
-    finished = _finished(earlier, [task for task in tasks if task.name not in by_hand], config)
+    unsure = [task for task in tasks if task.name not in by_hand]
+    finished = _finished(earlier, unsure, config, _recorded_ns(folder))
     known = finished | by_hand
     todo = [task for task in tasks if task.name not in known]
     if folder.complete and (todo or by_hand):
@@ -202,7 +219,7 @@ def _align(
         Journal(output / _JOURNAL) as journal,
         console.progress("align", total, "pairs", done=len(finished)) as bar,
     ):
-        for record in ordered_map(partial(_align_one, config), todo, jobs):
+        for record in ordered_map(partial(_align_one, config), todo, jobs, lost=_lost):
             journal.append(record.to_dict())
             records[record.name] = record
             accepted += record.accepted
@@ -232,12 +249,14 @@ def _align_one(config: AlignConfig, task: _Task) -> PairRecord:
         alignment = align(phone.pixels, dslr.pixels, config)
         with clock.measuring("write"):
             write_thumbnail(task.thumbnail, phone.pixels, dslr.pixels)
+    written = {}
     with clock.measuring("write"):
         for side, image in zip(_SIDES, (alignment.phone, alignment.dslr), strict=True):
             if image is None:
                 task.image(side, config).unlink(missing_ok=True)
             else:
                 write_photo(task.image(side, config), image)
+                written[side] = WrittenFile.of(task.image(side, config))
     return PairRecord(
         task.index,
         task.name,
@@ -250,7 +269,14 @@ def _align_one(config: AlignConfig, task: _Task) -> PairRecord:
         alignment.evidence,
         {**clock.seconds, **alignment.seconds},
         alignment.warnings,
+        written,
     )
+
+
+def _lost(task: _Task, cause: str) -> PairRecord:
+    """The record of a pair whose process died; it is tried again by the next run."""
+    sources = SourcePhoto.of(task.phone), SourcePhoto.of(task.dslr)
+    return PairRecord(task.index, task.name, REJECTED, f"{_LOST}: {cause}", *sources)
 
 
 class _Photo:
@@ -283,23 +309,39 @@ def _earlier(folder: WorkFolder) -> dict[str, PairRecord]:
     return found
 
 
+def _recorded_ns(folder: WorkFolder) -> int:
+    """When the earlier run last recorded a pair; images that changed later are looked at."""
+    files = (folder.path / PAIRS, folder.path / _JOURNAL)
+    return min((path.stat().st_mtime_ns for path in files if path.exists()), default=0)
+
+
 def _finished(
-    earlier: dict[str, PairRecord], tasks: list[_Task], config: AlignConfig
+    earlier: dict[str, PairRecord], tasks: list[_Task], config: AlignConfig, recorded_ns: int
 ) -> dict[str, PairRecord]:
-    """Records of an earlier run that still hold: same photos, and the images are there."""
+    """Records of an earlier run that still hold: same photos, and the same images."""
     finished = {}
     for task in tasks:
         record = earlier.get(task.name)
-        if record is None or not _holds(record, task, config):
+        if record is None or not _holds(record, task, config, recorded_ns):
             continue
         finished[task.name] = replace(record, index=task.index)
     return finished
 
 
-def _holds(record: PairRecord, task: _Task, config: AlignConfig) -> bool:
+def _holds(record: PairRecord, task: _Task, config: AlignConfig, recorded_ns: int) -> bool:
+    if record.reason.startswith(_LOST):
+        return False
     if record.rejected_by_hand or not record.made_from(task.phone, task.dslr):
         return False
-    return not (record.accepted and config.images) or task.has_images(config)
+    if not (record.accepted and config.images):
+        return True
+    if not record.files:  # by an earlier version
+        return task.has_images(config)
+    images = {side: task.image(side, config) for side in _SIDES}
+    sound = all(record.files[side].is_still(path, recorded_ns) for side, path in images.items())
+    if not sound and any(path.exists() for path in images.values()):
+        console.say(f"{task.name}: its aligned images are damaged, so it is aligned again")
+    return sound
 
 
 def _remove_strays(folder: Path, names: set[str]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import io
 import json
 import os
 import sys
@@ -89,7 +90,27 @@ def cli() -> None:
 
 def main() -> NoReturn:
     """Run the command line and exit with its code."""
+    _open_standard_streams()
     sys.exit(execute(sys.argv[1:]))
+
+
+def _open_standard_streams() -> None:
+    """Give the process the streams that it was started without, as by `2>&-`.
+
+    Otherwise the next file that is opened takes their place, and messages are written into it.
+    Names of files can hold bytes that are no text: they are shown as escapes.
+    """
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # takes the lowest free number, which is this one
+        if getattr(sys, name) is None:
+            mode = "r" if name == "stdin" else "w"
+            setattr(sys, name, os.fdopen(number, mode, encoding="utf-8"))
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 def execute(arguments: list[str]) -> int:
@@ -103,6 +124,8 @@ def execute(arguments: list[str]) -> int:
     except DpedkitError as error:
         return _fail(printer, str(error), error.exit_code)
     except click.exceptions.NoArgsIsHelpError as error:
+        if printer.as_json:
+            return _fail(printer, "No command is given.", EXIT_USAGE)
         click.echo(error.ctx.get_help() if error.ctx else error.format_message(), err=True)
         return EXIT_USAGE
     except click.UsageError as error:
@@ -120,14 +143,26 @@ def execute(arguments: list[str]) -> int:
     except OSError as error:
         explained = explain_os_error(error, Path(error.filename or "the output"))
         if not isinstance(explained, DpedkitError):
+            _report_unexpected(printer, error)
             raise
         return _fail(printer, str(explained), explained.exit_code)
     except ImportError as error:
         if error.name != "cv2":
+            _report_unexpected(printer, error)
             raise
         from dpedkit.doctor import explain_opencv
 
         return _fail(printer, explain_opencv(error), EXIT_FAILED)
+    except Exception as error:
+        _report_unexpected(printer, error)
+        raise
+
+
+def _report_unexpected(printer: Printer, error: Exception) -> None:
+    """With ``--json``, a program that reads stdout gets its object for a fault of dpedkit, too."""
+    if printer.as_json:
+        sentence = f"dpedkit has a fault: {type(error).__name__}: {error}"
+        click.echo(json.dumps({"error": sentence, "exit_code": EXIT_FAILED}))
 
 
 def _fail(printer: Printer, sentence: str, code: int, finished: Summary | None = None) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
@@ -32,10 +32,13 @@ class Printer:
 
     as_json: bool = False
 
-    def show(self, summary: Summary) -> None:
-        """Print a result: a text on stdout, or with ``--json`` one object there."""
+    def show(self, summary: Summary, failure: Mapping[str, Any] | None = None) -> None:
+        """Print a result: a text on stdout, or with ``--json`` one object there.
+
+        `failure` is what a failed command adds to that object.
+        """
         if self.as_json:
-            click.echo(json.dumps(summary.to_dict(), allow_nan=False))
+            click.echo(json.dumps({**summary.to_dict(), **(failure or {})}, allow_nan=False))
         else:
             click.echo(summary.as_text())
 

@@ -54,8 +54,11 @@ def verify(printer: options.Printer, shards: Path) -> int | None:
     from dpedkit.shards import verify as verify_shards
 
     result = verify_shards(shards)
-    printer.show(result)
-    return None if result.sound else EXIT_FAILED
+    if result.sound:
+        printer.show(result)
+        return None
+    printer.show(result, {"error": f"{shards} is damaged.", "exit_code": EXIT_FAILED})
+    return EXIT_FAILED
 
 
 @command.command(

@@ -6,7 +6,7 @@ import errno
 import json
 import os
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,8 @@ from dpedkit.core.errors import DpedkitError
 PART_SUFFIX = ".part"
 _PART_NAME = re.compile(r"(?P<target>.+)\.\d+\.part")
 _NO_SUCH_PLACE = (errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG)
+
+_checks: list[Callable[[], None]] = []
 
 
 @contextmanager
@@ -37,6 +39,8 @@ def complete_or_absent(path: Path) -> Iterator[Path]:
         yield part
         with part.open("rb+") as file:
             os.fsync(file.fileno())
+        for check in _checks:
+            check()
         part.replace(path)
     except OSError as error:
         with suppress(OSError):
@@ -45,6 +49,14 @@ def complete_or_absent(path: Path) -> Iterator[Path]:
     except BaseException:
         part.unlink(missing_ok=True)
         raise
+
+
+def before_finishing(check: Callable[[], None]) -> None:
+    """Have `check` called before any file of this process takes its name, for it to prevent that.
+
+    A worker that outlives its run must not write into a folder that is not locked any more.
+    """
+    _checks.append(check)
 
 
 def remove_unfinished(paths: Iterable[Path]) -> None:
@@ -73,9 +85,12 @@ def write_json(path: Path, content: Any) -> None:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a text file atomically, in UTF-8."""
+    """Write a text file atomically, in UTF-8; what UTF-8 has no code for becomes a question mark.
+
+    Names of files can hold bytes that are no text.
+    """
     with complete_or_absent(path) as part:
-        part.write_text(text, encoding="utf-8")
+        part.write_text(text, encoding="utf-8", errors="replace")
 
 
 def make_folder(path: Path) -> Path:

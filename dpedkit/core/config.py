@@ -18,6 +18,7 @@ import difflib
 import functools
 import hashlib
 import json
+import math
 import tomllib
 import types
 import typing
@@ -27,6 +28,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from dpedkit.core.errors import UsageError
+from dpedkit.core.regular import would_wait
 
 
 def option(
@@ -170,17 +172,30 @@ def _type_hints(cls: type) -> dict[str, Any]:
 
 def read_toml(path: Path) -> dict[str, Any]:
     """Read a TOML file, with one clear sentence for what is wrong with it."""
+    if would_wait(path):
+        raise UsageError(f"{path} is not a regular file.")
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise UsageError(f"{path}: there is no such file.") from None
     except IsADirectoryError:
         raise UsageError(f"{path} is a folder; give the TOML file itself.") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except RecursionError:
+        raise UsageError(f"{path} is not valid TOML: its values are nested too deeply.") from None
+    except ValueError as error:  # no TOML, no UTF-8, or a number of thousands of digits
         raise UsageError(f"{path} is not valid TOML: {error}.") from None
+    except PermissionError:
+        raise UsageError(f"{path} may not be read.") from None
 
 
 _NAMES = {bool: "true or false", int: "a whole number", float: "a number", str: "a text"}
+
+
+def _is_finite(value: Any) -> bool:
+    try:
+        return math.isfinite(value)
+    except OverflowError:  # a whole number that no float holds
+        return False
 
 
 def _check(field: dataclasses.Field[Any], plain: type, value: Any) -> None:
@@ -201,3 +216,5 @@ def _check(field: dataclasses.Field[Any], plain: type, value: Any) -> None:
         if low is not None and high is not None:
             span = f"between {low} and {high}"
         raise UsageError(f"{field.name} is {value!r}, but must be {span}.")
+    if plain is float and not _is_finite(value):
+        raise UsageError(f"{field.name} is {value!r}, but must be a finite number.")

@@ -6,6 +6,7 @@ import csv
 from pathlib import Path
 
 from dpedkit.core.errors import DpedkitError
+from dpedkit.core.regular import would_wait
 
 
 def read_list(file: Path) -> list[tuple[int, list[str]]]:
@@ -16,8 +17,10 @@ def read_list(file: Path) -> list[tuple[int, list[str]]]:
     Raises
     ------
     DpedkitError
-        If the file is missing or no text.
+        If the file is missing or no text, or a line of it is no CSV.
     """
+    if would_wait(file):
+        raise DpedkitError(f"{file} is not a regular file.")
     try:
         text = file.read_text(encoding="utf-8-sig")
     except FileNotFoundError:
@@ -28,6 +31,9 @@ def read_list(file: Path) -> list[tuple[int, list[str]]]:
     for number, line in enumerate(text.splitlines(), start=1):
         if line.strip() and not line.lstrip().startswith("#"):
             delimiter = ";" if ";" in line and "," not in line else ","
-            cells = next(csv.reader([line], delimiter=delimiter))
+            try:
+                cells = next(csv.reader([line], delimiter=delimiter))
+            except csv.Error as error:
+                raise DpedkitError(f"{file}, line {number} cannot be read ({error}).") from None
             lines.append((number, [cell.strip() for cell in cells]))
     return lines

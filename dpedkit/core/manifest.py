@@ -12,6 +12,7 @@ from typing import Any, Self
 
 from dpedkit.core.atomic import complete_or_absent, explain_os_error
 from dpedkit.core.errors import DpedkitError
+from dpedkit.core.regular import would_wait
 
 
 class Journal:
@@ -72,6 +73,7 @@ def read_jsonl(path: Path) -> list[dict[str, Any]]:
     DpedkitError
         If the file is missing, or a complete line is not a JSON object.
     """
+    _refuse_pipe(path)
     try:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
@@ -83,8 +85,8 @@ def read_jsonl(path: Path) -> list[dict[str, Any]]:
     records = []
     for number, line in enumerate(complete, start=1):
         try:
-            record = json.loads(line)
-        except json.JSONDecodeError:
+            record = json.loads(line, parse_constant=_refuse_constant)
+        except (ValueError, RecursionError):  # no JSON, a number of thousands of digits, or a maze
             record = None
         if not isinstance(record, dict):
             raise DpedkitError(f"{path}, line {number} is damaged: it is not a JSON object.")
@@ -101,12 +103,23 @@ def write_jsonl(path: Path, records: Iterable[dict[str, Any]]) -> None:
 
 def read_json(path: Path) -> dict[str, Any]:
     """Read a JSON object, with one clear sentence for a missing or damaged file."""
+    _refuse_pipe(path)
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(path.read_text(encoding="utf-8"), parse_constant=_refuse_constant)
     except FileNotFoundError:
         raise DpedkitError(f"{path} is missing.") from None
-    except (json.JSONDecodeError, UnicodeDecodeError):
+    except (ValueError, RecursionError):
         content = None
     if not isinstance(content, dict):
         raise DpedkitError(f"{path} is damaged: it is not a JSON object.")
     return content
+
+
+def _refuse_constant(name: str) -> None:
+    """NaN and Infinity are no JSON, and dpedkit writes none."""
+    raise ValueError(name)
+
+
+def _refuse_pipe(path: Path) -> None:
+    if would_wait(path):
+        raise DpedkitError(f"{path} is not a regular file.")

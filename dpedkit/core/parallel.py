@@ -5,21 +5,29 @@ from __future__ import annotations
 import ctypes
 import functools
 import os
+import re
 import signal
 import sys
+import threading
+import time
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from multiprocessing import resource_tracker
 from pathlib import Path
 from typing import Any, TypeVar
 
-from dpedkit.core.errors import DpedkitError
+from dpedkit.core.atomic import before_finishing
+from dpedkit.core.console import warn
+from dpedkit.core.errors import EXIT_INTERRUPTED, DpedkitError
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 _TRIM_THRESHOLD, _MMAP_MAX = -1, -4  # glibc's malloc.h
 _NEVER = -1
+_WATCH_S = 1.0
+_SIGNAL = re.compile(r"SIG[A-Z]+")
 
 
 def count_workers(jobs: int) -> int:
@@ -32,18 +40,35 @@ def count_workers(jobs: int) -> int:
 
 
 def ordered_map(
-    function: Callable[[Item], Result], items: Iterable[Item], jobs: int
+    function: Callable[[Item], Result],
+    items: Iterable[Item],
+    jobs: int,
+    *,
+    lost: Callable[[Item, str], Result] | None = None,
 ) -> Iterator[Result]:
     """Yield `function(item)` for each item, in the order of the items.
 
     Each worker keeps OpenCV and BLAS to one thread, so that N workers use N cores and results do
     not depend on how many there are. At most two items a worker are in flight, which bounds the
-    memory. With one worker everything happens in this process.
+    memory. With one worker everything happens in this process. Workers end within seconds when
+    this process does, and finish no file after it.
+
+    Parameters
+    ----------
+    function : callable
+        Can be pickled. What it did is done again for a few items when a worker dies.
+    items : iterable
+    jobs : int
+        Number of workers; 0 for every usable core.
+    lost : callable, optional
+        Gives the result of an item whose process dies even when it is alone, as a decoder can take
+        its process down, from the item and a sentence. The others go on.
 
     Raises
     ------
     DpedkitError
-        If a worker process was killed, as the system does when memory runs out.
+        If a worker process was killed, as the system does when memory runs out, and `lost` is not
+        given.
     """
     workers = count_workers(jobs)
     if workers == 1:
@@ -51,22 +76,65 @@ def ordered_map(
             yield _one_thread(function, item)
         return
 
-    from joblib import Parallel, delayed, parallel_config
     from joblib.externals.loky.process_executor import TerminatedWorkerError
+
+    left = iter(items)
+    while True:
+        in_flight: deque[Item] = deque()
+        try:
+            for result in _spread(function, _noting(left, in_flight), workers):
+                in_flight.popleft()
+                yield result
+            return
+        except TerminatedWorkerError:
+            if lost is None:
+                raise DpedkitError(
+                    "A worker process was killed, most likely because memory ran out. Run the same "
+                    f"command again with fewer workers (--jobs {max(1, workers // 2)}); it "
+                    "continues where it stopped."
+                ) from None
+            warn("A worker process died; what it was working on is tried again by itself.")
+        for item in in_flight:
+            try:
+                (result,) = _spread(function, [item], 2)  # one alone would be this process
+            except TerminatedWorkerError as error:
+                result = lost(item, _cause(error))
+            yield result
+
+
+def _spread(
+    function: Callable[[Item], Result], items: Iterable[Item], workers: int
+) -> Iterator[Result]:
+    """Results in order, from worker processes.
+
+    Raises
+    ------
+    TerminatedWorkerError
+        Of loky, if one of them dies.
+    """
+    from joblib import Parallel, delayed, parallel_config
 
     with parallel_config(backend="loky", n_jobs=workers, inner_max_num_threads=1):
         parallel = Parallel(return_as="generator", pre_dispatch=2 * workers, batch_size=1)
-        here = Path.cwd()
+        here, parent = Path.cwd(), os.getpid()
         with _deaf_to_ctrl_c():
-            results = parallel(delayed(_in_folder)(here, function, item) for item in items)
-    try:
-        yield from results
-    except TerminatedWorkerError:
-        raise DpedkitError(
-            "A worker process was killed, most likely because memory ran out. Run the same "
-            f"command again with fewer workers (--jobs {max(1, workers // 2)}); it continues "
-            "where it stopped."
-        ) from None
+            results = parallel(delayed(_in_folder)(parent, here, function, item) for item in items)
+    yield from results
+
+
+def _noting(items: Iterator[Item], taken: deque[Item]) -> Iterator[Item]:
+    """The items; those that were taken are noted."""
+    for item in items:
+        taken.append(item)
+        yield item
+
+
+def _cause(error: Exception) -> str:
+    signals = ", ".join(sorted(set(_SIGNAL.findall(str(error)))))
+    return (
+        f"its process died{f' ({signals})' if signals else ''}: a file is damaged in a way that "
+        "brings its decoder down, or memory ran out"
+    )
 
 
 @contextmanager
@@ -87,10 +155,33 @@ def _deaf_to_ctrl_c() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-def _in_folder(folder: Path, function: Callable[[Any], Result], item: Any) -> Result:
+def _in_folder(parent: int, folder: Path, function: Callable[[Any], Result], item: Any) -> Result:
     """Call `function` where the caller is: joblib keeps workers, and their folder, for later."""
+    _end_with(parent)
     os.chdir(folder)
     return _one_thread(function, item)
+
+
+@functools.cache
+def _end_with(parent: int) -> None:
+    """Let this worker end when its parent does, however that ends, and finish no file afterwards.
+
+    A signal at the parent's death (PR_SET_PDEATHSIG) would come when the thread ends that began
+    the worker, which need not be the last of its process. So the parent is watched.
+    """
+
+    def end_if_orphaned() -> None:
+        if sys.platform != "win32" and os.getppid() != parent:
+            os._exit(EXIT_INTERRUPTED)
+
+    def watch() -> None:
+        while True:
+            end_if_orphaned()
+            time.sleep(_WATCH_S)
+
+    end_if_orphaned()
+    before_finishing(end_if_orphaned)
+    threading.Thread(target=watch, name="watch on the parent", daemon=True).start()
 
 
 def _one_thread(function: Callable[[Any], Result], item: Any) -> Result:

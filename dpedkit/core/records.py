@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+import functools
+import hashlib
 import re
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
@@ -53,7 +55,7 @@ class SourcePhoto:
     def of(cls, path: Path) -> Self:
         """The photo's file as it is on the disk now, size in pixels not yet known."""
         state = path.stat()
-        return cls(str(path.absolute()), state.st_size, state.st_mtime_ns)
+        return cls(str(_spelt_in_one_way(path)), state.st_size, state.st_mtime_ns)
 
     def unchanged(self) -> bool:
         """Whether the file on the disk is still the one that was recorded."""
@@ -62,6 +64,42 @@ class SourcePhoto:
         except OSError:
             return False
         return (state.st_size, state.st_mtime_ns) == (self.size, self.mtime_ns)
+
+
+@dataclass(frozen=True)
+class WrittenFile:
+    """A file as it was when it was written: bytes, and SHA-256 as hexadecimal digits."""
+
+    size: int
+    sha256: str
+
+    @classmethod
+    def of(cls, path: Path) -> Self:
+        """The file as it is on the disk now."""
+        with path.open("rb") as file:
+            digest = hashlib.file_digest(file, "sha256")
+            return cls(file.tell(), digest.hexdigest())
+
+    def has_size_of(self, path: Path) -> bool:
+        """Whether the file is there and has the size that was recorded."""
+        try:
+            return path.stat().st_size == self.size
+        except OSError:
+            return False
+
+    def is_still(self, path: Path, recorded_ns: int = 0) -> bool:
+        """Whether the file on the disk is still the one that was written.
+
+        Parameters
+        ----------
+        path : Path
+        recorded_ns : int
+            When the record was written. A file of the right size that was not changed later is
+            taken for sound without reading it.
+        """
+        if not self.has_size_of(path):
+            return False
+        return path.stat().st_mtime_ns <= recorded_ns or self == WrittenFile.of(path)
 
 
 @dataclass(frozen=True)
@@ -91,6 +129,9 @@ class PairRecord:
         Time spent per step.
     warnings : tuple of str
         What a person should look at although the pair was accepted.
+    files : dict of str to WrittenFile
+        The two aligned images as they were written, "phone" and "dslr"; empty where there are
+        none, and in records of earlier versions.
     """
 
     index: int
@@ -104,6 +145,7 @@ class PairRecord:
     evidence: dict[str, Any] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
+    files: dict[str, WrittenFile] = field(default_factory=dict)
 
     @property
     def accepted(self) -> bool:
@@ -115,7 +157,8 @@ class PairRecord:
 
     def made_from(self, phone: Path, dslr: Path) -> bool:
         """Whether these are the photos, as they are on the disk now, that the record tells of."""
-        if [self.phone.file, self.dslr.file] != [str(phone.absolute()), str(dslr.absolute())]:
+        recorded, now = (Path(self.phone.file), Path(self.dslr.file)), (phone, dslr)
+        if [*map(_spelt_in_one_way, recorded)] != [*map(_spelt_in_one_way, now)]:
             return False
         return self.phone.unchanged() and self.dslr.unchanged()
 
@@ -138,13 +181,26 @@ class PairRecord:
             content["dslr"] = SourcePhoto(**content["dslr"])
             content["crop"] = tuple(content["crop"])
             content["warnings"] = tuple(content["warnings"])
+            content["files"] = {
+                str(side): WrittenFile(**file) for side, file in content.get("files", {}).items()
+            }
             return cls(**content)
-        except (KeyError, TypeError) as error:
+        except (KeyError, TypeError, AttributeError) as error:
             name = values.get("name", "?")
             raise DpedkitError(
                 f"{where}: the record of pair '{name}' is damaged or of another version "
                 f"({error}); run `dpedkit align` again with --overwrite."
             ) from None
+
+
+def _spelt_in_one_way(path: Path) -> Path:
+    """The absolute path of a photo, without links and detours; the photo itself may be a link."""
+    return _resolved(path.parent.absolute()) / path.name
+
+
+@functools.lru_cache(maxsize=64)
+def _resolved(folder: Path) -> Path:
+    return folder.resolve()
 
 
 def without_numbers(reason: str) -> str:

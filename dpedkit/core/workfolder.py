@@ -9,7 +9,7 @@ is any while another one works in the folder.
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -66,6 +66,7 @@ def prepare(
     config: Config,
     inputs: Mapping[str, str],
     overwrite: bool,
+    kept: Sequence[str] = (),
 ) -> WorkFolder:
     """Create, resume or replace a stage's output folder, and lock it (see `lock.take`).
 
@@ -85,6 +86,8 @@ def prepare(
         What the work is made from; must be the same to resume.
     overwrite : bool
         Remove what an earlier run of the same kind left. Folders of another kind are never touched.
+    kept : sequence of str
+        Names of files that stay all the same: what a person decided.
 
     Raises
     ------
@@ -116,7 +119,7 @@ def prepare(
     if overwrite or found.get("clearing"):
         # A run that is killed while it removes must not leave a folder that passes for complete.
         write_json(description_file, {**fresh, "clearing": True})
-        clear(path, description_name)
+        clear(path, description_name, *kept)
         write_json(description_file, fresh)
         return WorkFolder(path, description_file, fresh, resumed=False, complete=False)
 
@@ -137,10 +140,10 @@ def entries(path: Path) -> list[Path]:
     return [entry for entry in found if entry.name != lock.LOCK_NAME]
 
 
-def clear(path: Path, kept: str) -> None:
-    """Remove all that is in a folder of dpedkit's own, but for one file and the lock."""
+def clear(path: Path, *kept: str) -> None:
+    """Remove all that is in a folder of dpedkit's own, but for the files named and the lock."""
     for entry in entries(path):
-        if entry.name != kept:
+        if entry.name not in kept:
             shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
 
 
@@ -163,6 +166,16 @@ def _refuse_of_others(path: Path, description_file: Path, kind: str) -> None:
         )
 
 
+def _are_one(before: Any, now: Any) -> bool:
+    """Whether two inputs are the same: equal, or paths to one folder however they are spelt."""
+    if before == now:
+        return True
+    paths = [Path(value) for value in (before, now) if isinstance(value, str)]
+    return len(paths) == 2 and all(
+        path.is_absolute() and path.resolve() == paths[1].resolve() for path in paths
+    )
+
+
 def _differences(found: dict[str, Any], fresh: dict[str, Any], config: Config) -> list[str]:
     changes = []
     if found.get("format") != fresh["format"]:
@@ -170,6 +183,6 @@ def _differences(found: dict[str, Any], fresh: dict[str, Any], config: Config) -
     before = found.get("inputs", {})
     now = fresh["inputs"]
     for name in sorted(before.keys() | now.keys()):
-        if before.get(name) != now.get(name):
+        if not _are_one(before.get(name), now.get(name)):
             changes.append(f"{name}: was {before.get(name)}, now {now.get(name)}")
     return changes + config.differences(found.get("config", {}))

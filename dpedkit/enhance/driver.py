@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from dpedkit import images
-from dpedkit.core import console, manifest
-from dpedkit.core.atomic import make_folder, remove_unfinished
+from dpedkit.core import console, lock, manifest
+from dpedkit.core.atomic import remove_unfinished
 from dpedkit.core.errors import (
     OutputExistsError,
     PhotoError,
@@ -84,6 +84,7 @@ class _Task:
         return [path for path in (self.output, self.side_by_side) if path is not None]
 
 
+@lock.until_end()
 def enhance_photos(
     model_path: Path,
     inputs: Sequence[Path],
@@ -113,8 +114,8 @@ def enhance_photos(
     Raises
     ------
     DpedkitError
-        If the model or a folder cannot be used, a file is in the way, the disk is full, or the
-        only photo cannot be read.
+        If the model or a folder cannot be used, another run works in the folder, a file is in the
+        way, the disk is full, or the only photo cannot be read.
     TooManyRejectedError
         If more of several photos than `config.max_failed` cannot be read.
     """
@@ -122,7 +123,7 @@ def enhance_photos(
     model_file = find_model(model_path)
     enhancer = load_enhancer(model_file, config, spill_folder=output)
     made_with = {"model": model_hash(model_file), "settings": config.fingerprint()}
-    make_folder(output)
+    lock.take(output)
     finished = _finished(output, tasks, made_with)
     left = [task for task in tasks if task not in finished]
     if not overwrite:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from dpedkit.core.config import Config, option
+from dpedkit.shards.config import verify_option
 
 
 @dataclass(frozen=True)
@@ -18,6 +19,7 @@ class EvaluateConfig(Config):
         "splits are always measured whole.",
         minimum=0,
     )
+    verify: bool = verify_option()
     device: str = option(
         "auto",
         "Where to compute: 'auto' takes a GPU if there is one.",

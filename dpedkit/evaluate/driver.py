@@ -30,6 +30,7 @@ from dpedkit.evaluate.scores import ScoreSheet, through_float16
 from dpedkit.metrics import AUTHORS_BATCH, MIN_SIDE
 from dpedkit.models.files import find_model, load_model
 from dpedkit.models.generator import Generator
+from dpedkit.shards.checksums import check_shards
 from dpedkit.shards.format import SPLITS
 from dpedkit.shards.index import fingerprint
 from dpedkit.shards.reader import SplitReader, open_split
@@ -63,6 +64,9 @@ def evaluate(model: Path, shards: Path, config: EvaluateConfig) -> Evaluation:
     let_convolutions_round(False)
     generator = load_model(model).to(device)
     generator.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    # The colour polynomial comes from the train split, whichever is measured.
+    used = SPLITS if config.split == "all" else ("train", config.split)
+    check_shards(shards, dict.fromkeys(used), verify=config.verify)
     readers = {split: open_split(shards, split) for split in SPLITS}
     chosen = _choose_patches(shards, readers, config)
     colour_map = fit_colour_map_to(readers["train"]) if len(readers["train"]) else None

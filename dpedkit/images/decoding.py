@@ -8,9 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import ExifTags, Image, UnidentifiedImageError
 
 from dpedkit.core.errors import PhotoError
+from dpedkit.images.jpeg import refuse_incomplete
 from dpedkit.images.limits import PhotoLimits
 from dpedkit.images.listing import missing_library
 from dpedkit.images.metadata import camera_name, descriptive_exif, exif_of, quiet
@@ -22,6 +24,7 @@ _CONTAINED: tuple[str, ...] = ("HEIF", "AVIF")
 # What a file in the container of HEIF calls itself (ISO/IEC 23008-12); 'mif1' can be AVIF, too.
 _HEIF_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
 _TIFF_MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+PIXEL_BYTES = 4  # in which Pillow keeps colours
 _HDR_TRANSFERS = {16: "PQ", 18: "HLG"}  # ITU-T H.273, table 3
 
 
@@ -72,9 +75,12 @@ def decode(path: Path, limits: PhotoLimits, side: int | None = None) -> StoredPh
     try:
         with opened(path) as image:
             limits.check_pixels(path, *image.size)
+            limits.check_decoded(path, *image.size, PIXEL_BYTES)
             if side is not None and not image.mode.startswith("I;16"):  # 16-bit grey
                 image.thumbnail((side, side))
             image.load()
+            if side is None and image.format in ("JPEG", "MPO"):
+                refuse_incomplete(path, image)
             # TIFF images are turned while they are loaded: ask for what is left to do afterwards.
             exif = exif_of(image)
             return StoredPhoto(
@@ -152,14 +158,25 @@ def _decode_with_opencv(path: Path, limits: PhotoLimits) -> StoredPhoto:
             header.get(tag, 0) for tag in (ExifTags.Base.ImageWidth, ExifTags.Base.ImageLength)
         )
         limits.check_pixels(path, width, height)
+        depth = header.get(ExifTags.Base.BitsPerSample, 8)
+        bits = sum(depth) if isinstance(depth, tuple) else depth
+        limits.check_decoded(path, width, height, -(-bits // 8))
         icc = header.get(ExifTags.Base.InterColorProfile, b"")
         exif, camera = descriptive_exif(header), camera_name(header)
     pixels = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_UNCHANGED)
     if pixels is None:
         raise PhotoError(f"{path} is damaged, or a kind of TIFF that cannot be read.")
     if pixels.dtype == np.uint16:
-        pixels = ((pixels.astype(np.uint32) + 128) // 257).astype(np.uint8)
+        pixels = _to_8_bits(pixels)
     if pixels.dtype != np.uint8:
         raise PhotoError(f"{path} has {pixels.dtype} pixels; save it with 8 or 16 bits.")
     rgb = pixels if pixels.ndim == 2 else np.ascontiguousarray(pixels[:, :, 2::-1])
     return StoredPhoto(Image.fromarray(rgb), UPRIGHT, icc, exif, camera)
+
+
+def _to_8_bits(pixels: NDArray[np.uint16]) -> NDArray[np.uint8]:
+    """Levels of 16 bits rounded to 8, row by row: the intermediate values take twice the memory."""
+    levels = np.empty(pixels.shape, np.uint8)
+    for row, deep in zip(levels, pixels, strict=True):
+        row[:] = (deep.astype(np.uint32) + 128) // 257
+    return levels

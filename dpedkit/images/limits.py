@@ -25,6 +25,14 @@ class PhotoLimits(Config):
         minimum=0.001,
         metavar="MB",
     )
+    max_decoded_size: float = option(
+        1000.0,
+        "Refuse photos whose pixels take more than this when they are decoded: 4 bytes each, 8 in "
+        "RAW files and in TIFF of 16 bits with alpha. Reading one takes at most five times as much "
+        "memory, in each worker.",
+        minimum=0.001,
+        metavar="MB",
+    )
 
     def check_file(self, path: Path, size: int) -> None:
         """Raise PhotoError for an empty file, and for one of more bytes than allowed."""
@@ -44,6 +52,15 @@ class PhotoLimits(Config):
                 f"{self.max_megapixels:g} (--max-megapixels)."
             )
 
+    def check_decoded(self, path: Path, width: int, height: int, pixel_bytes: int) -> None:
+        """Raise PhotoError if the pixels that a header claims take more bytes than allowed."""
+        size = width * height * pixel_bytes
+        if size > self.max_decoded_size * 1e6:
+            raise PhotoError(
+                f"{path} takes {size / 1e6:.0f} MB decoded, with {pixel_bytes} bytes a pixel; the "
+                f"limit is {self.max_decoded_size:g} (--max-decoded-size)."
+            )
+
 
 # For files that passed the limits before, or that dpedkit made.
-NO_LIMITS = PhotoLimits(max_megapixels=1e9, max_file_size=1e9)
+NO_LIMITS = PhotoLimits(max_megapixels=1e9, max_file_size=1e9, max_decoded_size=1e12)

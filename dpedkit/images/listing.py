@@ -7,6 +7,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from dpedkit.core.errors import DpedkitError
+from dpedkit.core.regular import would_wait
 
 HEIF_SUFFIXES = (".heic", ".heif", ".hif")
 RAW_SUFFIXES = (".dng", ".cr2", ".cr3", ".nef", ".arw")
@@ -29,8 +30,8 @@ def list_photos(folder: Path) -> list[Path]:
     Raises
     ------
     DpedkitError
-        If the folder is missing, is a file, holds no photo, holds a link that leads nowhere, or
-        photos that need a library which is not installed.
+        If the folder is missing, is a file, holds no photo, holds a link that leads nowhere or
+        a pipe, or photos that need a library which is not installed.
     """
     if not folder.exists():
         raise DpedkitError(f"{folder}: there is no such folder.")
@@ -43,6 +44,8 @@ def list_photos(folder: Path) -> list[Path]:
             raise DpedkitError(
                 f"{path} is a link to {path.readlink()}, which is not there; mend or remove it."
             )
+        if would_wait(path):
+            raise DpedkitError(f"{path} is not a regular file; remove it.")
     if not photos:
         found = ", ".join(entry.name for entry in entries[:3]) or "it is empty"
         raise DpedkitError(

@@ -25,6 +25,7 @@ _DEVELOPMENT: dict[str, Any] = {
 _DEVELOPED = "AHD, no auto-brightening, clipped highlights, sRGB"
 # EXIF orientation by LibRaw's: of its three bits, 1 mirrors columns, 2 rows, and 4 transposes.
 _ORIENTATIONS = {0: UPRIGHT, 1: 2, 2: 4, 3: 3, 4: 5, 5: 8, 6: 6, 7: 7}
+_PIXEL_BYTES = 8  # four channels of 16 bits, while LibRaw develops
 _BOX_HEAD = 8  # bytes: length and kind
 _BOXES_READ = 4096  # at most; a CR3 file has a few dozen
 _CANON_UUID = bytes.fromhex("85c0b687820f11e08111f4ce462b6a48")
@@ -47,6 +48,7 @@ def develop(path: Path, limits: PhotoLimits, *, half_size: bool = False) -> Stor
     rawpy = _import_rawpy(path)
     with rawpy.imread(str(path)) as raw:
         limits.check_pixels(path, raw.sizes.iwidth, raw.sizes.iheight)
+        limits.check_decoded(path, raw.sizes.iwidth, raw.sizes.iheight, _PIXEL_BYTES)
         # Asked for before LibRaw is told not to turn the photo itself.
         orientation = _ORIENTATIONS.get(raw.sizes.flip, UPRIGHT)
         balance = "as-shot" if min(raw.camera_whitebalance[:3]) > 0 else "daylight"

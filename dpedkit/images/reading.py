@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from PIL import ExifTags, Image, UnidentifiedImageError
 
 from dpedkit.core.errors import DpedkitError, PhotoError
+from dpedkit.core.regular import would_wait
 from dpedkit.images.decoding import StoredPhoto, decode, opened
 from dpedkit.images.limits import PhotoLimits
 from dpedkit.images.listing import RAW_SUFFIXES
@@ -114,6 +115,8 @@ def photo_size(path: Path) -> tuple[int, int]:
 @contextmanager
 def _explained(path: Path) -> Iterator[None]:
     """Turn whatever the libraries say of a file that is no sound photo into a `PhotoError`."""
+    if would_wait(path):
+        raise PhotoError(f"{path} is not a regular file.")
     try:
         yield
     except DpedkitError:
@@ -167,7 +170,9 @@ def _has_colours(image: Image.Image) -> bool:
 
 
 def _deep_grey_to_rgb8(image: Image.Image) -> NDArray[np.uint8]:
-    grey = np.asarray(image, dtype=np.float64)
+    grey = np.asarray(image)
     peak = 1.0 if image.mode == "F" and grey.max(initial=0) <= 1 else 65535.0
-    levels = np.clip(grey / peak * 255 + 0.5, 0, 255).astype(np.uint8)
-    return np.repeat(levels[:, :, None], 3, axis=2)
+    rgb = np.empty((*grey.shape, 3), np.uint8)
+    for levels, deep in zip(rgb, grey, strict=True):  # row by row: floats take eight bytes each
+        levels[:] = np.clip(deep / peak * 255 + 0.5, 0, 255).astype(np.uint8)[:, None]
+    return rgb

@@ -37,6 +37,7 @@ from dpedkit.shards.format import (
 )
 from dpedkit.shards.index import INDEX_FILE, KIND, PAIRS_FILE, ShardEntry, shard_name
 from dpedkit.shards.layout import inspect_shard
+from dpedkit.shards.provenance import photo_id, photo_name, without_folders
 from dpedkit.shards.tally import NCC_EDGES, SHIFT_EDGES, histogram, window_totals
 from dpedkit.shards.writer import describe_splits, file_sha256, write_shard
 
@@ -286,11 +287,14 @@ def _pair_records(
         for number in range(len(files[split])):
             phone, dslr = files[split].paths(number)
             error = failed.get(pair)
+            if error:
+                error = without_folders(error, (phone, dslr))
             record: dict[str, Any] = {
                 "name": f"{split}/{phone.stem}",
                 "split": None if error else split,
-                "phone": str(phone.absolute()),
-                "dslr": str(dslr.absolute()),
+                "phone": photo_name(phone),
+                "dslr": photo_name(dslr),
+                "dslr_id": photo_id(dslr),
                 "crop": [0, 0, size, size],
                 "tried": 1,
                 "kept": 0 if error else 1,

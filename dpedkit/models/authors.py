@@ -60,6 +60,10 @@ def load_checkpoint(prefix: Path) -> Generator:
             f"{index_of(prefix)} is a TensorFlow checkpoint, but not of one of the authors' "
             f"networks ({', '.join(_ARCHITECTURES.values())})."
         ) from None
+    if not all(torch.isfinite(value).all() for value in model.state_dict().values()):
+        raise DpedkitError(
+            f"{index_of(prefix)} holds weights that are not finite: its training failed."
+        )
     model.card = {
         "architecture": model.architecture,
         "options": model.options,

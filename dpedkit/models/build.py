@@ -27,6 +27,10 @@ GENERATORS: dict[str, Callable[..., Generator]] = {
 }
 
 
+# A model file says how large its network is before its weights are seen.
+_LARGEST = {"channels": 1024, "blocks": 64}
+
+
 def build_generator(name: str, **options: Any) -> Generator:
     """A generator with fresh weights, in training mode.
 
@@ -36,17 +40,24 @@ def build_generator(name: str, **options: Any) -> Generator:
         One of `GENERATORS`: "resnet-12-64" is the paper's.
     **options
         What that generator takes: `norm` ("batch", "instance" or "none") for the resnets,
-        `channels` and `blocks` for colour-residual.
+        `channels` (1 to 1024) and `blocks` (0 to 64) for colour-residual.
 
     Raises
     ------
     UsageError
-        If there is no generator of that name, or it does not take these options.
+        If there is no generator of that name, or it does not take these options or values.
     """
     if name not in GENERATORS:
         nearest = difflib.get_close_matches(name, GENERATORS, n=1)
         cure = f"did you mean '{nearest[0]}'?" if nearest else f"known: {', '.join(GENERATORS)}."
         raise UsageError(f"There is no generator '{name}'; {cure}")
+    for option, largest in _LARGEST.items():
+        value = options.get(option, 1)
+        smallest = 1 if option == "channels" else 0
+        if type(value) is not int or not smallest <= value <= largest:
+            raise UsageError(
+                f"{option} is {value!r}, but must be a whole number from {smallest} to {largest}."
+            )
     try:
         return GENERATORS[name](**options)
     except TypeError:

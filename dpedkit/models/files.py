@@ -19,6 +19,7 @@ from typing import Any
 from dpedkit._version import __version__
 from dpedkit.core.atomic import complete_or_absent
 from dpedkit.core.errors import DpedkitError
+from dpedkit.core.regular import would_wait
 from dpedkit.models.authors import is_checkpoint, load_checkpoint
 from dpedkit.models.build import build_generator
 from dpedkit.models.generator import Generator
@@ -75,8 +76,10 @@ def load_model(path: str | Path) -> Generator:
     Raises
     ------
     DpedkitError
-        If the file is missing, not a model, damaged, or of a later version.
+        If the file is missing, not a model, damaged, of a later version, or holds weights that are
+        not numbers.
     """
+    from safetensors import SafetensorError
     from safetensors.torch import load_file
 
     path = find_model(Path(path))
@@ -84,15 +87,55 @@ def load_model(path: str | Path) -> Generator:
         return load_checkpoint(path)
     card = read_card(path)
     try:
+        _check_shapes(path, card)
         model = build_generator(card["architecture"], **card["options"])
         model.load_state_dict(load_file(path))
-    except (KeyError, TypeError, RuntimeError, DpedkitError) as error:
+    except (KeyError, TypeError, RuntimeError, OSError, SafetensorError, DpedkitError) as error:
         raise DpedkitError(
             f"{path} is damaged or was written by a later version of dpedkit "
             f"({str(error).splitlines()[0]})."
         ) from None
+    refuse_not_finite(path, model)
     model.card = card
     return model.eval()
+
+
+def refuse_not_finite(path: Path, model: Generator) -> None:
+    """Raise DpedkitError if a weight is NaN or infinite: every photo would come out black."""
+    import torch
+
+    for name, value in model.state_dict().items():
+        if not torch.isfinite(value).all():
+            raise DpedkitError(
+                f"{path} is damaged or its training failed: {name} holds values that are not "
+                "finite. Copy it again, or use another checkpoint or run."
+            )
+
+
+def _check_shapes(path: Path, card: Mapping[str, Any]) -> None:
+    """Compare the network of the card with the tensors of the file, before either takes memory.
+
+    Raises
+    ------
+    DpedkitError, TypeError, KeyError
+        If they differ, or the card makes no sense.
+    """
+    import torch
+    from safetensors import safe_open
+
+    with torch.device("meta"):
+        wanted = build_generator(card["architecture"], **card["options"]).state_dict()
+    with safe_open(path, framework="pt") as file:
+        found = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118, no mapping
+        if found.keys() != wanted.keys():
+            name = min(found.keys() ^ wanted.keys())
+            raise DpedkitError(f"its card and its weights disagree about '{name}'")
+        for name, tensor in wanted.items():
+            shape = tuple(found[name].get_shape())
+            if shape != tuple(tensor.shape):
+                raise DpedkitError(
+                    f"'{name}' has the shape {shape}, but its card asks for {tuple(tensor.shape)}"
+                )
 
 
 def find_model(path: Path) -> Path:
@@ -113,6 +156,8 @@ def find_model(path: Path) -> Path:
         return path / BEST_NAME
     if not path.exists() and not is_checkpoint(path):
         raise DpedkitError(f"{path}: there is no such model file.")
+    if would_wait(path):
+        raise DpedkitError(f"{path} is not a regular file.")
     return path
 
 
@@ -146,7 +191,7 @@ def read_card(path: Path) -> dict[str, Any]:
     try:
         card = json.loads(metadata[_CARD_KEY])
         known = card["format"] <= MODEL_FORMAT
-    except (KeyError, TypeError, ValueError):
+    except (KeyError, TypeError, ValueError, RecursionError):
         raise DpedkitError(
             f"{path} holds weights, but does not say of which network; dpedkit did not write it."
         ) from None

@@ -61,8 +61,17 @@ def write_csv(file: Path, pairing: Pairing) -> None:
     Raises
     ------
     DpedkitError
-        If the folder may not be written to, or the disk is full.
+        If a photo's name cannot stand in a list, the folder may not be written to, or the disk is
+        full.
     """
+    listed = [names for _, *names in pairing.pairs]
+    listed += [[*phones, *dslrs] for phones, dslrs in pairing.undecided]
+    for photo in (photo for photos in listed for photo in photos):
+        if not photo.name.isprintable() or not _is_text(photo.name):
+            raise DpedkitError(
+                f"{str(photo)!r} cannot be listed: its name is no text in UTF-8 of one line; "
+                "rename it."
+            )
     with complete_or_absent(file) as part, part.open("w", encoding="utf-8", newline="") as target:
         writer = csv.writer(target, lineterminator="\n")
         writer.writerow(_HEADER)
@@ -74,6 +83,14 @@ def write_csv(file: Path, pairing: Pairing) -> None:
                 for dslr in dslrs:
                     target.write("# ")
                     writer.writerow((phone.name, dslr.name))
+
+
+def _is_text(name: str) -> bool:
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _lines(file: Path) -> list[tuple[int, list[str]]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -14,12 +14,18 @@ from numpy.typing import NDArray
 
 from dpedkit.core.errors import DpedkitError, PhotoError
 from dpedkit.core.manifest import read_json, read_jsonl
-from dpedkit.core.records import READABLE_ALIGNED, PairRecord, SourcePhoto
+from dpedkit.core.records import READABLE_ALIGNED, PairRecord, SourcePhoto, WrittenFile
 from dpedkit.geometry import PairMap
 from dpedkit.images import read_photo
 from dpedkit.images.limits import NO_LIMITS
 from dpedkit.resample import crop_phone, resample_dslr
 from dpedkit.surfaces import Surfaces
+
+_SIDES = ("phone", "dslr")
+
+
+class OriginalGoneError(PhotoError):
+    """An original that is needed is not there now, or was changed."""
 
 
 def read_aligned(folder: Path) -> tuple[list[PairRecord], dict[str, Any]]:
@@ -105,9 +111,14 @@ class AlignedPhotos:
         Raises
         ------
         PhotoError
-            If one cannot be read, or an original is not the file any more that was aligned.
+            If one cannot be read.
+        OriginalGoneError
+            If an original is not the file any more that was aligned.
+        DpedkitError
+            If an aligned photo is not the file any more that was written.
         """
         if self.suffix:
+            self._refuse_damaged(record, WrittenFile.is_still)
             phone, dslr = (read_photo(path, NO_LIMITS) for path in self.files(record.name))
             return phone, dslr
         phone, dslr = (_read_original(photo) for photo in (record.phone, record.dslr))
@@ -137,9 +148,31 @@ class AlignedPhotos:
                 "again with --overwrite."
             ) from None
 
+    def refuse_damaged(self, records: Iterable[PairRecord]) -> None:
+        """Raise DpedkitError if an aligned photo is gone or has not the size that was written."""
+        if self.suffix:
+            for record in records:
+                self._refuse_damaged(record, WrittenFile.has_size_of)
+
+    def _refuse_damaged(
+        self, record: PairRecord, is_sound: Callable[[WrittenFile, Path], bool]
+    ) -> None:
+        for side, path in zip(_SIDES, self.files(record.name), strict=True):
+            written = record.files.get(side)  # earlier versions did not record it
+            if written is not None and not is_sound(written, path):
+                state = "is not as it was written; delete it," if path.exists() else "is missing;"
+                raise DpedkitError(
+                    f"{path} {state} run the same `dpedkit align` command again, which makes it "
+                    "anew, and then this one."
+                )
+
+    def are_back(self, record: PairRecord) -> bool:
+        """Whether both originals are the files that were aligned, where they are needed at all."""
+        return bool(self.suffix) or (record.phone.unchanged() and record.dslr.unchanged())
+
     def files(self, name: str) -> tuple[Path, Path]:
         """The images of a pair."""
-        phone, dslr = (self.folder / side / f"{name}.{self.suffix}" for side in ("phone", "dslr"))
+        phone, dslr = (self.folder / side / f"{name}.{self.suffix}" for side in _SIDES)
         return phone, dslr
 
     def state(self, record: PairRecord) -> list[int]:
@@ -157,7 +190,7 @@ class AlignedPhotos:
 
 def _read_original(photo: SourcePhoto) -> NDArray[np.uint8]:
     if not photo.unchanged():
-        raise PhotoError(
+        raise OriginalGoneError(
             f"{photo.file} is gone or has changed since it was aligned; put it back, or run "
             "`dpedkit align` again."
         )

@@ -10,6 +10,7 @@ write where the next run does.
 
 from __future__ import annotations
 
+import os
 import shutil
 import uuid
 from functools import partial
@@ -26,7 +27,7 @@ from dpedkit.core.manifest import Journal, read_jsonl, write_jsonl
 from dpedkit.core.parallel import ordered_map
 from dpedkit.core.records import PairRecord
 from dpedkit.core.workfolder import WorkFolder, prepare
-from dpedkit.patches.aligned import AlignedPhotos, content_hash, read_aligned
+from dpedkit.patches.aligned import AlignedPhotos, OriginalGoneError, content_hash, read_aligned
 from dpedkit.patches.config import PatchConfig
 from dpedkit.patches.matching import Patches, match_windows
 from dpedkit.patches.sample import sample_dropped
@@ -34,11 +35,13 @@ from dpedkit.patches.summary import PatchSummary, nothing_kept, summarise
 from dpedkit.shards.card import UNKNOWN_LICENCE
 from dpedkit.shards.format import FIELDS, SHARD_FORMAT, SPLITS, Columns
 from dpedkit.shards.index import INDEX_FILE, KIND, PAIRS_FILE
+from dpedkit.shards.provenance import photo_id, photo_name, without_folders, without_paths
 from dpedkit.shards.splits import assign_splits
 from dpedkit.shards.tally import NCC_EDGES, SHIFT_EDGES, histogram, window_totals
 from dpedkit.shards.writer import Source, describe_splits, read_shard, write_shard, write_split
 
 _WORK = "work"
+_GONE = "original_gone"  # a pair that is left out for that is tried again
 _STAGED = "staged"  # where a pair's patches wait, below the work folder; only in the work journal
 
 
@@ -81,23 +84,40 @@ def cut_patches(
             f"--test-pairs and --val-pairs reserve {reserved} of {len(records)} photo pairs: "
             "nothing is left to train on."
         )
-    folder = prepare(
+    photos = AlignedPhotos.of(aligned, description)
+    photos.refuse_damaged(records)
+    begin = partial(
+        prepare,
         output,
         kind=KIND,
         description_name=INDEX_FILE,
         format_version=SHARD_FORMAT,
         config=config,
         inputs={"aligned photos": content_hash(aligned, records, description)},
-        overwrite=overwrite,
     )
+    folder = begin(overwrite=overwrite)
+    if folder.complete and (back := _back_again(output, records, photos)):
+        say(f"{output}: the originals of {back} pairs are back, so the patches are cut again")
+        folder = begin(overwrite=True)
     if folder.complete:
         shutil.rmtree(output / _WORK, ignore_errors=True)
         say(f"{output} is complete already; nothing to do.")
         return summarise(output, _with_licence(folder, config.licence), resumed_complete=True)
-    pairs = _cut_all(AlignedPhotos.of(aligned, description), folder, records, config, jobs)
-    made_from = {"aligned": str(aligned.absolute()), "align_config": description.get("config", {})}
+    pairs = _cut_all(photos, folder, records, config, jobs)
+    made_from = {
+        "aligned": Path(os.path.relpath(aligned.resolve(), output.resolve())).as_posix(),
+        "align_config": without_paths(description.get("config", {})),
+    }
     result = _pack(folder, pairs, config, made_from)
     return summarise(output, result)
+
+
+def _back_again(output: Path, records: list[PairRecord], photos: AlignedPhotos) -> int:
+    """How many pairs were left out because an original was gone that is there now."""
+    if not (output / PAIRS_FILE).is_file():
+        return 0
+    gone = {pair.get("name") for pair in read_jsonl(output / PAIRS_FILE) if pair.get(_GONE)}
+    return sum(record.name in gone and photos.are_back(record) for record in records)
 
 
 def _with_licence(folder: WorkFolder, licence: str) -> dict[str, Any]:
@@ -119,22 +139,26 @@ def _cut_all(
     config: PatchConfig,
     jobs: int,
 ) -> list[dict[str, Any]]:
-    """Stage the patches of all pairs that an earlier run has not staged; return all records."""
+    """Stage the patches of all pairs that an earlier run has not staged; return all records.
+
+    Pairs whose originals were gone then are tried again.
+    """
     journal_file = make_folder(folder.path / _WORK) / PAIRS_FILE
     stage = make_folder(journal_file.parent / uuid.uuid4().hex)
     with Journal(journal_file) as journal:
-        done = len(read_jsonl(journal_file))
+        done = {pair["name"] for pair in read_jsonl(journal_file) if not pair.get(_GONE)}
         if done:
-            say(f"continuing after {done} of {len(records)} pairs")
+            say(f"continuing after {len(done)} of {len(records)} pairs")
         cut = partial(_cut_pair, photos, stage, config)
-        todo = list(enumerate(records))[done:]
-        with progress("patches", len(records), "pairs", done=done) as bar:
-            for record in ordered_map(cut, todo, jobs):
+        todo = [item for item in enumerate(records) if item[1].name not in done]
+        with progress("patches", len(records), "pairs", done=len(done)) as bar:
+            for record in ordered_map(cut, todo, jobs, lost=_lost):
                 journal.append(record)
                 if "error" in record:
                     warn(f"pair {record['name']} is left out: {record['error']}")
                 bar.advance(note=f"{record['kept']} of {record['tried']} windows")
-    return read_jsonl(journal_file)
+    cut_pairs = {pair["name"]: pair for pair in read_jsonl(journal_file)}
+    return [cut_pairs[record.name] for record in records]
 
 
 def _cut_pair(
@@ -145,22 +169,14 @@ def _cut_pair(
 ) -> dict[str, Any]:
     """Cut one pair, stage its patches in a file, and return its record."""
     number, pair = item
-    record: dict[str, Any] = {
-        "name": pair.name,
-        "split": None,
-        "phone": pair.phone.file,
-        "dslr": pair.dslr.file,
-        "cameras": [pair.phone.camera, pair.dslr.camera],
-        "crop": list(pair.crop),
-        "tried": 0,
-        "kept": 0,
-        "dropped": {},
-    }
+    record = _begin(pair)
     try:
         phone, dslr = photos.read(pair)
         known = photos.known(pair)
+    except OriginalGoneError as error:
+        return {**record, "error": _public(error, photos, pair), _GONE: True}
     except PhotoError as error:
-        return {**record, "error": str(error)}
+        return {**record, "error": _public(error, photos, pair)}
     if phone.shape != dslr.shape:
         return {**record, "error": "its two aligned photos differ in size; align them again."}
     if known is not None and known.shape != phone.shape[:2]:
@@ -179,6 +195,32 @@ def _cut_pair(
         "ncc_histogram": histogram(patches.window_ncc, NCC_EDGES),
         "shift_histogram": histogram(patches.window_shift, SHIFT_EDGES),
     }
+
+
+def _begin(pair: PairRecord) -> dict[str, Any]:
+    """The record of a pair of which nothing is cut yet."""
+    return {
+        "name": pair.name,
+        "split": None,
+        "phone": photo_name(Path(pair.phone.file)),
+        "dslr": photo_name(Path(pair.dslr.file)),
+        "dslr_id": photo_id(pair.dslr.file),
+        "cameras": [pair.phone.camera, pair.dslr.camera],
+        "crop": list(pair.crop),
+        "tried": 0,
+        "kept": 0,
+        "dropped": {},
+    }
+
+
+def _lost(item: tuple[int, PairRecord], cause: str) -> dict[str, Any]:
+    """The record of a pair whose process died."""
+    return {**_begin(item[1]), "error": f"not cut: {cause}."}
+
+
+def _public(error: PhotoError, photos: AlignedPhotos, pair: PairRecord) -> str:
+    files: list[Path | str] = [pair.phone.file, pair.dslr.file, *photos.files(pair.name)]
+    return without_folders(str(error), files)
 
 
 def _columns(patches: Patches, number: int) -> Columns:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from dpedkit.core import console
-from dpedkit.core.atomic import write_json
+from dpedkit.core.atomic import explain_os_error, write_json
 from dpedkit.core.errors import OutputExistsError
-from dpedkit.core.lock import locked
+from dpedkit.core.lock import LOCK_NAME, locked
 from dpedkit.core.manifest import read_json
 from dpedkit.recipe.kinds import KINDS, Step
 from dpedkit.recipe.reading import Recipe, read_recipe
@@ -114,11 +115,33 @@ def _is_own(step: Step, known: dict[str, Any]) -> bool:
 
 
 def _run(step: Step, jobs: int, replace: bool) -> Any:
-    """Run or continue a stage; with `replace`, output made with other settings is replaced."""
+    """Run or continue a stage; with `replace`, output made with other settings is replaced.
+
+    A network that was trained with other settings or patches is kept beside the new one.
+    """
     run = KINDS[step.name].run
     try:
         return run(step, jobs, False)
     except OutputExistsError:
         if not replace:
             raise
-        return run(step, jobs, True)
+        if step.name != "train":
+            return run(step, jobs, True)
+        kept = _set_aside(step.output)
+        console.say(f"train: the run made before stays as {kept}")
+        return run(step, jobs, False)
+
+
+def _set_aside(run: Path) -> Path:
+    """Give a run's folder the next free number: `runs/mine` becomes `runs/mine.1`."""
+    with locked(run):
+        numbers = itertools.count(1)
+        kept = next(
+            path for n in numbers if not (path := run.with_name(f"{run.name}.{n}")).exists()
+        )
+        try:
+            run.rename(kept)
+        except OSError as error:
+            raise explain_os_error(error, kept) from error
+        (kept / LOCK_NAME).unlink(missing_ok=True)
+    return kept

@@ -145,11 +145,11 @@ def _dropped(index: ShardIndex, pairs: list[dict[str, Any]]) -> str:
     """Dropped windows of every reason, from the aligned photos if these are still there."""
     if not index.content["windows"]["dropped"] or "aligned" not in index.content:
         return ""
-    aligned = Path(index.content["aligned"])
+    aligned = index.folder / index.content["aligned"]
     windows = dropped_windows(aligned, pairs, index.patch_size, _DROPPED_EACH)
     title = "<h2>Dropped, chosen by chance</h2>"
     if not windows:
-        return f'{title}<p class="soft">{escape(aligned)} is gone, and its photos with it.</p>'
+        return f'{title}<p class="soft">{escape(aligned.name)} is gone, and its photos with it.</p>'
     return title + tiles([_dropped_tile(window) for window in windows])
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from typing import Any
 
 from dpedkit.core.config import Config, option
 from dpedkit.core.errors import UsageError
@@ -12,7 +13,16 @@ COMPRESS_HELP = (
     "Pack each patch by gzip, for archives and slow networks. Everything reads such shards, but "
     "several times more slowly; `dpedkit shards merge` unpacks them again."
 )
+VERIFY_HELP = (
+    "First compare every shard that is used with its SHA-256 in the index, and refuse damaged "
+    "ones. A file that was found sound is not read again until it changes."
+)
 DSLR_NAME = "canon"  # the DSLR of DPED, and its folders' name in every program that reads it
+
+
+def verify_option() -> Any:
+    """The setting `verify` of everything that reads shards; it does not change the result."""
+    return option(True, VERIFY_HELP, affects_output=False)
 
 
 @dataclass(frozen=True)
@@ -23,6 +33,7 @@ class FilterConfig(Config):
         0.95, "Keep a patch pair when its NCC exceeds this.", minimum=-1, maximum=1
     )
     compress: bool = option(False, COMPRESS_HELP)
+    verify: bool = verify_option()
 
 
 @dataclass(frozen=True)
@@ -30,6 +41,7 @@ class MergeConfig(Config):
     """How merged shards are stored; all patch pairs are kept, in their splits."""
 
     compress: bool = option(False, COMPRESS_HELP)
+    verify: bool = verify_option()
 
 
 @dataclass(frozen=True)
@@ -42,6 +54,7 @@ class ExportConfig(Config):
     image: str = option(
         "jpg", "Image format: JPEG as in DPED, or PNG without loss.", choices=("jpg", "png")
     )
+    verify: bool = verify_option()
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -19,11 +19,14 @@ from dpedkit.core.errors import DpedkitError, UsageError
 from dpedkit.core.manifest import write_jsonl
 from dpedkit.core.workfolder import WorkFolder, prepare
 from dpedkit.shards.card import UNKNOWN_LICENCE, licence_of, write_card
+from dpedkit.shards.checksums import check_shards
 from dpedkit.shards.config import FilterConfig, MergeConfig
 from dpedkit.shards.description import Description, describe
 from dpedkit.shards.format import SHARD_FORMAT, SPLITS, Columns
-from dpedkit.shards.index import INDEX_FILE, KIND, PAIRS_FILE, ShardIndex, read_index, read_pairs
+from dpedkit.shards.index import INDEX_FILE, KIND, PAIRS_FILE, ShardIndex
 from dpedkit.shards.layout import ShardLayout
+from dpedkit.shards.pairlines import read_complete_pairs, refuse_unknown_pairs
+from dpedkit.shards.provenance import dslr_id, without_paths
 from dpedkit.shards.reader import checked_layout
 from dpedkit.shards.tally import window_totals
 from dpedkit.shards.writer import Source, describe_splits, write_split
@@ -46,16 +49,16 @@ def filter_shards(
         If `folder` is damaged, no patch to train on is left, or `output` is something else.
     """
     _refuse_in_place(output, [folder])
-    index = read_index(folder)
+    index = check_shards(folder, verify=config.verify)
     recorded = index.content["patch_config"]["min_corr"]
     if config.min_corr < recorded:
         raise UsageError(
             f"{folder} was cut at --min-corr {recorded}, and what falls below is not in it; use "
             f"`dpedkit patches --min-corr {config.min_corr}`."
         )
-    parts = [_Part(index, split, layout) for split, layout in _layouts(index)]
+    pairs = read_complete_pairs(index)
+    parts = [_Part(index, split, layout) for split, layout in _layouts(index, len(pairs))]
     masks = [part.layout.map("ncc") > config.min_corr for part in parts]
-    pairs = read_pairs(folder)
     kept = np.zeros(len(pairs), np.int64)
     for part, mask in zip(parts, masks, strict=True):
         np.add.at(kept, part.layout.map("pair")[mask], 1)
@@ -81,7 +84,7 @@ def filter_shards(
             "min_corr": config.min_corr,
             "compress": config.compress,
         },
-        align_config=content.get("align_config", {}),
+        align_config=without_paths(content.get("align_config", {})),
     )
 
 
@@ -99,19 +102,21 @@ def merge_shards(
     """
     _refuse_in_place(output, folders)
     _refuse_twice(folders)
-    indices = [read_index(folder) for folder in folders]
+    indices = [check_shards(folder, verify=config.verify) for folder in folders]
     for setting in ("size", "correlate"):
         _refuse_difference(indices, setting)
-    pairs = [pair for index in indices for pair in read_pairs(index.folder)]
+    pairs_of = [read_complete_pairs(index) for index in indices]
+    pairs = [pair for own in pairs_of for pair in own]
     _refuse_leaks(pairs)
+    layouts = [_layouts(index, len(own)) for index, own in zip(indices, pairs_of, strict=True)]
     hashes = {f"shards {n}": _content_hash(index) for n, index in enumerate(indices, start=1)}
     work = _prepare(output, config, hashes, overwrite)
     if work.complete:
         return describe(output)
     parts, first_pair = [], 0
-    for index in indices:
-        parts += [_Part(index, split, layout, first_pair) for split, layout in _layouts(index)]
-        first_pair += len(read_pairs(index.folder))
+    for index, own, shards in zip(indices, pairs_of, layouts, strict=True):
+        parts += [_Part(index, split, layout, first_pair) for split, layout in shards]
+        first_pair += len(own)
     first = indices[0].content
     lowest = min(index.content["patch_config"]["min_corr"] for index in indices)
     licences = {licence_of(index) for index in indices}
@@ -126,7 +131,7 @@ def merge_shards(
             # Of several none holds for all photos.
             "licence": licences.pop() if len(licences) == 1 else UNKNOWN_LICENCE,
         },
-        align_config=first.get("align_config", {}),
+        align_config=without_paths(first.get("align_config", {})),
     )
 
 
@@ -150,10 +155,13 @@ class _Part:
         return columns | {"pair": columns["pair"] + np.int32(self.first_pair)}
 
 
-def _layouts(index: ShardIndex) -> list[tuple[str, ShardLayout]]:
-    return [
+def _layouts(index: ShardIndex, pairs: int) -> list[tuple[str, ShardLayout]]:
+    layouts = [
         (split, checked_layout(index, entry)) for split in SPLITS for entry in index.shards[split]
     ]
+    for _, layout in layouts:
+        refuse_unknown_pairs(layout, pairs)
+    return layouts
 
 
 def _prepare(output: Path, config: Config, inputs: dict[str, str], overwrite: bool) -> WorkFolder:
@@ -249,7 +257,7 @@ def _refuse_leaks(pairs: list[dict[str, Any]]) -> None:
     for pair in pairs:
         if not pair.get("split"):
             continue
-        other = seen.setdefault(pair["dslr"], pair)
+        other = seen.setdefault(dslr_id(pair), pair)
         if other["split"] != pair["split"]:
             raise DpedkitError(
                 f"{pair['dslr']} is in the {other['split']} split of one folder and in the "

@@ -11,9 +11,9 @@ from dpedkit.core.atomic import make_folder
 from dpedkit.core.console import progress, say
 from dpedkit.core.workfolder import prepare
 from dpedkit.images import write_photo
+from dpedkit.shards.checksums import check_shards
 from dpedkit.shards.config import DSLR_NAME, ExportConfig
 from dpedkit.shards.format import SPLITS
-from dpedkit.shards.index import read_index
 from dpedkit.shards.reader import SplitReader
 
 EXPORT_FORMAT = 1
@@ -54,7 +54,7 @@ def export_patches(
     DpedkitError
         If `folder` is damaged, `output` holds something else, or the disk is full.
     """
-    index = read_index(folder)
+    index = check_shards(folder, verify=config.verify)
     readers = {split: SplitReader(index, split) for split in SPLITS}
     counts = {split: len(reader) for split, reader in readers.items()}
     shards = [entry.sha256 for split in SPLITS for entry in index.shards[split]]

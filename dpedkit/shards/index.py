@@ -96,9 +96,11 @@ def read_index(folder: str | Path) -> ShardIndex:
         splits, settings = content["splits"], content["patch_config"]
         if not {"min_corr", "correlate", "size"} <= settings.keys():
             raise ValueError("it does not say how the patches were cut")
+        if type(settings["min_corr"]) not in (int, float):
+            raise ValueError("its min_corr is no number")
         shards = {split: tuple(map(_entry, splits[split]["shards"])) for split in SPLITS}
         return ShardIndex(folder, int(content["patch_size"]), shards, content)
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except (KeyError, TypeError, ValueError, OverflowError, AttributeError) as error:
         raise DpedkitError(f"{path} is damaged: {error}.") from None
 
 

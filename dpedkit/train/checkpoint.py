@@ -6,15 +6,18 @@ A checkpoint is written whole or not at all, and reading one executes nothing th
 from __future__ import annotations
 
 import io
+import zipfile
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from dpedkit.core.atomic import complete_or_absent
+from dpedkit.core.console import warn
 from dpedkit.core.errors import DpedkitError
 
 CHECKPOINT_FORMAT = 2
+_PARTS = {"format", "step"}
 
 
 def save_checkpoint(
@@ -43,28 +46,41 @@ def save_checkpoint(
 
 
 def load_checkpoint(folder: Path) -> dict[str, Any] | None:
-    """The newest checkpoint of a folder, on the CPU; None if there is none.
+    """The newest sound checkpoint of a folder, on the CPU; None if there is none at all.
+
+    Damaged ones are told of and left where they are; the steps after the one before are done again.
 
     Raises
     ------
     DpedkitError
-        If it is damaged, or of another version.
+        If all are damaged, or the newest sound one is of another version.
     """
     files = list_checkpoints(folder)
-    if not files:
-        return None
-    newest = files[-1]
-    try:
-        state: dict[str, Any] = torch.load(newest, map_location="cpu", weights_only=True)
-        known = state["format"] == CHECKPOINT_FORMAT
-    except Exception as error:  # torch raises many kinds for a damaged file
+    for file in reversed(files):
+        state = _read(file)
+        if state is not None and state["format"] != CHECKPOINT_FORMAT:
+            raise DpedkitError(f"{file} was written by another version of dpedkit.")
+        if state is not None:
+            return state
+        warn(f"{file} is damaged; continuing from the checkpoint before it.")
+    if files:
         raise DpedkitError(
-            f"{newest} is damaged ({str(error).splitlines()[0]}); delete it, and --resume "
-            "continues from the one before."
-        ) from None
-    if not known:
-        raise DpedkitError(f"{newest} was written by another version of dpedkit.")
-    return state
+            f"{folder}: every checkpoint is damaged. Begin another run, with --init and the run's "
+            "last.safetensors if that is sound."
+        )
+    return None
+
+
+def _read(file: Path) -> dict[str, Any] | None:
+    """A checkpoint; None if it is damaged, be it by a single bit."""
+    try:
+        with zipfile.ZipFile(file) as parts:
+            if parts.testzip() is not None:  # torch does not compare the checksums
+                return None
+        state = torch.load(file, map_location="cpu", weights_only=True)
+        return state if state.keys() >= _PARTS else None
+    except Exception:  # torch raises many kinds for a damaged file
+        return None
 
 
 def list_checkpoints(folder: Path) -> list[Path]:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from dpedkit.core.config import Config, option
 from dpedkit.core.errors import UsageError
+from dpedkit.shards.config import verify_option
 
 LOADERS = ("auto", "memory", "mapped")
 PRECISIONS = ("float32", "tf32", "bfloat16")
@@ -158,6 +159,7 @@ class TrainConfig(Config):
         metavar="S",
         affects_output=False,
     )
+    verify: bool = verify_option()
     device: str = option(
         "auto",
         "Where to compute: 'auto' takes a GPU if there is one.",

@@ -6,6 +6,7 @@ ends as the uninterrupted one does, bit for bit on a CPU. What a step does stand
 
 from __future__ import annotations
 
+import os
 import signal
 import threading
 import time
@@ -23,6 +24,7 @@ from dpedkit.core.errors import DpedkitError, UsageError
 from dpedkit.core.manifest import read_jsonl
 from dpedkit.core.parallel import keep_freed_memory
 from dpedkit.metrics import MIN_SIDE
+from dpedkit.shards.checksums import check_shards
 from dpedkit.shards.dataset import DpedShards
 from dpedkit.train.checkpoint import load_checkpoint, save_checkpoint
 from dpedkit.train.config import TrainConfig
@@ -93,6 +95,7 @@ def train(
         if config.cuda_graph and processes.count > 1:
             raise UsageError("cuda_graph works in a single process only; leave it out.")
         dataset = open_train_split(shards)
+        _refuse_damaged_patches(shards, config)
         folder, content = processes.from_first(
             lambda: find_run(
                 shards,
@@ -342,6 +345,18 @@ class _Run:
             content=self.validation.training["content"]["loss"],
             warnings=self.validation.warnings,
         )
+
+
+def _refuse_damaged_patches(shards: Path, config: TrainConfig) -> None:
+    """Compare the patches with their checksums, once on each machine that trains.
+
+    Raises
+    ------
+    DpedkitError
+        If a shard is damaged.
+    """
+    if os.environ.get("LOCAL_RANK", "0") == "0":
+        check_shards(shards, ("train", "val"), verify=config.verify)
 
 
 def open_train_split(shards: Path) -> DpedShards:
