@@ -18,6 +18,7 @@ from dpedkit.core.lazy import lazy_exports
 _HOME = {
     "AlignConfig": ".align.config",
     "align_pair": ".align.pair",
+    "read_photo": ".images.reading",
     "PatchConfig": ".patches.config",
     "match_windows": ".patches.matching",
     "open_split": ".shards.reader",

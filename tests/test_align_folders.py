@@ -321,9 +321,9 @@ def test_decisions_do_not_count_towards_the_limit_of_rejected_pairs(raw):
     assert run(raw, dataclasses.replace(config, max_rejected=0.1)).accepted == 1
 
 
-def test_decisions_about_unknown_pairs_are_named(raw, capsys):
+def test_decisions_about_unknown_pairs_are_named(raw, caplog):
     assert run(raw, decide(raw, "7,rejected", "1,rejected", "8,rejected")).rejected == 1
-    assert "decisions.csv names pairs that are not there: 7, 8." in capsys.readouterr().err
+    assert "decisions.csv names pairs that are not there: 7, 8." in caplog.text
 
 
 @pytest.mark.parametrize(

@@ -219,11 +219,11 @@ def test_what_is_refused(tmp_path, shards, identity_model):
         EvaluateConfig(split="rest")
 
 
-def test_without_a_train_split_there_is_no_polynomial(tmp_path, identity_model, capsys):
+def test_without_a_train_split_there_is_no_polynomial(tmp_path, identity_model, caplog):
     folder = write_shards(tmp_path / "s", {"test": make_patches(3, SIZE, 0)})
     evaluation = evaluate(identity_model, folder, EvaluateConfig(device="cpu"))
     assert list(evaluation.splits[0].scores) == [NETWORK, PHONE, ORACLE]
-    assert "no train split" in capsys.readouterr().err
+    assert "no train split" in caplog.text
 
 
 def smooth_scene(count=4, size=100):

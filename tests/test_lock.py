@@ -233,7 +233,7 @@ def test_blocks_within_each_other_hold_until_the_outermost_ends(tmp_path):
 
 
 @pytest.mark.parametrize("code", [errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP])
-def test_without_locks_the_work_goes_on_with_a_warning(code, tmp_path, monkeypatch, capsys):
+def test_without_locks_the_work_goes_on_with_a_warning(code, tmp_path, monkeypatch, caplog):
     def refuse(descriptor, operation):
         raise OSError(code, os.strerror(code))
 
@@ -241,18 +241,18 @@ def test_without_locks_the_work_goes_on_with_a_warning(code, tmp_path, monkeypat
     with locked(tmp_path / "out"):
         assert list(tmp_path.iterdir()) == [tmp_path / "out"]
         assert not (tmp_path / "out" / LOCK_NAME).exists()
-    assert "out cannot be locked (" in capsys.readouterr().err
+    assert "out cannot be locked (" in caplog.text
 
 
 @pytest.mark.parametrize("code", [errno.EACCES, errno.EROFS])
-def test_where_nothing_can_be_written_nobody_is_locked_out(code, tmp_path, monkeypatch, capsys):
+def test_where_nothing_can_be_written_nobody_is_locked_out(code, tmp_path, monkeypatch, caplog):
     def refuse(path, *arguments, **settings):
         raise OSError(code, os.strerror(code), str(path))
 
     monkeypatch.setattr(os, "open", refuse)
     with locked(tmp_path):
         assert list(tmp_path.iterdir()) == []
-    assert capsys.readouterr().err == ""
+    assert caplog.text == ""
 
 
 def test_a_folder_that_cannot_be_made_is_named(tmp_path):

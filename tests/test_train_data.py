@@ -184,10 +184,10 @@ def test_an_error_while_reading_ahead_is_raised_by_the_step_that_needs_it():
         ahead.at(2)
 
 
-def test_shards_larger_than_memory_are_told_of(reader, monkeypatch, capsys):
+def test_shards_larger_than_memory_are_told_of(reader, monkeypatch, caplog):
     monkeypatch.setattr(loaders.os, "sysconf", lambda name: 10)
     TrainBatches(reader, 4, 0, False, CPU, loader="mapped")
-    assert "--shuffle blocks" in capsys.readouterr().err
+    assert "--shuffle blocks" in caplog.text
 
 
 # ---------------------------------------------------------------------------------- augmentation

@@ -100,9 +100,9 @@ class AlignSummary:
 
 @lock.until_end()
 def align_folders(
-    phone_folder: Path,
-    dslr_folder: Path,
-    output: Path,
+    phone_folder: str | Path,
+    dslr_folder: str | Path,
+    output: str | Path,
     config: AlignConfig | None = None,
     *,
     jobs: int = 0,
@@ -115,9 +115,9 @@ def align_folders(
 
     Parameters
     ----------
-    phone_folder, dslr_folder : Path
+    phone_folder, dslr_folder : str or Path
         `config.pair_by` says which photos belong together.
-    output : Path
+    output : str or Path
     config : AlignConfig, optional
     jobs : int
         Worker processes; 0 stands for every usable core. The result does not depend on it.
@@ -131,6 +131,7 @@ def align_folders(
     TooManyRejectedError
         When all is written, if more pairs were rejected than `config.max_rejected` allows.
     """
+    phone_folder, dslr_folder, output = Path(phone_folder), Path(dslr_folder), Path(output)
     config = config or AlignConfig()
     pairing = pair_photos(phone_folder, dslr_folder, config)
     tell(pairing)

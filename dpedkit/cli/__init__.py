@@ -13,6 +13,7 @@ import click
 
 from dpedkit._version import __version__
 from dpedkit.cli.options import Printer, Summary, command_class
+from dpedkit.core import console
 from dpedkit.core.atomic import explain_os_error
 from dpedkit.core.errors import (
     EXIT_DONE,
@@ -22,6 +23,7 @@ from dpedkit.core.errors import (
     DpedkitError,
     TooManyRejectedError,
 )
+from dpedkit.core.process import own_process
 
 # In the order in which a newcomer needs them; each name is a module of this package.
 COMMANDS = (
@@ -89,9 +91,11 @@ def cli() -> None:
 
 def main() -> NoReturn:
     """Run the command line and exit with its code."""
+    own_process()
     sys.exit(execute(sys.argv[1:]))
 
 
+@console.shown()
 def execute(arguments: list[str]) -> int:
     """Run one command line; every expected failure becomes one clear sentence and an exit code."""
     printer = Printer(as_json="--json" in arguments)

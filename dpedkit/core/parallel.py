@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
-import functools
 import os
 import signal
 import sys
@@ -13,13 +11,12 @@ from multiprocessing import resource_tracker
 from pathlib import Path
 from typing import Any, TypeVar
 
+from dpedkit.core import console
 from dpedkit.core.errors import DpedkitError
+from dpedkit.core.process import keep_freed_memory, one_thread, own_process
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
-
-_TRIM_THRESHOLD, _MMAP_MAX = -1, -4  # glibc's malloc.h
-_NEVER = -1
 
 
 def count_workers(jobs: int) -> int:
@@ -58,7 +55,8 @@ def ordered_map(
         parallel = Parallel(return_as="generator", pre_dispatch=2 * workers, batch_size=1)
         here = Path.cwd()
         with _deaf_to_ctrl_c():
-            results = parallel(delayed(_in_folder)(here, function, item) for item in items)
+            call = delayed(_in_worker)
+            results = parallel(call(here, console.shown_level(), function, item) for item in items)
     try:
         yield from results
     except TerminatedWorkerError:
@@ -87,35 +85,18 @@ def _deaf_to_ctrl_c() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-def _in_folder(folder: Path, function: Callable[[Any], Result], item: Any) -> Result:
-    """Call `function` where the caller is: joblib keeps workers, and their folder, for later."""
+def _in_worker(
+    folder: Path, level: int | None, function: Callable[[Any], Result], item: Any
+) -> Result:
+    """Call `function` where the caller is, and as loud: joblib keeps workers for later calls."""
+    own_process()
     os.chdir(folder)
-    return _one_thread(function, item)
+    with console.shown(level):
+        return _one_thread(function, item)
 
 
 def _one_thread(function: Callable[[Any], Result], item: Any) -> Result:
     """Call `function` with OpenCV and BLAS kept to one thread: sums keep their order."""
-    import cv2
-    from threadpoolctl import threadpool_limits
-
     keep_freed_memory()
-    if cv2.getNumThreads() != 1:
-        cv2.setNumThreads(1)
-    with threadpool_limits(1, user_api="blas"):
+    with one_thread:
         return function(item)
-
-
-@functools.cache
-def keep_freed_memory() -> None:
-    """Let this process reuse large blocks instead of asking the system for fresh ones.
-
-    Photo after photo, and step after step of training, the same large arrays are allocated again.
-    With glibc each of them is returned when freed and comes back page by page, zeroed: a tenth of
-    the time. Other systems are left as they are.
-    """
-    if sys.platform != "linux":
-        return
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
-    if mallopt is not None:
-        mallopt(_MMAP_MAX, 0)
-        mallopt(_TRIM_THRESHOLD, _NEVER)

@@ -85,10 +85,10 @@ class _Task:
 
 
 def enhance_photos(
-    model_path: Path,
-    inputs: Sequence[Path],
-    output: Path,
-    config: EnhanceConfig,
+    model_path: str | Path,
+    inputs: str | Path | Sequence[str | Path],
+    output: str | Path,
+    config: EnhanceConfig | None = None,
     *,
     overwrite: bool = False,
 ) -> EnhanceSummary:
@@ -99,14 +99,14 @@ def enhance_photos(
 
     Parameters
     ----------
-    model_path : Path
+    model_path : str or Path
         A model file, or the folder of a run that holds `model.safetensors`.
-    inputs : sequence of Path
+    inputs : str, Path or sequence of them
         Photos, and folders whose photos are taken.
-    output : Path
+    output : str or Path
         The folder for the enhanced photos, which keep their names. They are sRGB with 8 bits,
         upright and without alpha channel; the EXIF block is kept.
-    config : EnhanceConfig
+    config : EnhanceConfig, optional
     overwrite : bool
         Replace files of the same names that this command did not make in this way.
 
@@ -118,7 +118,9 @@ def enhance_photos(
     TooManyRejectedError
         If more of several photos than `config.max_failed` cannot be read.
     """
-    tasks = _plan(inputs, output, config)
+    output, config = Path(output), config or EnhanceConfig()
+    photos = [inputs] if isinstance(inputs, str | Path) else inputs
+    tasks = _plan(list(map(Path, photos)), output, config)
     model_file = find_model(model_path)
     enhancer = load_enhancer(model_file, config, spill_folder=output)
     made_with = {"model": model_hash(model_file), "settings": config.fingerprint()}

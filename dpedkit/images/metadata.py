@@ -11,6 +11,8 @@ from pathlib import Path
 
 from PIL import ExifTags, Image
 
+from dpedkit.core.process import SharedChange
+
 # Tags that say how a TIFF's pixels are stored and turned (TIFF 6.0), and its embedded profile.
 _LAYOUT_TAGS = frozenset((
     *range(254, 260), *range(262, 267), 273, 274, *range(277, 282), 284, *range(290, 294), 301,
@@ -56,11 +58,14 @@ class Metadata:
 
 
 @contextmanager
-def quiet() -> Iterator[None]:
-    """Keep Pillow's warnings of odd EXIF blocks away."""
+def _without_warnings() -> Iterator[None]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield
+
+
+quiet = SharedChange(_without_warnings)
+"""Pillow's warnings of odd EXIF blocks kept away."""
 
 
 def exif_of(image: Image.Image) -> Image.Exif:

@@ -24,7 +24,7 @@ _DEFAULT_LIMITS = PhotoLimits()
 _CUT_SHORT = ("truncated", "unexpected end of file", "outside of file", "input/output error")
 
 
-def read_photo(path: Path, limits: PhotoLimits = _DEFAULT_LIMITS) -> NDArray[np.uint8]:
+def read_photo(path: str | Path, limits: PhotoLimits = _DEFAULT_LIMITS) -> NDArray[np.uint8]:
     """Read a photo upright, as `(H, W, 3) uint8` sRGB.
 
     Greyscale, palette, CMYK, RGBA (the alpha channel is dropped), 16-bit photos (brought to
@@ -32,7 +32,7 @@ def read_photo(path: Path, limits: PhotoLimits = _DEFAULT_LIMITS) -> NDArray[np.
 
     Parameters
     ----------
-    path : Path
+    path : str or Path
     limits : PhotoLimits, optional
         How large the photo may be; checked before it is decoded.
 
@@ -47,9 +47,16 @@ def read_photo(path: Path, limits: PhotoLimits = _DEFAULT_LIMITS) -> NDArray[np.
 
 
 def read_photo_and_metadata(
-    path: Path, limits: PhotoLimits = _DEFAULT_LIMITS
+    path: str | Path, limits: PhotoLimits = _DEFAULT_LIMITS
 ) -> tuple[NDArray[np.uint8], Metadata]:
-    """Read a photo as `read_photo` does, with the EXIF and ICC blocks to keep beside it."""
+    """Read a photo as `read_photo` does, with what else its file says.
+
+    Raises
+    ------
+    PhotoError, DpedkitError
+        As `read_photo`.
+    """
+    path = Path(path)
     with _explained(path):
         limits.check_file(path, path.stat().st_size)
         is_raw = path.suffix.lower() in RAW_SUFFIXES
@@ -65,7 +72,7 @@ def read_photo_and_metadata(
 
 
 def read_thumbnail(
-    path: Path, side: int, limits: PhotoLimits = _DEFAULT_LIMITS
+    path: str | Path, side: int, limits: PhotoLimits = _DEFAULT_LIMITS
 ) -> NDArray[np.uint8]:
     """Read a photo as `read_photo` does, reduced to at most `side` px in width and height.
 
@@ -74,6 +81,7 @@ def read_thumbnail(
     PhotoError, DpedkitError
         As `read_photo`.
     """
+    path = Path(path)
     with _explained(path):
         limits.check_file(path, path.stat().st_size)
         if path.suffix.lower() in RAW_SUFFIXES:
@@ -89,7 +97,7 @@ def read_thumbnail(
         return upright(pixels, stored.orientation)
 
 
-def photo_size(path: Path) -> tuple[int, int]:
+def photo_size(path: str | Path) -> tuple[int, int]:
     """Width and height of a photo as `read_photo` returns it, from its header alone.
 
     Raises
@@ -97,6 +105,7 @@ def photo_size(path: Path) -> tuple[int, int]:
     PhotoError
         If the file is missing or has no readable header.
     """
+    path = Path(path)
     with _explained(path):
         if path.suffix.lower() in RAW_SUFFIXES:
             return raw_size(path)

@@ -75,10 +75,10 @@ _Task = list[tuple[int, tuple[Path, Path]]]  # numbers of pairs, each with its t
 
 @lock.until_end()
 def import_patches(
-    folder: Path,
-    dslr_folder: Path | None,
-    output: Path,
-    config: ImportPatchesConfig,
+    folder: str | Path,
+    dslr_folder: str | Path | None,
+    output: str | Path,
+    config: ImportPatchesConfig | None = None,
     *,
     jobs: int = 0,
     overwrite: bool = False,
@@ -87,11 +87,14 @@ def import_patches(
 
     Parameters
     ----------
-    folder, dslr_folder : Path and Path or None
-        As `layout.find_patches` takes them.
-    output : Path
+    folder : str or Path
+        A phone's folder of DPED, a folder that holds it, or, with `dslr_folder`, the phone's
+        patches themselves.
+    dslr_folder : str or Path or None
+        The DSLR's patches.
+    output : str or Path
         The shards folder.
-    config : ImportPatchesConfig
+    config : ImportPatchesConfig, optional
     jobs : int
         Worker processes; 0 for every core. Does not change the result.
     overwrite : bool
@@ -105,6 +108,8 @@ def import_patches(
     TooManyRejectedError
         If more patch pairs than `config.max_failed` were left out.
     """
+    folder, output, config = Path(folder), Path(output), config or ImportPatchesConfig()
+    dslr_folder = None if dslr_folder is None else Path(dslr_folder)
     files = find_patches(folder, dslr_folder, config.split)
     size = _patch_size(files)
     work = prepare(

@@ -28,12 +28,12 @@ BEST_NAME, LAST_NAME = "model.safetensors", "last.safetensors"
 _CARD_KEY = "dpedkit"
 
 
-def save_model(path: Path, model: Generator, card: Mapping[str, Any]) -> None:
+def save_model(path: str | Path, model: Generator, card: Mapping[str, Any]) -> None:
     """Write a generator's weights with everything needed to build it again, atomically.
 
     Parameters
     ----------
-    path : Path
+    path : str or Path
         Ends in `.safetensors` by convention.
     model : Generator
         From `build_generator`.
@@ -43,6 +43,7 @@ def save_model(path: Path, model: Generator, card: Mapping[str, Any]) -> None:
     """
     from safetensors.torch import save
 
+    path = Path(path)
     content = {
         "format": MODEL_FORMAT,
         "architecture": model.architecture,
@@ -79,7 +80,7 @@ def load_model(path: str | Path) -> Generator:
     """
     from safetensors.torch import load_file
 
-    path = find_model(Path(path))
+    path = find_model(path)
     if is_checkpoint(path):
         return load_checkpoint(path)
     card = read_card(path)
@@ -95,7 +96,7 @@ def load_model(path: str | Path) -> Generator:
     return model.eval()
 
 
-def find_model(path: Path) -> Path:
+def find_model(path: str | Path) -> Path:
     """The model that is meant: the file itself, or that of the best network of a run's folder.
 
     The prefix of a TensorFlow checkpoint is returned as it is.
@@ -105,6 +106,7 @@ def find_model(path: Path) -> Path:
     DpedkitError
         If there is none.
     """
+    path = Path(path)
     if path.is_dir():
         if not (path / BEST_NAME).is_file():
             raise DpedkitError(
@@ -125,7 +127,7 @@ def model_hash(path: Path) -> str:
     return digest.hexdigest()
 
 
-def read_card(path: Path) -> dict[str, Any]:
+def read_card(path: str | Path) -> dict[str, Any]:
     """The card of a model file, without its weights.
 
     Raises

@@ -44,9 +44,9 @@ _STAGED = "staged"  # where a pair's patches wait, below the work folder; only i
 
 @lock.until_end()
 def cut_patches(
-    aligned: Path,
-    output: Path,
-    config: PatchConfig,
+    aligned: str | Path,
+    output: str | Path,
+    config: PatchConfig | None = None,
     *,
     jobs: int = 0,
     overwrite: bool = False,
@@ -58,11 +58,11 @@ def cut_patches(
 
     Parameters
     ----------
-    aligned : Path
+    aligned : str or Path
         What `dpedkit align` made.
-    output : Path
+    output : str or Path
         The shards folder.
-    config : PatchConfig
+    config : PatchConfig, optional
     jobs : int
         Worker processes; 0 for every core. Does not change the result.
     overwrite : bool
@@ -74,6 +74,7 @@ def cut_patches(
         If `aligned` is no finished aligned folder, `output` was made with other settings, no
         window was fit to be kept, or the disk is full.
     """
+    aligned, output, config = Path(aligned), Path(output), config or PatchConfig()
     records, description = read_aligned(aligned)
     reserved = (config.test_pairs or 0) + (config.val_pairs or 0)
     if reserved >= len(records):

@@ -33,7 +33,11 @@ _LOW_NCC = "low NCC"  # as `patches` calls this reason
 
 @lock.until_end()
 def filter_shards(
-    folder: Path, output: Path, config: FilterConfig, *, overwrite: bool = False
+    folder: str | Path,
+    output: str | Path,
+    config: FilterConfig | None = None,
+    *,
+    overwrite: bool = False,
 ) -> Description:
     """Copy the patch pairs with a high NCC into a new folder; splits stay as they are.
 
@@ -45,6 +49,7 @@ def filter_shards(
     DpedkitError
         If `folder` is damaged, no patch to train on is left, or `output` is something else.
     """
+    folder, output, config = Path(folder), Path(output), config or FilterConfig()
     _refuse_in_place(output, [folder])
     index = read_index(folder)
     recorded = index.content["patch_config"]["min_corr"]
@@ -87,7 +92,11 @@ def filter_shards(
 
 @lock.until_end()
 def merge_shards(
-    folders: Sequence[Path], output: Path, config: MergeConfig, *, overwrite: bool = False
+    folders: Sequence[str | Path],
+    output: str | Path,
+    config: MergeConfig | None = None,
+    *,
+    overwrite: bool = False,
 ) -> Description:
     """Put the patch pairs of several folders into one; each stays in its split.
 
@@ -97,9 +106,10 @@ def merge_shards(
         If a folder is damaged, patch sizes differ, or one DSLR photo is in different splits of
         two folders, so that a network would be tested on what it was trained on.
     """
-    _refuse_in_place(output, folders)
-    _refuse_twice(folders)
-    indices = [read_index(folder) for folder in folders]
+    places, output, config = list(map(Path, folders)), Path(output), config or MergeConfig()
+    _refuse_in_place(output, places)
+    _refuse_twice(places)
+    indices = [read_index(folder) for folder in places]
     for setting in ("size", "correlate"):
         _refuse_difference(indices, setting)
     pairs = [pair for index in indices for pair in read_pairs(index.folder)]

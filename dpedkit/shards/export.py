@@ -43,7 +43,11 @@ class ExportSummary:
 
 @lock.until_end()
 def export_patches(
-    folder: Path, output: Path, config: ExportConfig, *, overwrite: bool = False
+    folder: str | Path,
+    output: str | Path,
+    config: ExportConfig | None = None,
+    *,
+    overwrite: bool = False,
 ) -> ExportSummary:
     """Write `output`/PHONE/training_data/{PHONE,canon}/0.jpg ... and the like for val and test.
 
@@ -54,6 +58,7 @@ def export_patches(
     DpedkitError
         If `folder` is damaged, `output` holds something else, or the disk is full.
     """
+    folder, output, config = Path(folder), Path(output), config or ExportConfig()
     index = read_index(folder)
     readers = {split: SplitReader(index, split) for split in SPLITS}
     counts = {split: len(reader) for split, reader in readers.items()}
