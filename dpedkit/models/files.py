@@ -16,6 +16,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from dpedkit._version import __version__
 from dpedkit.core.atomic import complete_or_absent
 from dpedkit.core.errors import DpedkitError
@@ -78,11 +80,15 @@ def load_model(path: str | Path) -> Generator:
     DpedkitError
         If the file is missing, not a model, damaged, or of a later version.
     """
+    path = find_model(path)
+    # A network's first weights are drawn by chance, and not used: the caller's random numbers stay.
+    with torch.random.fork_rng(devices=[]):
+        return load_checkpoint(path) if is_checkpoint(path) else _load_file(path)
+
+
+def _load_file(path: Path) -> Generator:
     from safetensors.torch import load_file
 
-    path = find_model(path)
-    if is_checkpoint(path):
-        return load_checkpoint(path)
     card = read_card(path)
     try:
         model = build_generator(card["architecture"], **card["options"])
