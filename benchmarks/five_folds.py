@@ -215,7 +215,9 @@ def main() -> None:
     config = TrainConfig(**read_settings(arguments.recipe, "train", TrainConfig))
     if arguments.init is not None:
         init = arguments.init.absolute()
-        config = replace(config, init=str(init), generator=load_model(init).architecture)
+        start = load_model(init)
+        norm = start.options.get("norm", config.norm)
+        config = replace(config, init=str(init), generator=start.architecture, norm=norm)
     if arguments.seed is not None:
         config = replace(config, seed=arguments.seed)
     validation = CrossValidation(patches, config, arguments.folds, arguments.output)

@@ -2,7 +2,8 @@
 
 All functions take two `(N, C, H, W)` float tensors in [0, 1], are differentiable, and run on any
 device. `psnr`, `ssim` and `ms_ssim` refuse anything else; the others are for callers who know what
-they hand over, and leave out that check. The authors use two procedures, which differ by over 2 dB on the same weights:
+they hand over, and leave out that check. The authors use two procedures, which differ by over 2 dB
+on the same weights:
 
 per image (their challenge code)
     PSNR of the clipped output, MS-SSIM of the unclipped one, each per image, then the mean.

@@ -16,7 +16,8 @@ from test_align_pair import SCENE, photograph, true_map
 
 from dpedkit.align.config import AlignConfig
 from dpedkit.align.driver import PAIRS, align_folders
-from dpedkit.core.errors import DpedkitError, TooManyRejectedError
+from dpedkit.core import workfolder
+from dpedkit.core.errors import DpedkitError, OutputExistsError, TooManyRejectedError
 from dpedkit.core.manifest import read_json, read_jsonl
 from dpedkit.core.records import PairRecord, SourcePhoto, rejected_by_reason
 from dpedkit.geometry import PairMap
@@ -350,3 +351,35 @@ def test_pairs_are_counted_by_reason_whatever_the_numbers():
         ("only 8 x 8 px", ["4", "5"]),
         ("blank", ["0"]),
     ]
+
+
+def test_a_folder_is_not_complete_while_images_of_pairs_that_are_gone_are_removed(raw, monkeypatch):
+    run(raw)
+    (raw / "phone" / "2.png").unlink()
+    states = []
+    remove = Path.unlink
+
+    def watched(path, *arguments, **settings):
+        if path.stem == "2":
+            states.append(read_json(raw / "aligned" / "dataset.json")["complete"])
+        remove(path, *arguments, **settings)
+
+    monkeypatch.setattr(Path, "unlink", watched)
+    assert run(raw).pairs == 2
+    assert states == [False] * 3  # both images and the thumbnail
+    assert read_json(raw / "aligned" / "dataset.json")["complete"]
+    run(raw)
+    assert len(states) == 3
+
+
+def test_another_version_adds_nothing_to_a_complete_folder(raw, monkeypatch):
+    run(raw)
+    monkeypatch.setattr(workfolder, "__version__", "9.8.7")
+    before = contents(raw / "aligned")
+    assert run(raw).reused == 3
+    assert contents(raw / "aligned") == before
+    shutil.copy(raw / "phone" / "2.png", raw / "phone" / "3.png")
+    shutil.copy(raw / "dslr" / "2.jpg", raw / "dslr" / "3.jpg")
+    with pytest.raises(OutputExistsError, match=r"this is dpedkit 9\.8\.7"):
+        run(raw)
+    assert contents(raw / "aligned") == before

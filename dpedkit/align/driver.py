@@ -151,12 +151,14 @@ def align_folders(
     finished = _finished(earlier, [task for task in tasks if task.name not in by_hand], config)
     known = finished | by_hand
     todo = [task for task in tasks if task.name not in known]
-    if folder.complete and (todo or by_hand):
-        folder.reopen()
     names = {task.name for task in tasks}
-    _remove_strays(output / THUMBNAILS, names)
+    strays = _strays(output / THUMBNAILS, names)
     for side in _SIDES:
-        _remove_strays(output / side, names - by_hand.keys())
+        strays += _strays(output / side, names - by_hand.keys())
+    if folder.complete and (todo or by_hand or strays or earlier.keys() != names):
+        folder.reopen(adding=bool(todo))
+    for path in strays:
+        path.unlink()
     if not todo:
         console.say(f"align: all {len(tasks)} pairs are done already")
     records = known | _align(todo, config, output, jobs, len(tasks), known)
@@ -303,11 +305,14 @@ def _holds(record: PairRecord, task: _Task, config: AlignConfig) -> bool:
     return not (record.accepted and config.images) or task.has_images(config)
 
 
-def _remove_strays(folder: Path, names: set[str]) -> None:
+def _strays(folder: Path, names: set[str]) -> list[Path]:
     """Images of pairs that are left out now, and unfinished files of a killed run."""
-    for path in folder.iterdir() if folder.is_dir() else ():
-        if path.stem not in names and not path.is_dir():  # as file servers leave them
-            path.unlink()
+    found = folder.iterdir() if folder.is_dir() else ()
+    return [
+        path
+        for path in found
+        if path.stem not in names and not path.is_dir()  # as file servers leave them
+    ]
 
 
 def _finish(
