@@ -39,6 +39,7 @@ def option(
     metavar: str | None = None,
     affects_output: bool = True,
     is_file: bool = False,
+    is_note: bool = False,
 ) -> Any:
     """Declare one setting of a stage: a dataclass field with its help text and its limits.
 
@@ -59,6 +60,9 @@ def option(
         number of workers; they are left out of the fingerprint.
     is_file : bool
         True where the value names a file whose content decides the result.
+    is_note : bool
+        True for settings that are only written down beside the result, such as a licence. They are
+        left out of the fingerprint, too, since the same result may be described anew.
     """
     return dataclasses.field(
         default=default,
@@ -68,8 +72,9 @@ def option(
             "maximum": maximum,
             "choices": tuple(choices) if choices else None,
             "metavar": metavar,
-            "affects_output": affects_output,
+            "affects_output": affects_output and not is_note,
             "is_file": is_file,
+            "is_note": is_note,
         },
     )
 
@@ -127,6 +132,14 @@ class Config:
             field.name: Path(value)
             for field in options_of(type(self))
             if field.metadata["is_file"] and (value := getattr(self, field.name)) is not None
+        }
+
+    def notes(self) -> dict[str, Any]:
+        """The settings that are only written down beside the result, where they are given."""
+        return {
+            field.name: getattr(self, field.name)
+            for field in options_of(type(self))
+            if field.metadata["is_note"] and getattr(self, field.name) != field.default
         }
 
     def fingerprint(self) -> str:

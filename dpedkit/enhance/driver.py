@@ -105,7 +105,8 @@ def enhance_photos(
         Photos, and folders whose photos are taken.
     output : str or Path
         The folder for the enhanced photos, which keep their names. They are sRGB with 8 bits,
-        upright and without alpha channel; the EXIF block is kept.
+        upright and without alpha channel; the EXIF block is kept. Where a photo had another
+        colour profile than that of sRGB, it is converted, and a profile of sRGB is embedded.
     config : EnhanceConfig, optional
     overwrite : bool
         Replace files of the same names that this command did not make in this way.
@@ -223,6 +224,7 @@ def _enhance_all(
 ) -> dict[Path, str]:
     """Enhance photo after photo; returns those that could not be, with the reason."""
     failed: dict[Path, str] = {}
+    conversions: set[str] = set()
     strips = [_count_strips(enhancer, task.photo) for task in tasks]
     with console.progress("enhance", sum(strips), "strips") as bar:
         for task, expected in zip(tasks, strips, strict=True):
@@ -234,6 +236,9 @@ def _enhance_all(
                 bar.advance(expected)
                 continue
             name = task.photo.name
+            if metadata.converted and metadata.conversion not in conversions:
+                conversions.add(metadata.conversion)
+                console.say(f"{name}: {metadata.conversion}, as will be others like it")
             enhanced = enhancer(photo, on_strip=partial(bar.advance, note=name))
             try:
                 images.write_photo(

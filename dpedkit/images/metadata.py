@@ -28,6 +28,7 @@ _KEPT_OF_RAW = (
     ExifTags.Base.Artist,
     ExifTags.Base.Copyright,
 )
+CONVERTED = "converted from"  # how a conversion begins that is one of colour profiles
 _MAKER_NOTE = 0x927C
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 # What can be wrong with a block of EXIF, as Pillow says it.
@@ -43,7 +44,8 @@ class Metadata:
     exif : bytes
         The EXIF block with its orientation set to normal, or empty.
     icc : bytes
-        The file's ICC profile where it is one of sRGB, or empty: pixels are always sRGB.
+        An ICC profile of sRGB, which pixels always are: the file's own, or a new one where they
+        were converted from another profile. Empty where the file has none.
     camera : str
         Make and model of the camera; empty where the file does not say.
     conversion : str
@@ -55,6 +57,11 @@ class Metadata:
     icc: bytes = b""
     camera: str = ""
     conversion: str = ""
+
+    @property
+    def converted(self) -> bool:
+        """Whether the pixels were converted from another colour profile."""
+        return self.conversion.startswith(CONVERTED)
 
 
 @contextmanager

@@ -14,9 +14,9 @@ from dpedkit.core.errors import DpedkitError, PhotoError
 from dpedkit.images.decoding import StoredPhoto, decode, opened
 from dpedkit.images.limits import PhotoLimits
 from dpedkit.images.listing import RAW_SUFFIXES
-from dpedkit.images.metadata import Metadata, header_exif
+from dpedkit.images.metadata import CONVERTED, Metadata, header_exif
 from dpedkit.images.orientation import UPRIGHT, upright, upright_size
-from dpedkit.images.profiles import is_srgb, to_srgb
+from dpedkit.images.profiles import is_srgb, srgb_profile, to_srgb
 from dpedkit.images.raw import develop, raw_size
 
 _DEFAULT_LIMITS = PhotoLimits()
@@ -64,9 +64,9 @@ def read_photo_and_metadata(
         pixels, profile = _to_rgb8(stored)
         metadata = Metadata(
             stored.exif,
-            stored.icc if _has_colours(stored.image) and is_srgb(stored.icc, "RGB") else b"",
+            srgb_profile() if profile else _srgb_icc(stored),
             stored.camera,
-            f"converted from {profile} to sRGB" if profile else stored.conversion,
+            f"{CONVERTED} {profile} to sRGB" if profile else stored.conversion,
         )
         return upright(pixels, stored.orientation), metadata
 
@@ -168,6 +168,11 @@ def _to_rgb8(stored: StoredPhoto) -> tuple[NDArray[np.uint8], str]:
     elif image.mode not in ("RGB", "L", "CMYK"):
         image = image.convert("RGB")
     return to_srgb(image, stored.icc)
+
+
+def _srgb_icc(stored: StoredPhoto) -> bytes:
+    """The profile that the photo has, if it is one of sRGB."""
+    return stored.icc if _has_colours(stored.image) and is_srgb(stored.icc, "RGB") else b""
 
 
 def _has_colours(image: Image.Image) -> bool:

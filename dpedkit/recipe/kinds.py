@@ -50,6 +50,9 @@ class Step:
             "paths": {name: str(path) for name, path in self.paths.items()},
             "files": {name: _listing(self.paths[name]) for name in kind.inputs},
         }
+        # Left out where nothing is noted, so that what earlier versions finished stays finished.
+        if notes := self.config.notes():
+            content["notes"] = notes
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
