@@ -33,7 +33,7 @@ from accuracy import Variant, make_pair
 from baselines import textbook_align
 from joblib import Parallel, delayed, parallel_config
 
-from dpedkit.align.config import AlignConfig
+from dpedkit.align.config import AlignFoldersConfig
 from dpedkit.align.driver import align_folders
 from dpedkit.align.pair import align_pair
 from dpedkit.core.process import keep_freed_memory, own_process
@@ -152,7 +152,7 @@ def with_two_workers(pairs: list[Files], output: Path, with_textbook: bool) -> d
     """Wall seconds a pair, the start of the workers included."""
     folder = pairs[0][0].parents[1]
     started = time.perf_counter()
-    config = AlignConfig(image_format="jpg")
+    config = AlignFoldersConfig(image_format="jpg")
     align_folders(folder / "phone", folder / "dslr", output / "two", config, jobs=2)
     seconds = {"jpg": (time.perf_counter() - started) / len(pairs)}
     if with_textbook:

@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 from test_align_pair import SCENE, photograph, true_map
 
-from dpedkit.align.config import AlignConfig
+from dpedkit.align.config import AlignFoldersConfig
 from dpedkit.align.driver import PAIRS, align_folders
 from dpedkit.core import workfolder
 from dpedkit.core.errors import DpedkitError, OutputExistsError, TooManyRejectedError
@@ -23,7 +23,7 @@ from dpedkit.core.records import PairRecord, SourcePhoto, rejected_by_reason
 from dpedkit.geometry import PairMap
 from dpedkit.images import read_photo
 
-FAST = AlignConfig(field="off")
+FAST = AlignFoldersConfig(field="off")
 
 
 def save(path, pixels, **options):
@@ -121,7 +121,7 @@ def test_bad_photos_reject_their_pair_and_the_rest_goes_on(raw, scene_photos):
     save(raw / "dslr" / "tiny.jpg", dslr)
     save(raw / "phone" / "other.png", np.ascontiguousarray(255 - phone))
     save(raw / "dslr" / "other.jpg", dslr)
-    summary = run(raw, AlignConfig(field="off", max_rejected=0.9))
+    summary = run(raw, AlignFoldersConfig(field="off", max_rejected=0.9))
     assert (summary.accepted, summary.rejected) == (3, 5)
     reasons = {r["name"]: r["reason"] for r in read_jsonl(raw / "aligned" / PAIRS)}
     for name, (words, _) in bad.items():
@@ -134,14 +134,14 @@ def test_bad_photos_reject_their_pair_and_the_rest_goes_on(raw, scene_photos):
 def test_too_many_rejected_is_said_when_all_is_written(raw, scene_photos):
     (raw / "dslr" / "1.jpg").write_bytes(b"")
     with pytest.raises(TooManyRejectedError, match="1 of 3 pairs"):
-        run(raw, AlignConfig(field="off", max_rejected=0.1))
+        run(raw, AlignFoldersConfig(field="off", max_rejected=0.1))
     assert read_json(raw / "aligned" / "dataset.json")["complete"]
     assert len(read_jsonl(raw / "aligned" / PAIRS)) == 3
 
 
 def test_any_number_of_workers_gives_the_same_bytes(raw):
-    run(raw, AlignConfig(), output="one", jobs=1)
-    run(raw, AlignConfig(), output="two", jobs=2)
+    run(raw, AlignFoldersConfig(), output="one", jobs=1)
+    run(raw, AlignFoldersConfig(), output="two", jobs=2)
     assert contents(raw / "one") == contents(raw / "two")
 
 
@@ -172,14 +172,14 @@ def test_added_and_removed_pairs(raw, scene_photos):
 def test_other_settings_are_refused_until_overwrite(raw):
     run(raw)
     with pytest.raises(DpedkitError, match=r"min_verified: was 40, now 41.*--overwrite"):
-        run(raw, AlignConfig(field="off", min_verified=41))
-    assert run(raw, AlignConfig(field="off", min_verified=41), overwrite=True).reused == 0
+        run(raw, AlignFoldersConfig(field="off", min_verified=41))
+    assert run(raw, AlignFoldersConfig(field="off", min_verified=41), overwrite=True).reused == 0
 
 
 def test_jpeg_and_tiff_output(raw):
-    run(raw, AlignConfig(field="off", image_format="tiff"), output="tiff")
-    run(raw, AlignConfig(field="off"), output="png")
-    run(raw, AlignConfig(field="off", image_format="jpg"), output="jpg")
+    run(raw, AlignFoldersConfig(field="off", image_format="tiff"), output="tiff")
+    run(raw, AlignFoldersConfig(field="off"), output="png")
+    run(raw, AlignFoldersConfig(field="off", image_format="jpg"), output="jpg")
     png, tiff, jpg = (
         read_photo(raw / kind / "dslr" / f"1.{kind}") for kind in ("png", "tiff", "jpg")
     )
@@ -190,10 +190,10 @@ def test_jpeg_and_tiff_output(raw):
 RUN = """
 import sys
 from pathlib import Path
-from dpedkit.align.config import AlignConfig
+from dpedkit.align.config import AlignFoldersConfig
 from dpedkit.align.driver import align_folders
 raw = Path(sys.argv[1])
-align_folders(raw / "phone", raw / "dslr", raw / "killed", AlignConfig(field="off"), jobs=1)
+align_folders(raw / "phone", raw / "dslr", raw / "killed", AlignFoldersConfig(field="off"), jobs=1)
 """
 
 
@@ -237,7 +237,7 @@ def test_pairs_from_a_list_take_the_name_of_the_dslr_photo(raw):
     for number in range(3):
         (raw / "phone" / f"{number}.png").rename(raw / "phone" / f"IMG_{number}.png")
     (raw / "pairs.csv").write_text("IMG_2.png,2.jpg\nIMG_0.png,0.jpg\n")
-    config = AlignConfig(field="off", pair_by="csv", csv=str(raw / "pairs.csv"))
+    config = AlignFoldersConfig(field="off", pair_by="csv", csv=str(raw / "pairs.csv"))
     summary = run(raw, config)
     assert (summary.accepted, summary.unpaired_phone, summary.unpaired_dslr) == (2, 1, 1)
     records = read_jsonl(raw / "aligned" / PAIRS)

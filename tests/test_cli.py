@@ -8,10 +8,10 @@ from pathlib import Path
 
 import click
 import pytest
+from api_reference import api_reference
+from cli_reference import reference
 
 from dpedkit.cli import COMMANDS, cli, execute
-from dpedkit.cli.api_reference import api_reference
-from dpedkit.cli.reference import reference
 
 ROOT = Path(__file__).parents[1]
 

@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dpedkit.align.config import AlignConfig
+from dpedkit.align.config import AlignConfig, AlignFoldersConfig
 from dpedkit.align.decisions import decided, read_decisions
 from dpedkit.align.imagefolder import write_image_list
 from dpedkit.core import console, lock
@@ -118,7 +118,7 @@ def align_folders(
     phone_folder, dslr_folder : str or Path
         `config.pair_by` says which photos belong together.
     output : str or Path
-    config : AlignConfig, optional
+    config : AlignFoldersConfig or AlignConfig, optional
     jobs : int
         Worker processes; 0 stands for every usable core. The result does not depend on it.
     overwrite : bool
@@ -132,7 +132,7 @@ def align_folders(
         When all is written, if more pairs were rejected than `config.max_rejected` allows.
     """
     phone_folder, dslr_folder, output = Path(phone_folder), Path(dslr_folder), Path(output)
-    config = config or AlignConfig()
+    config = AlignFoldersConfig.of(config)
     pairing = pair_photos(phone_folder, dslr_folder, config)
     tell(pairing)
     decisions = read_decisions(config.files().get("decisions"), [p[0] for p in pairing.pairs])
@@ -177,20 +177,20 @@ class _Task:
     dslr: Path
     output: Path
 
-    def image(self, side: str, config: AlignConfig) -> Path:
+    def image(self, side: str, config: AlignFoldersConfig) -> Path:
         return self.output / side / f"{self.name}.{config.image_format}"
 
     @property
     def thumbnail(self) -> Path:
         return self.output / THUMBNAILS / f"{self.name}.jpg"
 
-    def has_images(self, config: AlignConfig) -> bool:
+    def has_images(self, config: AlignFoldersConfig) -> bool:
         return all(self.image(side, config).exists() for side in _SIDES)
 
 
 def _align(
     todo: list[_Task],
-    config: AlignConfig,
+    config: AlignFoldersConfig,
     output: Path,
     jobs: int,
     total: int,
@@ -216,7 +216,7 @@ def _align(
     return records
 
 
-def _align_one(config: AlignConfig, task: _Task) -> PairRecord:
+def _align_one(config: AlignFoldersConfig, task: _Task) -> PairRecord:
     """Read, align and write one pair; a photo that cannot be read is a rejected pair."""
     from dpedkit.align.pair import Alignment, Clock, align_pair, find_alignment
     from dpedkit.align.thumbnails import write_thumbnail
@@ -287,7 +287,7 @@ def _earlier(folder: WorkFolder) -> dict[str, PairRecord]:
 
 
 def _finished(
-    earlier: dict[str, PairRecord], tasks: list[_Task], config: AlignConfig
+    earlier: dict[str, PairRecord], tasks: list[_Task], config: AlignFoldersConfig
 ) -> dict[str, PairRecord]:
     """Records of an earlier run that still hold: same photos, and the images are there."""
     finished = {}
@@ -299,7 +299,7 @@ def _finished(
     return finished
 
 
-def _holds(record: PairRecord, task: _Task, config: AlignConfig) -> bool:
+def _holds(record: PairRecord, task: _Task, config: AlignFoldersConfig) -> bool:
     if record.rejected_by_hand or not record.made_from(task.phone, task.dslr):
         return False
     return not (record.accepted and config.images) or task.has_images(config)
@@ -349,7 +349,7 @@ def _finish(
     return summary
 
 
-def _refuse_too_many(summary: AlignSummary, config: AlignConfig) -> None:
+def _refuse_too_many(summary: AlignSummary, config: AlignFoldersConfig) -> None:
     by_hand = sum(
         len(names) for reason, names in summary.reasons.items() if reason.startswith(BY_HAND)
     )

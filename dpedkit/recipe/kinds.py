@@ -93,7 +93,7 @@ KINDS = {
         run=_run,
     ),
     "align": Kind(
-        config="dpedkit.align.config:AlignConfig",
+        config="dpedkit.align.config:AlignFoldersConfig",
         paths={"phone": "raw/iphone", "dslr": "raw/canon", "output": "aligned"},
         inputs=("phone", "dslr"),
         output="output",
