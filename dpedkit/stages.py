@@ -15,10 +15,10 @@ from dpedkit.core.errors import OutputExistsError, TooManyRejectedError
 if TYPE_CHECKING:
     from dpedkit.align.config import AlignConfig
     from dpedkit.align.driver import AlignSummary
-    from dpedkit.enhance.config import EnhanceConfig
-    from dpedkit.enhance.driver import EnhanceSummary
-    from dpedkit.evaluate.config import EvaluateConfig
-    from dpedkit.evaluate.driver import Evaluation
+    from dpedkit.enhancement.config import EnhanceConfig
+    from dpedkit.enhancement.driver import EnhanceSummary
+    from dpedkit.evaluation.config import EvaluateConfig
+    from dpedkit.evaluation.driver import Evaluation
     from dpedkit.export import ExportConfig, ExportSummary
     from dpedkit.import_model import ImportSummary
     from dpedkit.import_patches.config import ImportPatchesConfig
@@ -194,8 +194,8 @@ def evaluate(
     DpedkitError
         If the model or the shards cannot be read, or there is nothing to measure.
     """
-    from dpedkit.evaluate.driver import evaluate as run_evaluation
-    from dpedkit.evaluate.record import keep_evaluation
+    from dpedkit.evaluation.driver import evaluate as run_evaluation
+    from dpedkit.evaluation.record import keep_evaluation
     from dpedkit.report import write_report
 
     evaluation = run_evaluation(model, shards, config)
@@ -238,7 +238,7 @@ def enhance(
     TooManyRejectedError
         If more of several photos than `config.max_failed` cannot be read.
     """
-    from dpedkit.enhance.driver import enhance_photos
+    from dpedkit.enhancement.driver import enhance_photos
 
     return enhance_photos(model, photos, output, config, overwrite=overwrite)
 

@@ -14,8 +14,8 @@ from torch import nn
 
 from dpedkit import images
 from dpedkit.core.errors import DpedkitError, PhotoError, TooManyRejectedError, UsageError
-from dpedkit.enhance import EnhanceConfig, enhance_photos
-from dpedkit.enhance.comparison import before_after
+from dpedkit.enhancement import EnhanceConfig, enhance_photos
+from dpedkit.enhancement.comparison import before_after
 from dpedkit.models import build_generator, load_model, save_model
 
 RNG = np.random.default_rng(3)

@@ -11,9 +11,9 @@ from fake_shards import make_patches, write_shards
 
 from dpedkit.colourmap import fit_colour_map
 from dpedkit.core.errors import DpedkitError, UsageError
-from dpedkit.evaluate.config import EvaluateConfig
-from dpedkit.evaluate.driver import _measure, evaluate
-from dpedkit.evaluate.evaluation import (
+from dpedkit.evaluation.config import EvaluateConfig
+from dpedkit.evaluation.driver import _measure, evaluate
+from dpedkit.evaluation.evaluation import (
     DSLR,
     NETWORK,
     ORACLE,
@@ -22,8 +22,8 @@ from dpedkit.evaluate.evaluation import (
     Evaluation,
     SplitScores,
 )
-from dpedkit.evaluate.limitations import LimitationSheet
-from dpedkit.evaluate.scores import Scores, ScoreSheet, through_float16
+from dpedkit.evaluation.limitations import LimitationSheet
+from dpedkit.evaluation.scores import Scores, ScoreSheet, through_float16
 from dpedkit.metrics import ms_ssim, ms_ssim_of_batch, ssim
 from dpedkit.metrics import psnr as psnr_of_tensors
 from dpedkit.models import build_generator, save_model

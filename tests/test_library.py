@@ -11,7 +11,13 @@ from dpedkit.simulate.config import SimulateConfig
 from dpedkit.simulate.driver import simulate_pair
 
 README = Path(__file__).parents[1] / "README.md"
-PACKAGES = ("dpedkit", *(f"dpedkit.{name}" for name in ("enhance", "models", "patches", "shards")))
+PACKAGES = (
+    "dpedkit",
+    *(
+        f"dpedkit.{name}"
+        for name in ("enhancement", "evaluation", "models", "pairing", "patches", "shards")
+    ),
+)
 
 
 @pytest.mark.parametrize("package", PACKAGES)

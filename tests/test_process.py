@@ -21,8 +21,8 @@ from dpedkit.align.driver import align_folders
 from dpedkit.core import console
 from dpedkit.core.device import arithmetic_restored, full_float32, let_convolutions_round
 from dpedkit.core.process import SharedChange, one_thread
-from dpedkit.enhance.config import EnhanceConfig
-from dpedkit.evaluate.config import EvaluateConfig
+from dpedkit.enhancement.config import EnhanceConfig
+from dpedkit.evaluation.config import EvaluateConfig
 from dpedkit.images import write_photo
 from dpedkit.models.build import build_generator
 from dpedkit.models.files import save_model

@@ -62,8 +62,7 @@ _CONTENTS: dict[str, dict[str, tuple[str, ...]]] = {
         ),
     },
     "Training": {
-        "dpedkit": ("train", "TrainConfig"),
-        "dpedkit.train.summary": ("TrainSummary",),
+        "dpedkit": ("TrainConfig",),
     },
     "Networks": {
         "dpedkit": ("build_generator", "load_model"),
@@ -71,12 +70,12 @@ _CONTENTS: dict[str, dict[str, tuple[str, ...]]] = {
     },
     "Evaluation": {
         "dpedkit": ("evaluate", "EvaluateConfig"),
-        "dpedkit.evaluate": ("Evaluation", "SplitScores", "Scores", "Limitations"),
+        "dpedkit.evaluation": ("Evaluation", "SplitScores", "Scores", "Limitations"),
         "dpedkit.metrics": ("psnr", "ssim", "ms_ssim"),
     },
     "Enhancement": {
         "dpedkit": ("enhance", "EnhanceConfig"),
-        "dpedkit.enhance": ("EnhanceSummary", "enhance_photo", "Placement"),
+        "dpedkit.enhancement": ("EnhanceSummary", "enhance_photo", "Placement"),
     },
     "Reports": {
         "dpedkit.report": ("write_report", "ReportSummary"),

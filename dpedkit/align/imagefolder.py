@@ -16,7 +16,9 @@ from dpedkit.core.records import PairRecord
 IMAGE_LIST = "metadata.jsonl"  # the name that Hugging Face looks for
 
 
-def write_image_list(folder: Path, records: Iterable[PairRecord], config: AlignFoldersConfig) -> None:
+def write_image_list(
+    folder: Path, records: Iterable[PairRecord], config: AlignFoldersConfig
+) -> None:
     """Write the list of the accepted pairs' images; there is none where images are not written.
 
     Raises

@@ -15,6 +15,7 @@ from dpedkit.core.lazy import lazy_exports
 _HOME = {
     "build_generator": ".build",
     "GENERATORS": ".build",
+    "Generator": ".generator",
     "Discriminator": ".discriminator",
     "load_model": ".files",
     "save_model": ".files",

@@ -121,7 +121,7 @@ KINDS = {
         ),
     ),
     "evaluate": Kind(
-        config="dpedkit.evaluate.config:EvaluateConfig",
+        config="dpedkit.evaluation.config:EvaluateConfig",
         paths={"model": "runs/{name}", "shards": "shards"},
         inputs=("model", "shards"),
         output="model",
@@ -130,7 +130,7 @@ KINDS = {
         ),
     ),
     "enhance": Kind(
-        config="dpedkit.enhance.config:EnhanceConfig",
+        config="dpedkit.enhancement.config:EnhanceConfig",
         paths={"model": "runs/{name}", "photos": "raw/iphone", "output": "enhanced"},
         inputs=("model", "photos"),
         output="output",

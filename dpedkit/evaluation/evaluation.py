@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from dpedkit.core import console
-from dpedkit.evaluate.limitations import Limitations
-from dpedkit.evaluate.scores import Scores
+from dpedkit.evaluation.limitations import Limitations
+from dpedkit.evaluation.scores import Scores
 
 NETWORK, PHONE, POLYNOMIAL = "network", "untouched phone", "colour polynomial"
 ORACLE, DSLR = "oracle polynomial", "DSLR itself"

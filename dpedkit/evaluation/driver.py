@@ -15,8 +15,8 @@ from dpedkit.colourmap import ColourMap, fit_colour_map, fit_colour_map_to
 from dpedkit.core import console
 from dpedkit.core.device import choose_device, full_float32
 from dpedkit.core.errors import DpedkitError
-from dpedkit.evaluate.config import EvaluateConfig
-from dpedkit.evaluate.evaluation import (
+from dpedkit.evaluation.config import EvaluateConfig
+from dpedkit.evaluation.evaluation import (
     DSLR,
     NETWORK,
     ORACLE,
@@ -25,8 +25,8 @@ from dpedkit.evaluate.evaluation import (
     Evaluation,
     SplitScores,
 )
-from dpedkit.evaluate.limitations import LimitationSheet
-from dpedkit.evaluate.scores import ScoreSheet, through_float16
+from dpedkit.evaluation.limitations import LimitationSheet
+from dpedkit.evaluation.scores import ScoreSheet, through_float16
 from dpedkit.metrics import AUTHORS_BATCH, MIN_SIDE
 from dpedkit.models.files import find_model, load_model
 from dpedkit.models.generator import Generator

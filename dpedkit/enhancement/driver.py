@@ -17,9 +17,9 @@ from dpedkit.core.errors import (
     TooManyRejectedError,
     UsageError,
 )
-from dpedkit.enhance.comparison import before_after
-from dpedkit.enhance.config import EnhanceConfig
-from dpedkit.enhance.network import Enhancer, load_enhancer
+from dpedkit.enhancement.comparison import before_after
+from dpedkit.enhancement.config import EnhanceConfig
+from dpedkit.enhancement.network import Enhancer, load_enhancer
 from dpedkit.models.files import find_model, model_hash
 
 JOURNAL_FILE = "enhanced.jsonl"

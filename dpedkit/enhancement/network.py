@@ -13,9 +13,9 @@ from torch import Tensor
 
 from dpedkit.core.device import choose_device, full_float32
 from dpedkit.core.errors import UsageError
-from dpedkit.enhance.config import EnhanceConfig
-from dpedkit.enhance.storage import Placement
-from dpedkit.enhance.tiling import apply_in_strips, count_strips
+from dpedkit.enhancement.config import EnhanceConfig
+from dpedkit.enhancement.storage import Placement
+from dpedkit.enhancement.tiling import apply_in_strips, count_strips
 from dpedkit.models.files import load_model
 from dpedkit.models.generator import Generator
 
