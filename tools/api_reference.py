@@ -66,7 +66,14 @@ _CONTENTS: dict[str, dict[str, tuple[str, ...]]] = {
     },
     "Networks": {
         "dpedkit": ("build_generator", "load_model"),
-        "dpedkit.models": ("Generator", "Discriminator", "save_model", "read_card"),
+        "dpedkit.models": (
+            "Generator",
+            "ConvLayer",
+            "ResidualBlock",
+            "Discriminator",
+            "save_model",
+            "read_card",
+        ),
     },
     "Evaluation": {
         "dpedkit": ("evaluate", "EvaluateConfig"),
@@ -94,8 +101,12 @@ _CONTENTS: dict[str, dict[str, tuple[str, ...]]] = {
 _HEAD = """# API reference
 
 Written by `./dev docs` from the docstrings; the tests check that it is up to date. Images are
-`(H, W, 3) uint8` RGB arrays, points `(x, y)` in pixels: see [conventions](conventions.md). What is
-not on this page may change with any version.
+`(H, W, 3) uint8` RGB arrays, see [conventions](conventions.md). `Points` are `(N, 2) float64`
+arrays of `(x, y)`, a `Rectangle` is `(x, y, width, height)`, both in pixels. Paths are `str` or
+`Path`.
+
+What is on this page keeps its meaning as [versions](versions.md) says; what is not may change with
+any version.
 """
 _UNDERLINE = re.compile(r"^-{3,}$")
 _ENTRY_SECTIONS = ("Parameters", "Returns", "Raises", "Attributes", "Yields")
