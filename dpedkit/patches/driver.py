@@ -22,7 +22,7 @@ from dpedkit.core import lock
 from dpedkit.core.atomic import make_folder
 from dpedkit.core.console import progress, say, warn
 from dpedkit.core.errors import DpedkitError, PhotoError, UsageError
-from dpedkit.core.manifest import Journal, read_jsonl, write_jsonl
+from dpedkit.core.manifest import Journal, read_jsonl
 from dpedkit.core.parallel import ordered_map
 from dpedkit.core.records import PairRecord
 from dpedkit.core.workfolder import WorkFolder, prepare
@@ -32,11 +32,12 @@ from dpedkit.patches.matching import Patches, match_windows
 from dpedkit.patches.sample import sample_dropped
 from dpedkit.patches.summary import PatchSummary, nothing_kept, summarise
 from dpedkit.shards.card import UNKNOWN_LICENCE
+from dpedkit.shards.finishing import finish_shards
 from dpedkit.shards.format import FIELDS, SHARD_FORMAT, SPLITS, Columns
 from dpedkit.shards.index import INDEX_FILE, KIND, PAIRS_FILE
 from dpedkit.shards.splits import assign_splits
-from dpedkit.shards.tally import NCC_EDGES, SHIFT_EDGES, histogram, window_totals
-from dpedkit.shards.writer import Source, describe_splits, read_shard, write_shard, write_split
+from dpedkit.shards.tally import NCC_EDGES, SHIFT_EDGES, histogram
+from dpedkit.shards.writer import Source, read_shard, write_shard, write_split
 
 _WORK = "work"
 _STAGED = "staged"  # where a pair's patches wait, below the work folder; only in the work journal
@@ -234,22 +235,16 @@ def _pack(
         | {"split": split_of.get(pair["name"])}
         for pair in pairs
     ]
-    write_jsonl(folder.path / PAIRS_FILE, pairs)
-    splits = describe_splits(entries)
-    for split in SPLITS:
-        splits[split]["pairs"] = sum(its == split for its in split_of.values())
-    results = {
-        "patch_size": config.size,
-        "splits": splits,
-        "pairs": len(pairs),
-        "failed": {pair["name"]: pair["error"] for pair in pairs if "error" in pair},
-        "windows": window_totals(pairs),
-        "patch_config": config.to_dict(),
+    index = finish_shards(
+        folder,
+        entries,
+        pairs,
+        patch_size=config.size,
+        patch_config=config.to_dict(),
         **made_from,
-    }
-    folder.finish(**results)
+    )
     shutil.rmtree(work, ignore_errors=True)
-    return {**folder.description, **results}
+    return index
 
 
 def _staged_source(path: Path, count: int) -> Source:

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 
 from dpedkit.core.config import Config, option
 from dpedkit.core.errors import UsageError
+from dpedkit.shards.dped import DSLR_FOLDER
 
 COMPRESS_HELP = (
     "Pack each patch by gzip, for archives and slow networks. Everything reads such shards, but "
     "several times more slowly; `dpedkit shards merge` unpacks them again."
 )
-DSLR_NAME = "canon"  # the DSLR of DPED, and its folders' name in every program that reads it
 
 
 @dataclass(frozen=True)
@@ -50,5 +50,5 @@ class ExportConfig(Config):
                 f"phone is {self.phone!r}, but must be a name of letters, digits, '-' and '_': it "
                 "becomes that of a folder."
             )
-        if self.phone.lower() == DSLR_NAME:
+        if self.phone.lower() == DSLR_FOLDER:
             raise UsageError(f"phone is {self.phone!r}, but that is the name of the DSLR's folder.")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -16,17 +15,16 @@ from dpedkit.core import lock
 from dpedkit.core.config import Config
 from dpedkit.core.console import say
 from dpedkit.core.errors import DpedkitError, UsageError
-from dpedkit.core.manifest import write_jsonl
 from dpedkit.core.workfolder import WorkFolder, prepare
 from dpedkit.shards.card import UNKNOWN_LICENCE, licence_of, write_card
 from dpedkit.shards.config import FilterConfig, MergeConfig
 from dpedkit.shards.description import Description, describe
+from dpedkit.shards.finishing import finish_shards
 from dpedkit.shards.format import SHARD_FORMAT, SPLITS, Columns
-from dpedkit.shards.index import INDEX_FILE, KIND, PAIRS_FILE, ShardIndex, read_index, read_pairs
+from dpedkit.shards.index import INDEX_FILE, KIND, ShardIndex, read_index, read_pairs
 from dpedkit.shards.layout import ShardLayout
 from dpedkit.shards.reader import checked_layout
-from dpedkit.shards.tally import window_totals
-from dpedkit.shards.writer import Source, describe_splits, write_split
+from dpedkit.shards.writer import Source, write_split
 
 _LOW_NCC = "low NCC"  # as `patches` calls this reason
 
@@ -70,7 +68,7 @@ def filter_shards(
         raise DpedkitError(
             f"{folder}: no patch to train on has an NCC above {config.min_corr}; lower --min-corr."
         )
-    work = _prepare(output, config, {"shards": _content_hash(index)}, overwrite)
+    work = _prepare(output, config, {"shards": index.fingerprint()}, overwrite)
     if work.complete:
         return describe(output)
     for part, mask in zip(parts, masks, strict=True):
@@ -114,7 +112,7 @@ def merge_shards(
         _refuse_difference(indices, setting)
     pairs = [pair for index in indices for pair in read_pairs(index.folder)]
     _refuse_leaks(pairs)
-    hashes = {f"shards {n}": _content_hash(index) for n, index in enumerate(indices, start=1)}
+    hashes = {f"shards {n}": index.fingerprint() for n, index in enumerate(indices, start=1)}
     work = _prepare(output, config, hashes, overwrite)
     if work.complete:
         return describe(output)
@@ -204,16 +202,11 @@ def _finish(
             patch_config,
             compress=patch_config["compress"],
         )
-    write_jsonl(work.path / PAIRS_FILE, pairs)
-    splits = describe_splits(entries)
-    for split in SPLITS:
-        splits[split]["pairs"] = sum(pair.get("split") == split for pair in pairs)
-    work.finish(
+    finish_shards(
+        work,
+        entries,
+        pairs,
         patch_size=patch_size,
-        splits=splits,
-        pairs=len(pairs),
-        failed={pair["name"]: pair["error"] for pair in pairs if "error" in pair},
-        windows=window_totals(pairs),
         patch_config=patch_config,
         align_config=align_config,
     )
@@ -266,12 +259,3 @@ def _refuse_leaks(pairs: list[dict[str, Any]]) -> None:
                 f"{pair['split']} split of another, so a network would be judged on what it was "
                 "trained on; cut both with the same --seed, --test-pairs and --val-pairs."
             )
-
-
-def _content_hash(index: ShardIndex) -> str:
-    """A short hash of all patches of a folder."""
-    digest = hashlib.sha256()
-    for split in SPLITS:
-        for entry in index.shards[split]:
-            digest.update(f"{entry.file} {entry.sha256}\n".encode())
-    return digest.hexdigest()[:16]

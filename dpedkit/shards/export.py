@@ -11,17 +11,13 @@ from dpedkit.core.atomic import make_folder
 from dpedkit.core.console import progress, say
 from dpedkit.core.workfolder import prepare
 from dpedkit.images import write_photo
-from dpedkit.shards.config import DSLR_NAME, ExportConfig
+from dpedkit.shards.config import ExportConfig
+from dpedkit.shards.dped import DSLR_FOLDER, SPLIT_FOLDERS
 from dpedkit.shards.format import SPLITS
 from dpedkit.shards.index import read_index
 from dpedkit.shards.reader import SplitReader
 
 EXPORT_FORMAT = 1
-_SPLIT_FOLDERS = {
-    "train": "training_data",
-    "val": "val_data/patches",
-    "test": "test_data/patches",
-}
 
 
 @dataclass(frozen=True)
@@ -77,8 +73,8 @@ def export_patches(
         return ExportSummary(str(output), counts)
     with progress("export", sum(counts.values()), "patch pairs") as bar:
         for split, reader in readers.items():
-            home = output / config.phone / _SPLIT_FOLDERS[split]
-            sides = [make_folder(home / name) for name in (config.phone, DSLR_NAME)]
+            home = output / config.phone / SPLIT_FOLDERS[split]
+            sides = [make_folder(home / name) for name in (config.phone, DSLR_FOLDER)]
             for number in range(len(reader)):
                 pair = reader.gather([number])
                 for side, patches in zip(sides, pair, strict=True):
