@@ -28,8 +28,8 @@ SCALE_WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)
 MIN_SIDE = 2 ** (len(SCALE_WEIGHTS) - 1)  # px: one pixel is left at the coarsest scale
 _WINDOW, _SIGMA = 11, 1.5  # taps, px
 _C1, _C2 = 0.01**2, 0.03**2
-# Networks overshoot [0, 1] a little; images of another range reach far beyond it.
-_LOWEST, _HIGHEST = -0.5, 1.5
+# Networks overshoot [0, 1]; images in [-1, 1] or of levels from 0 to 255 reach these.
+_LOWEST, _HIGHEST = -1.0, 2.0
 _FLOOR = 1e-12  # of a scale's term in a power, whose gradient at 0 is infinite
 _IMAGES_AT_ONCE = 5  # a thread: their maps fit into a CPU's cache, twice as fast as 50
 
@@ -164,7 +164,7 @@ def _check(a: Any, b: Any) -> None:
         if images.numel() == 0:
             continue
         low, high = (float(limit) for limit in images.detach().aminmax())
-        if low < _LOWEST or high > _HIGHEST:
+        if low <= _LOWEST or high >= _HIGHEST:
             raise ValueError(
                 f"{name} has values from {low:g} to {high:g}, but images are in [0, 1] here; "
                 "divide levels of 0 to 255 by 255"

@@ -16,6 +16,7 @@ from dpedkit.core import console
 from dpedkit.core.errors import DpedkitError
 from dpedkit.core.lists import read_list
 from dpedkit.core.records import BY_HAND, REJECTED, PairRecord, SourcePhoto
+from dpedkit.core.wording import some
 
 _HEADER = ["name", "decision", "note"]
 _NAMED_UNKNOWN = 5
@@ -54,8 +55,7 @@ def read_decisions(file: Path | None, names: Collection[str]) -> dict[str, str]:
         rejected[name] = note
     unknown = sorted(rejected.keys() - set(names))
     if unknown:
-        more = len(unknown) - _NAMED_UNKNOWN
-        listed = ", ".join(unknown[:_NAMED_UNKNOWN]) + (f" and {more} more" if more > 0 else "")
+        listed = some(unknown, _NAMED_UNKNOWN)
         console.warn(f"{file} names pairs that are not there: {listed}.")
     return rejected
 

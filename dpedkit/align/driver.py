@@ -26,6 +26,7 @@ from dpedkit.core.records import (
     SourcePhoto,
     rejected_by_reason,
 )
+from dpedkit.core.wording import some
 from dpedkit.core.workfolder import WorkFolder, prepare
 from dpedkit.images import PhotoLimits, read_photo_and_metadata, write_photo
 from dpedkit.pairing.pairing import Pairing
@@ -39,7 +40,6 @@ if TYPE_CHECKING:
 PAIRS = "pairs.jsonl"
 _JOURNAL = "journal.jsonl"
 _SIDES = ("phone", "dslr")
-_SHOWN_UNPAIRED = 3
 
 
 @dataclass(frozen=True)
@@ -87,9 +87,9 @@ class AlignSummary:
         if self.reused:
             lines.append(f"{self.reused} of them were there from an earlier run")
         for reason, names in self.reasons.items():
-            lines.append(f"{len(names)} rejected: {reason} ({_some(names)})")
+            lines.append(f"{len(names)} rejected: {reason} ({some(names)})")
         if self.warned:
-            lines.append(f"to look at: {_some(self.warned)} (see the warnings in {PAIRS})")
+            lines.append(f"to look at: {some(self.warned)} (see the warnings in {PAIRS})")
         if self.unpaired_phone or self.unpaired_dslr:
             lines.append(
                 f"without a partner: {self.unpaired_phone} phone photos, "
@@ -361,8 +361,3 @@ def _refuse_too_many(summary: AlignSummary, config: AlignFoldersConfig) -> None:
         f"Most frequent reason: {next(iter(summary.reasons))}.",
         summary,
     )
-
-
-def _some(names: list[str]) -> str:
-    more = f" and {len(names) - _SHOWN_UNPAIRED} more" if len(names) > _SHOWN_UNPAIRED else ""
-    return ", ".join(names[:_SHOWN_UNPAIRED]) + more

@@ -6,6 +6,8 @@ from typing import Any
 
 import numpy as np
 
+LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601: weights of red, green and blue
+
 
 def check_photo(name: str, photo: Any) -> None:
     """Refuse what is not a photo: a non-empty `(H, W, 3) uint8` array.

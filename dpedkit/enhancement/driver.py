@@ -17,6 +17,7 @@ from dpedkit.core.errors import (
     TooManyRejectedError,
     UsageError,
 )
+from dpedkit.core.wording import some
 from dpedkit.enhancement.comparison import before_after
 from dpedkit.enhancement.config import EnhanceConfig
 from dpedkit.enhancement.network import Enhancer, load_enhancer
@@ -208,10 +209,10 @@ def _record(task: _Task, made_with: dict[str, str]) -> dict[str, Any]:
 def _refuse_what_is_in_the_way(tasks: list[_Task]) -> None:
     existing = [path for task in tasks for path in task.outputs if path.exists()]
     if existing:
-        others = f" and {len(existing) - 1} more files" if len(existing) > 1 else ""
+        verbs = "exists already and was" if len(existing) == 1 else "exist already and were"
         raise OutputExistsError(
-            f"{existing[0]}{others} exist already and were not made with this model and these "
-            "settings. Use --overwrite to replace them, or -o to write elsewhere."
+            f"{some(existing, 1)} {verbs} not made with this model and these settings. Use "
+            "--overwrite to replace, or -o to write elsewhere."
         )
 
 

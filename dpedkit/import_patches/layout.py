@@ -10,11 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dpedkit.core.errors import DpedkitError
+from dpedkit.core.wording import some
 from dpedkit.images import is_photo_name
 from dpedkit.shards.dped import DSLR_FOLDER, SPLIT_FOLDERS
 
 _MARKS = (SPLIT_FOLDERS["train"], SPLIT_FOLDERS["test"])  # either makes a phone's folder
-_SHOWN = 3  # names listed of each side where they do not match
 _DIGITS = re.compile(r"(\d+)")
 
 
@@ -90,8 +90,8 @@ def _find(folder: Path, dslr_folder: Path | None, split: str) -> dict[str, Patch
         return {split: _matched(*_two_sides(folder))}
     raise DpedkitError(
         f"{folder} does not have the folders of DPED (PHONE/training_data/{{PHONE,{DSLR_FOLDER}}}, "
-        f"PHONE/test_data/patches/{{PHONE,{DSLR_FOLDER}}}); for any other layout give two folders of "
-        "patches, the phone's and the DSLR's."
+        f"PHONE/test_data/patches/{{PHONE,{DSLR_FOLDER}}}); for any other layout give two folders "
+        "of patches, the phone's and the DSLR's."
     )
 
 
@@ -131,7 +131,7 @@ def _matched(phone: Path, dslr: Path) -> PatchFiles:
     lonely = [sorted(a.keys() - b.keys(), key=_in_order) for a, b in (sides, sides[::-1])]
     if any(lonely):
         told = "; ".join(
-            f"only in {folder}: {_first_few(names)}"
+            f"only in {folder}: {some(names)}"
             for folder, names in zip((phone, dslr), lonely, strict=True)
             if names
         )
@@ -156,11 +156,6 @@ def _by_stem(folder: Path) -> dict[str, str]:
             raise DpedkitError(f"{folder} holds {both}; a patch must be there once.")
         names[stem] = file
     return names
-
-
-def _first_few(names: list[str]) -> str:
-    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
-    return ", ".join(names[:_SHOWN]) + more
 
 
 def _in_order(name: str) -> list[tuple[int, int, str]]:
