@@ -7,7 +7,6 @@ from typing import Any
 
 from dpedkit.core import console
 from dpedkit.core.manifest import Journal
-from dpedkit.core.wording import decibel
 from dpedkit.models.files import save_model
 from dpedkit.train import guards
 from dpedkit.train.learner import Learner
@@ -15,6 +14,7 @@ from dpedkit.train.monitor import Measurement, Monitor
 from dpedkit.train.objective import Objective
 from dpedkit.train.runfolder import RunFolder
 from dpedkit.train.scalars import ScalarLog
+from dpedkit.train.summary import decibel
 from dpedkit.train.tally import Tally
 
 

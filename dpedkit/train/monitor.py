@@ -82,7 +82,7 @@ class Monitor:
                 terms = objective.terms(enhanced, dslr, log_odds)
                 losses.append(torch.stack(list(terms.values())).sum())
                 psnr.append(metrics.psnr(enhanced.clamp(0, 1), dslr))
-                ms_ssim.append(metrics.ssim_and_ms_ssim(enhanced, dslr)[1])
+                ms_ssim.append(metrics.ms_ssim(enhanced, dslr))
                 spread.append(enhanced.std(dim=(2, 3)).mean(dim=1))
         return Measurement(
             loss=torch.stack(losses).mean().item(),
@@ -106,7 +106,7 @@ class Monitor:
         for phone, dslr in self._batches():
             enhanced = enhance(phone)
             psnr.append(metrics.psnr(enhanced.clamp(0, 1), dslr))
-            ms_ssim.append(metrics.ssim_and_ms_ssim(enhanced, dslr)[1])
+            ms_ssim.append(metrics.ms_ssim(enhanced, dslr))
         return {"psnr": _mean_of_differing(torch.cat(psnr)), "ms_ssim": _mean(torch.cat(ms_ssim))}
 
     def write_samples(self, path: Path, generator: Generator) -> None:

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 from dpedkit.core import console
-from dpedkit.core.wording import decibel
 
 
 @dataclass(frozen=True)
@@ -57,3 +56,8 @@ class TrainSummary:
             *(f"warning: {warning}" for warning in self.warnings),
         ]
         return "\n".join(lines)
+
+
+def decibel(psnr: float | None) -> str:
+    """A PSNR for people; None stands for one without limit."""
+    return "inf" if psnr is None else f"{psnr:.2f}"
