@@ -36,6 +36,7 @@ def option(
     minimum: float | None = None,
     maximum: float | None = None,
     choices: Sequence[str] | None = None,
+    synonyms: Mapping[str, str] | None = None,
     metavar: str | None = None,
     affects_output: bool = True,
     is_file: bool = False,
@@ -53,6 +54,8 @@ def option(
         Inclusive limits of a number.
     choices : sequence of str, optional
         The allowed values of a string.
+    synonyms : mapping of str to str, optional
+        Other words that are taken for one of the choices, each with that choice.
     metavar : str, optional
         What stands for the value in ``--help`` (its unit, for example ``PX``).
     affects_output : bool
@@ -71,6 +74,7 @@ def option(
             "minimum": minimum,
             "maximum": maximum,
             "choices": tuple(choices) if choices else None,
+            "synonyms": dict(synonyms or {}),
             "metavar": metavar,
             "affects_output": affects_output and not is_note,
             "is_file": is_file,
@@ -86,6 +90,9 @@ class Config:
     def __post_init__(self) -> None:
         for field in options_of(type(self)):
             value = getattr(self, field.name)
+            if isinstance(value, str) and value in field.metadata["synonyms"]:
+                value = field.metadata["synonyms"][value]
+                object.__setattr__(self, field.name, value)
             plain, _ = value_type(field, type(self))
             _check(field, plain, value)
             if plain is float and isinstance(value, int):
