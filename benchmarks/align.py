@@ -5,6 +5,10 @@ files to JPEG files, in one process of one thread: seconds of processor time a p
 what decoding both photos and encoding both crops takes. Then the pairs of the size compared are
 aligned by two workers: seconds of wall time a pair.
 
+The last row compares `align_pair` as a plain script calls it, with all settings of the process left
+alone, with the same call in a worker of `dpedkit align`: seconds of processor time a pair, of all
+threads.
+
 The textbook runs twice: as the script it is, and with freed memory kept as dpedkit keeps it, which
 spares it the time in which the system clears pages.
 
@@ -14,6 +18,7 @@ spares it the time in which the system clears pages.
 from __future__ import annotations
 
 import argparse
+import os
 import subprocess
 import sys
 import tempfile
@@ -28,10 +33,10 @@ from accuracy import Variant, make_pair
 from baselines import textbook_align
 from joblib import Parallel, delayed, parallel_config
 
-from dpedkit.align.config import AlignConfig
+from dpedkit.align.config import AlignFoldersConfig
 from dpedkit.align.driver import align_folders
 from dpedkit.align.pair import align_pair
-from dpedkit.core.parallel import keep_freed_memory
+from dpedkit.core.process import keep_freed_memory, own_process
 from dpedkit.images import list_photos, photo_size, read_photo, write_photo
 
 COMPARED_MP = 12
@@ -40,12 +45,33 @@ import sys, cv2
 from pathlib import Path
 sys.path.insert(0, sys.argv[1])
 from align import aligned
-from dpedkit.core.parallel import keep_freed_memory
+from dpedkit.core.process import keep_freed_memory, own_process
 cv2.setNumThreads(1)
+own_process()
 keep_freed_memory()
 aligned((Path(sys.argv[2]), Path(sys.argv[3])), Path(sys.argv[4]), "png")
 status = Path("/proc/self/status").read_text()  # getrusage would count the parent's memory, too
 print(int(status.split("VmHWM:")[1].split()[0]) / 1024)
+"""
+
+PLAIN_SCRIPT = """
+import sys, time
+import dpedkit
+pairs = [tuple(map(dpedkit.read_photo, pair)) for pair in zip(sys.argv[1::2], sys.argv[2::2])]
+align = lambda pair: dpedkit.align_pair(*pair)
+"""
+IN_TURN = """
+align(pairs[0])  # imports and first allocations
+started = time.process_time()
+for pair in pairs:
+    align(pair)
+print((time.process_time() - started) / len(pairs))
+"""
+AS_A_WORKER = """
+from dpedkit.core.parallel import ordered_map
+from dpedkit.core.process import own_process
+own_process()
+call, align = align, lambda pair: list(ordered_map(call, [pair], jobs=1))
 """
 
 Files = tuple[Path, Path]
@@ -114,6 +140,7 @@ def compare(pairs: list[Files], output: Path, with_textbook: bool) -> dict[str, 
     if with_textbook:  # first, with memory managed as in any process
         seconds["textbook"] = [processor_seconds(partial(textbook, files)) for files in pairs]
         methods["textbook, memory kept"] = textbook
+    own_process()
     keep_freed_memory()  # as the workers of `dpedkit align` do
     methods["jpg"](pairs[0])  # imports and first allocations
     for name, method in methods.items():
@@ -125,7 +152,7 @@ def with_two_workers(pairs: list[Files], output: Path, with_textbook: bool) -> d
     """Wall seconds a pair, the start of the workers included."""
     folder = pairs[0][0].parents[1]
     started = time.perf_counter()
-    config = AlignConfig(image_format="jpg")
+    config = AlignFoldersConfig(image_format="jpg")
     align_folders(folder / "phone", folder / "dslr", output / "two", config, jobs=2)
     seconds = {"jpg": (time.perf_counter() - started) / len(pairs)}
     if with_textbook:
@@ -141,6 +168,29 @@ def peak_megabytes(files: Files, output: Path) -> float:
     here = str(Path(__file__).parent)
     command = [sys.executable, "-c", PEAK, here, *map(str, files), str(output)]
     return float(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+
+
+def seconds_in_script(pairs: list[Files], setting: str = "") -> float:
+    """Processor seconds a pair of `align_pair` in a script of its own, the best of three."""
+    code = PLAIN_SCRIPT + setting + IN_TURN
+    files = [str(file) for pair in pairs for file in pair]
+    command = [sys.executable, "-c", code, *files]
+    limits = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+    environment = {key: value for key, value in os.environ.items() if key not in limits}
+    done = [
+        subprocess.run(command, check=True, capture_output=True, text=True, env=environment)
+        for _ in range(3)
+    ]
+    return min(float(one.stdout) for one in done)
+
+
+def compared_as_library(pairs: list[Files]) -> str:
+    """What a call of `align_pair` costs in a plain script, beside a worker of the command line."""
+    plain, worker = seconds_in_script(pairs), seconds_in_script(pairs, AS_A_WORKER)
+    return (
+        f"align_pair in a plain script: {plain:.3f} s of processor time a pair, in a worker "
+        f"{worker:.3f} s: {plain / worker:.2f} times as much"
+    )
 
 
 def main() -> None:
@@ -167,6 +217,7 @@ def main() -> None:
             peak = peak_megabytes(pairs[0], folder)
             if compared:
                 comparison = compared_in_words(seconds, with_two_workers(pairs, folder, textbook))
+                comparison += "\n" + compared_as_library(pairs)
         rows[megapixels] = (
             f"| {megapixels:g} + {0.75 * megapixels:g} MP | {seconds['floor']:.3f} s "
             f"| {seconds['jpg']:.3f} s | {seconds['png']:.3f} s "

@@ -24,8 +24,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from dpedkit.enhance.network import enhance_photo
-from dpedkit.enhance.storage import Placement
+from dpedkit.enhancement.network import enhance_photo
+from dpedkit.enhancement.storage import Placement
 from dpedkit.images import read_photo, write_photo
 from dpedkit.metrics import psnr
 from dpedkit.models.files import load_model

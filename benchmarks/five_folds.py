@@ -29,12 +29,13 @@ from dpedkit import stages
 from dpedkit.core import console
 from dpedkit.core.atomic import write_json
 from dpedkit.core.errors import DpedkitError
-from dpedkit.evaluate.config import EvaluateConfig
-from dpedkit.evaluate.evaluation import NETWORK, PHONE, POLYNOMIAL
+from dpedkit.evaluation.config import EvaluateConfig
+from dpedkit.evaluation.evaluation import NETWORK, PHONE, POLYNOMIAL
 from dpedkit.import_patches.config import ImportPatchesConfig
-from dpedkit.import_patches.layout import DSLR, PatchFiles, find_patches
+from dpedkit.import_patches.layout import PatchFiles, find_patches
 from dpedkit.models.files import find_model, load_model, model_hash
 from dpedkit.recipe import read_settings
+from dpedkit.shards.dped import DSLR_FOLDER
 from dpedkit.train.config import TrainConfig
 
 START = "network at the start"
@@ -142,7 +143,7 @@ class CrossValidation:
         for number in range(len(self.patches)):
             of_fold = number % self.folds == fold
             place = home / ("test_data/patches" if of_fold else "training_data")
-            for side, path in zip(("phone", DSLR), self.patches.paths(number), strict=True):
+            for side, path in zip(("phone", DSLR_FOLDER), self.patches.paths(number), strict=True):
                 link = place / side / path.name
                 link.parent.mkdir(parents=True, exist_ok=True)
                 if not link.is_symlink():
@@ -215,7 +216,9 @@ def main() -> None:
     config = TrainConfig(**read_settings(arguments.recipe, "train", TrainConfig))
     if arguments.init is not None:
         init = arguments.init.absolute()
-        config = replace(config, init=str(init), generator=load_model(init).architecture)
+        start = load_model(init)
+        norm = start.options.get("norm", config.norm)
+        config = replace(config, init=str(init), generator=start.architecture, norm=norm)
     if arguments.seed is not None:
         config = replace(config, seed=arguments.seed)
     validation = CrossValidation(patches, config, arguments.folds, arguments.output)

@@ -10,9 +10,10 @@ from numpy.typing import NDArray
 
 from dpedkit.core.atomic import write_json
 from dpedkit.core.manifest import write_jsonl
+from dpedkit.shards.finishing import describe_splits
 from dpedkit.shards.format import SHARD_FORMAT, SPLITS, Columns
 from dpedkit.shards.index import INDEX_FILE, KIND, PAIRS_FILE
-from dpedkit.shards.writer import Source, describe_splits, write_split
+from dpedkit.shards.writer import Source, write_split
 
 Patches = tuple[NDArray[np.uint8], NDArray[np.uint8]]  # phone and DSLR, (N, S, S, 3) each
 
@@ -35,7 +36,7 @@ def write_shards(folder: Path, splits: Mapping[str, Patches]) -> Path:
         "complete": True,
         "patch_size": size,
         "patch_config": {"min_corr": 0.9, "size": size, "correlate": "luma"},
-        "splits": describe_splits(entries),
+        "splits": describe_splits(entries, []),
     }
     write_json(folder / INDEX_FILE, index)
     return folder

@@ -38,7 +38,7 @@ from training_steps import (
 )
 
 from dpedkit.core.console import QUIET, set_verbosity, table
-from dpedkit.core.parallel import keep_freed_memory
+from dpedkit.core.process import keep_freed_memory, own_process
 
 CPU = torch.device("cpu")
 _PLAIN = "plain port"
@@ -65,6 +65,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=2)
     arguments = parser.parse_args()
     set_verbosity(QUIET)
+    own_process()
     torch.set_num_threads(arguments.threads)
     exact = replace(AUTHORS, batch=arguments.batch)
     kept = replace(exact, cache_features=True)

@@ -26,6 +26,7 @@ class ExportConfig(Config):
         "fp32",
         "Number format of the weights and of the computation; fp16 halves the file.",
         choices=("fp32", "fp16"),
+        synonyms={"float32": "fp32", "float16": "fp16"},
     )
     opset: int = option(18, "ONNX operator set.", minimum=18, maximum=23)
 

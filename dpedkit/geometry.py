@@ -12,6 +12,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from dpedkit.core.arrays import check_points
 from dpedkit.surfaces import Surfaces
 
 Points = NDArray[np.float64]
@@ -51,14 +52,14 @@ class PairMap:
 
     def __call__(self, points: Points) -> Points:
         """DSLR points, `(N, 2)`, of the phone points `(N, 2)`."""
-        straight: Points = np.asarray(points, np.float64)
+        straight: Points = check_points(points)
         straight = straight + self.displacement(straight)
         return apply_homography(self.phone_to_dslr, straight)
 
     def inverse(self, points: Points) -> Points:
         """Phone points, `(N, 2)`, of the DSLR points `(N, 2)`."""
         dslr_to_phone = np.linalg.inv(self.phone_to_dslr)
-        straight = apply_homography(dslr_to_phone, np.asarray(points, np.float64))
+        straight = apply_homography(dslr_to_phone, check_points(points))
         phone = straight.copy()
         for _ in range(_INVERSE_STEPS):
             # The displacement changes slowly with the point, so this is a contraction.

@@ -1,7 +1,9 @@
 """PSNR, SSIM and MS-SSIM, as the DPED authors compute them on 100x100 patches.
 
 All functions take two `(N, C, H, W)` float tensors in [0, 1], are differentiable, and run on any
-device. The authors use two procedures, which differ by over 2 dB on the same weights:
+device. `psnr`, `ssim` and `ms_ssim` refuse anything else; the others are for callers who know what
+they hand over, and leave out that check. The authors use two procedures, which differ by over 2 dB
+on the same weights:
 
 per image (their challenge code)
     PSNR of the clipped output, MS-SSIM of the unclipped one, each per image, then the mean.
@@ -14,6 +16,7 @@ from __future__ import annotations
 
 import math
 from functools import lru_cache
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -25,6 +28,8 @@ SCALE_WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)
 MIN_SIDE = 2 ** (len(SCALE_WEIGHTS) - 1)  # px: one pixel is left at the coarsest scale
 _WINDOW, _SIGMA = 11, 1.5  # taps, px
 _C1, _C2 = 0.01**2, 0.03**2
+# Networks overshoot [0, 1]; images in [-1, 1] or of levels from 0 to 255 reach these.
+_LOWEST, _HIGHEST = -1.0, 2.0
 _FLOOR = 1e-12  # of a scale's term in a power, whose gradient at 0 is infinite
 _IMAGES_AT_ONCE = 5  # a thread: their maps fit into a CPU's cache, twice as fast as 50
 
@@ -43,10 +48,27 @@ def psnr_of_error(error: Tensor) -> Tensor:
 
 
 def psnr(a: Tensor, b: Tensor) -> Tensor:
-    """PSNR of each image in dB: (N, C, H, W) twice -> (N,) float64 in main memory.
+    """PSNR of each image in dB, for a peak of 1.
 
-    Identical images give inf.
+    Parameters
+    ----------
+    a, b : (N, C, H, W) tensor
+        Of floats, in [0, 1].
+
+    Returns
+    -------
+    (N,) tensor of float64
+        In main memory; inf for identical images.
+
+    Raises
+    ------
+    TypeError
+        If `a` or `b` is not a tensor of floats.
+    ValueError
+        If they differ in shape, are not of rank 4, or reach far beyond [0, 1], as images with
+        levels from 0 to 255 do.
     """
+    _check(a, b)
     return psnr_of_error(squared_error(a, b))
 
 
@@ -56,13 +78,19 @@ def ssim(a: Tensor, b: Tensor) -> Tensor:
     Parameters
     ----------
     a, b : (N, C, H, W) tensor
-        In [0, 1].
+        Of floats, in [0, 1].
 
     Returns
     -------
     (N,) tensor
         Mean over channels and positions.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As `psnr`.
     """
+    _check(a, b)
     return _similarity_and_contrast(a, b)[0].mean(dim=1)
 
 
@@ -72,18 +100,24 @@ def ms_ssim(a: Tensor, b: Tensor) -> Tensor:
     Parameters
     ----------
     a, b : (N, C, H, W) tensor
-        In [0, 1], not necessarily clipped; H and W at least 16.
+        Of floats, in [0, 1], not necessarily clipped; H and W at least 16.
 
     Returns
     -------
     (N,) tensor
         Where a scale correlates negatively the result is 0 (the authors' code gives NaN).
 
+    Raises
+    ------
+    TypeError, ValueError
+        As `psnr`, and if H or W is below 16.
+
     Notes
     -----
     The product over the scales of `contrast ** weight`, with SSIM in place of the contrast term
     at the coarsest. Library versions refuse images of 100x100 or keep the window at 11 taps.
     """
+    _check(a, b)
     return ssim_and_ms_ssim(a, b)[1]
 
 
@@ -114,10 +148,36 @@ def ms_ssim_of_batch(a: Tensor, b: Tensor) -> Tensor:
     return _combine([term.mean() for term in _scale_terms(a, b)[1]])
 
 
+def _check(a: Any, b: Any) -> None:
+    """Refuse what the metrics would answer with a number that means nothing."""
+    for name, images in (("a", a), ("b", b)):
+        if not isinstance(images, Tensor):
+            raise TypeError(f"{name} is of type {type(images).__name__}, but must be a tensor")
+        told = f"{name} is a tensor of {images.dtype} with the shape {tuple(images.shape)}"
+        if not images.is_floating_point():
+            raise TypeError(f"{told}, but must be of floats in [0, 1]")
+        if images.ndim != 4:
+            raise ValueError(f"{told}, but must have the shape (N, C, H, W)")
+    if a.shape != b.shape:
+        raise ValueError(f"the shapes differ: a has {tuple(a.shape)}, b has {tuple(b.shape)}")
+    for name, images in (("a", a), ("b", b)):
+        if images.numel() == 0:
+            continue
+        low, high = (float(limit) for limit in images.detach().aminmax())
+        if low <= _LOWEST or high >= _HIGHEST:
+            raise ValueError(
+                f"{name} has values from {low:g} to {high:g}, but images are in [0, 1] here; "
+                "divide levels of 0 to 255 by 255"
+            )
+
+
 def _scale_terms(a: Tensor, b: Tensor) -> tuple[Tensor, list[Tensor]]:
     """SSIM at the finest scale; and per scale the contrast, for the coarsest SSIM: (N, C) each."""
     if min(a.shape[-2:]) < MIN_SIDE:
-        raise ValueError(f"MS-SSIM needs images of at least {MIN_SIDE} px a side")
+        raise ValueError(
+            f"MS-SSIM needs images of at least {MIN_SIDE} px a side; these have the shape "
+            f"{tuple(a.shape)}"
+        )
     on_cpu = a.device.type == "cpu"
     at_once = _IMAGES_AT_ONCE * torch.get_num_threads() if on_cpu else len(a)
     parts = [
@@ -143,7 +203,7 @@ def _combine(terms: list[Tensor]) -> Tensor:
     product = torch.ones_like(terms[0])
     for term, weight in zip(terms, SCALE_WEIGHTS, strict=True):
         power = term.clamp(min=_FLOOR) ** weight  # without the floor its gradient has no limit
-        product = product * torch.where(term > 0, power, 0)
+        product = product * torch.where(term <= 0, 0, power)  # NaN stays NaN
     return product
 
 

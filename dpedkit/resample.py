@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from dpedkit.core.arrays import check_photo
 from dpedkit.geometry import PairMap, Rectangle, centre_of
 from dpedkit.pixelmap import PixelMap
 
@@ -18,8 +19,17 @@ _MAX_STEP = 1.9  # DSLR px between samples that three filter taps can keep from 
 
 
 def crop_phone(phone: NDArray[np.uint8], crop: Rectangle) -> NDArray[np.uint8]:
-    """A copy of the crop `(x, y, width, height)` of the phone photo `(H, W, 3) uint8`."""
+    """A copy of the crop `(x, y, width, height)` of the phone photo `(H, W, 3) uint8`.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If `phone` is not such an array, or the crop reaches beyond it.
+    """
+    check_photo("phone", phone)
     x, y, width, height = crop
+    if min(x, y, width, height) < 0 or x + width > phone.shape[1] or y + height > phone.shape[0]:
+        raise ValueError(f"the crop {tuple(crop)} reaches beyond a photo of shape {phone.shape}")
     return np.ascontiguousarray(phone[y : y + height, x : x + width])
 
 
@@ -40,7 +50,16 @@ def resample_dslr(dslr: NDArray[np.uint8], pair_map: PairMap, crop: Rectangle) -
     Returns
     -------
     (height, width, 3) uint8 array
+
+    Raises
+    ------
+    TypeError, ValueError
+        If `dslr` is not such an array, or not of the size that the map is for.
     """
+    check_photo("dslr", dslr)
+    if (dslr.shape[1], dslr.shape[0]) != tuple(pair_map.dslr_size):
+        expected = (*reversed(pair_map.dslr_size), 3)
+        raise ValueError(f"dslr has the shape {dslr.shape}, but the map is for {expected}")
     x, y, width, height = crop
     samples, taps = sampling(pair_map.scale_at(centre_of(pair_map.phone_size)))
     smooth = cv2.sepFilter2D(dslr, -1, taps, taps, borderType=cv2.BORDER_REPLICATE)

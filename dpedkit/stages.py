@@ -5,6 +5,7 @@ Stages themselves never import each other or the report; this is where they are 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,10 +15,10 @@ from dpedkit.core.errors import OutputExistsError, TooManyRejectedError
 if TYPE_CHECKING:
     from dpedkit.align.config import AlignConfig
     from dpedkit.align.driver import AlignSummary
-    from dpedkit.enhance.config import EnhanceConfig
-    from dpedkit.enhance.driver import EnhanceSummary
-    from dpedkit.evaluate.config import EvaluateConfig
-    from dpedkit.evaluate.driver import Evaluation
+    from dpedkit.enhancement.config import EnhanceConfig
+    from dpedkit.enhancement.driver import EnhanceSummary
+    from dpedkit.evaluation.config import EvaluateConfig
+    from dpedkit.evaluation.driver import Evaluation
     from dpedkit.export import ExportConfig, ExportSummary
     from dpedkit.import_model import ImportSummary
     from dpedkit.import_patches.config import ImportPatchesConfig
@@ -35,10 +36,10 @@ if TYPE_CHECKING:
 
 
 def simulate(
-    output: Path,
-    config: SimulateConfig,
+    output: str | Path,
+    config: SimulateConfig | None = None,
     *,
-    photos: Path | None = None,
+    photos: str | Path | None = None,
     jobs: int = 0,
     overwrite: bool = False,
 ) -> SimulateSummary:
@@ -78,10 +79,10 @@ def pairs(
 
 @lock.until_end()
 def align(
-    phone: Path,
-    dslr: Path,
-    output: Path,
-    config: AlignConfig,
+    phone: str | Path,
+    dslr: str | Path,
+    output: str | Path,
+    config: AlignConfig | None = None,
     *,
     jobs: int = 0,
     overwrite: bool = False,
@@ -102,9 +103,9 @@ def align(
 
 @lock.until_end()
 def patches(
-    aligned: Path,
-    output: Path,
-    config: PatchConfig,
+    aligned: str | Path,
+    output: str | Path,
+    config: PatchConfig | None = None,
     *,
     jobs: int = 0,
     overwrite: bool = False,
@@ -122,31 +123,80 @@ def patches(
 
 @lock.until_end()
 def train(
-    shards: Path,
-    config: TrainConfig,
+    shards: str | Path,
+    config: TrainConfig | None = None,
     *,
     name: str | None = None,
-    runs: Path = Path("runs"),
+    runs: str | Path = "runs",
     resume: bool = False,
     overwrite: bool = False,
 ) -> TrainSummary | None:
     """Train a network on a shards folder, and write the report of the run.
 
-    Of several processes that train together, all but the first give None.
+    Parameters
+    ----------
+    shards : str or Path
+        What `dpedkit patches` wrote.
+    config : TrainConfig, optional
+    name : str, optional
+        Of the run's folder; by default the next free number.
+    runs : str or Path
+        The folder of all runs.
+    resume : bool
+        Continue the run of that name, or the newest one, where it stopped.
+    overwrite : bool
+        Replace a run of that name.
+
+    Returns
+    -------
+    TrainSummary or None
+        Of several processes that train together, all but the first give None.
+
+    Raises
+    ------
+    DpedkitError
+        If the patches cannot be read, the settings do not fit together, or the run's folder is in
+        the way.
     """
+    from dpedkit.core.device import arithmetic_restored
     from dpedkit.report import write_report
+    from dpedkit.train.config import TrainConfig
     from dpedkit.train.loop import train as run_training
 
-    summary = run_training(shards, config, name=name, runs=runs, resume=resume, overwrite=overwrite)
+    with arithmetic_restored():
+        summary = run_training(
+            Path(shards),
+            config or TrainConfig(),
+            name=name,
+            runs=Path(runs),
+            resume=resume,
+            overwrite=overwrite,
+        )
     if summary is not None:
         console.say(write_report(summary.folder).as_text())
     return summary
 
 
-def evaluate(model: Path, shards: Path, config: EvaluateConfig) -> Evaluation:
-    """Measure a network beside its baselines; a run keeps the result and shows it in its report."""
-    from dpedkit.evaluate.driver import evaluate as run_evaluation
-    from dpedkit.evaluate.record import keep_evaluation
+def evaluate(
+    model: str | Path, shards: str | Path, config: EvaluateConfig | None = None
+) -> Evaluation:
+    """Measure a network beside its baselines; a run keeps the result and shows it in its report.
+
+    Parameters
+    ----------
+    model : str or Path
+        A model file, the folder of a run, or the prefix of an authors' checkpoint.
+    shards : str or Path
+        What `dpedkit patches` wrote.
+    config : EvaluateConfig, optional
+
+    Raises
+    ------
+    DpedkitError
+        If the model or the shards cannot be read, or there is nothing to measure.
+    """
+    from dpedkit.evaluation.driver import evaluate as run_evaluation
+    from dpedkit.evaluation.record import keep_evaluation
     from dpedkit.report import write_report
 
     evaluation = run_evaluation(model, shards, config)
@@ -157,15 +207,39 @@ def evaluate(model: Path, shards: Path, config: EvaluateConfig) -> Evaluation:
 
 
 def enhance(
-    model: Path,
-    photos: list[Path],
-    output: Path,
-    config: EnhanceConfig,
+    model: str | Path,
+    photos: str | Path | Sequence[str | Path],
+    output: str | Path,
+    config: EnhanceConfig | None = None,
     *,
     overwrite: bool = False,
 ) -> EnhanceSummary:
-    """Enhance photos and folders of photos."""
-    from dpedkit.enhance.driver import enhance_photos
+    """Enhance photos and folders of photos into a folder.
+
+    A stopped run is continued: what it finished with the same model and settings is kept. The
+    photos themselves are never written over.
+
+    Parameters
+    ----------
+    model : str or Path
+        A model file, the folder of a run, or the prefix of an authors' checkpoint.
+    photos : str, Path or sequence of them
+        Photos, and folders whose photos are taken.
+    output : str or Path
+        The folder for the enhanced photos, which keep their names.
+    config : EnhanceConfig, optional
+    overwrite : bool
+        Replace files of the same names that this function did not make in this way.
+
+    Raises
+    ------
+    DpedkitError
+        If the model or a folder cannot be used, a file is in the way, the disk is full, or the
+        only photo cannot be read.
+    TooManyRejectedError
+        If more of several photos than `config.max_failed` cannot be read.
+    """
+    from dpedkit.enhancement.driver import enhance_photos
 
     return enhance_photos(model, photos, output, config, overwrite=overwrite)
 
@@ -188,10 +262,10 @@ def import_model(checkpoint: Path, output: Path, *, overwrite: bool = False) -> 
 
 @lock.until_end()
 def import_patches(
-    folder: Path,
-    dslr_folder: Path | None,
-    output: Path,
-    config: ImportPatchesConfig,
+    folder: str | Path,
+    dslr_folder: str | Path | None,
+    output: str | Path,
+    config: ImportPatchesConfig | None = None,
     *,
     jobs: int = 0,
     overwrite: bool = False,

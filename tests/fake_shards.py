@@ -9,9 +9,10 @@ import numpy as np
 
 from dpedkit.core.atomic import write_json
 from dpedkit.core.manifest import write_jsonl
+from dpedkit.shards.finishing import describe_splits
 from dpedkit.shards.format import SHARD_FORMAT, SPLITS
 from dpedkit.shards.index import INDEX_FILE, KIND, PAIRS_FILE
-from dpedkit.shards.writer import Source, describe_splits, write_split
+from dpedkit.shards.writer import Source, write_split
 
 Patches = tuple[np.ndarray, np.ndarray, np.ndarray]
 
@@ -48,7 +49,7 @@ def write_shards(folder: Path, splits: Mapping[str, Patches]) -> Path:
             "patch_config": {"min_corr": 0.9, "correlate": "luma", "size": size},
             "complete": True,
             "patch_size": size,
-            "splits": describe_splits(entries),
+            "splits": describe_splits(entries, []),
         },
     )
     return folder

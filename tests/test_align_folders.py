@@ -14,15 +14,16 @@ import pytest
 from PIL import Image
 from test_align_pair import SCENE, photograph, true_map
 
-from dpedkit.align.config import AlignConfig
+from dpedkit.align.config import AlignFoldersConfig
 from dpedkit.align.driver import PAIRS, align_folders
-from dpedkit.core.errors import DpedkitError, TooManyRejectedError
+from dpedkit.core import workfolder
+from dpedkit.core.errors import DpedkitError, OutputExistsError, TooManyRejectedError
 from dpedkit.core.manifest import read_json, read_jsonl, write_jsonl
 from dpedkit.core.records import PairRecord, SourcePhoto, rejected_by_reason
 from dpedkit.geometry import PairMap
 from dpedkit.images import read_photo
 
-FAST = AlignConfig(field="off")
+FAST = AlignFoldersConfig(field="off")
 
 
 def save(path, pixels, **options):
@@ -120,7 +121,7 @@ def test_bad_photos_reject_their_pair_and_the_rest_goes_on(raw, scene_photos):
     save(raw / "dslr" / "tiny.jpg", dslr)
     save(raw / "phone" / "other.png", np.ascontiguousarray(255 - phone))
     save(raw / "dslr" / "other.jpg", dslr)
-    summary = run(raw, AlignConfig(field="off", max_rejected=0.9))
+    summary = run(raw, AlignFoldersConfig(field="off", max_rejected=0.9))
     assert (summary.accepted, summary.rejected) == (3, 5)
     reasons = {r["name"]: r["reason"] for r in read_jsonl(raw / "aligned" / PAIRS)}
     for name, (words, _) in bad.items():
@@ -133,14 +134,14 @@ def test_bad_photos_reject_their_pair_and_the_rest_goes_on(raw, scene_photos):
 def test_too_many_rejected_is_said_when_all_is_written(raw, scene_photos):
     (raw / "dslr" / "1.jpg").write_bytes(b"")
     with pytest.raises(TooManyRejectedError, match="1 of 3 pairs"):
-        run(raw, AlignConfig(field="off", max_rejected=0.1))
+        run(raw, AlignFoldersConfig(field="off", max_rejected=0.1))
     assert read_json(raw / "aligned" / "dataset.json")["complete"]
     assert len(read_jsonl(raw / "aligned" / PAIRS)) == 3
 
 
 def test_any_number_of_workers_gives_the_same_bytes(raw):
-    run(raw, AlignConfig(), output="one", jobs=1)
-    run(raw, AlignConfig(), output="two", jobs=2)
+    run(raw, AlignFoldersConfig(), output="one", jobs=1)
+    run(raw, AlignFoldersConfig(), output="two", jobs=2)
     assert contents(raw / "one") == contents(raw / "two")
 
 
@@ -171,14 +172,14 @@ def test_added_and_removed_pairs(raw, scene_photos):
 def test_other_settings_are_refused_until_overwrite(raw):
     run(raw)
     with pytest.raises(DpedkitError, match=r"min_verified: was 40, now 41.*--overwrite"):
-        run(raw, AlignConfig(field="off", min_verified=41))
-    assert run(raw, AlignConfig(field="off", min_verified=41), overwrite=True).reused == 0
+        run(raw, AlignFoldersConfig(field="off", min_verified=41))
+    assert run(raw, AlignFoldersConfig(field="off", min_verified=41), overwrite=True).reused == 0
 
 
 def test_jpeg_and_tiff_output(raw):
-    run(raw, AlignConfig(field="off", image_format="tiff"), output="tiff")
-    run(raw, AlignConfig(field="off"), output="png")
-    run(raw, AlignConfig(field="off", image_format="jpg"), output="jpg")
+    run(raw, AlignFoldersConfig(field="off", image_format="tiff"), output="tiff")
+    run(raw, AlignFoldersConfig(field="off"), output="png")
+    run(raw, AlignFoldersConfig(field="off", image_format="jpg"), output="jpg")
     png, tiff, jpg = (
         read_photo(raw / kind / "dslr" / f"1.{kind}") for kind in ("png", "tiff", "jpg")
     )
@@ -189,10 +190,10 @@ def test_jpeg_and_tiff_output(raw):
 RUN = """
 import sys
 from pathlib import Path
-from dpedkit.align.config import AlignConfig
+from dpedkit.align.config import AlignFoldersConfig
 from dpedkit.align.driver import align_folders
 raw = Path(sys.argv[1])
-align_folders(raw / "phone", raw / "dslr", raw / "killed", AlignConfig(field="off"), jobs=1)
+align_folders(raw / "phone", raw / "dslr", raw / "killed", AlignFoldersConfig(field="off"), jobs=1)
 """
 
 
@@ -236,7 +237,7 @@ def test_pairs_from_a_list_take_the_name_of_the_dslr_photo(raw):
     for number in range(3):
         (raw / "phone" / f"{number}.png").rename(raw / "phone" / f"IMG_{number}.png")
     (raw / "pairs.csv").write_text("IMG_2.png,2.jpg\nIMG_0.png,0.jpg\n")
-    config = AlignConfig(field="off", pair_by="csv", csv=str(raw / "pairs.csv"))
+    config = AlignFoldersConfig(field="off", pair_by="csv", csv=str(raw / "pairs.csv"))
     summary = run(raw, config)
     assert (summary.accepted, summary.unpaired_phone, summary.unpaired_dslr) == (2, 1, 1)
     records = read_jsonl(raw / "aligned" / PAIRS)
@@ -326,9 +327,9 @@ def test_decisions_do_not_count_towards_the_limit_of_rejected_pairs(raw):
     assert run(raw, dataclasses.replace(config, max_rejected=0.1)).accepted == 1
 
 
-def test_decisions_about_unknown_pairs_are_named(raw, capsys):
+def test_decisions_about_unknown_pairs_are_named(raw, caplog):
     assert run(raw, decide(raw, "7,rejected", "1,rejected", "8,rejected")).rejected == 1
-    assert "decisions.csv names pairs that are not there: 7, 8." in capsys.readouterr().err
+    assert "decisions.csv names pairs that are not there: 7, 8." in caplog.text
 
 
 @pytest.mark.parametrize(
@@ -419,3 +420,35 @@ def test_a_pair_whose_process_died_is_rejected_and_tried_again(raw, monkeypatch)
     assert summary.reasons == {"not aligned: its process died (SIGSEGV)": ["1"]}
     again = run(raw)
     assert (again.accepted, again.reused) == (3, 2)
+
+
+def test_a_folder_is_not_complete_while_images_of_pairs_that_are_gone_are_removed(raw, monkeypatch):
+    run(raw)
+    (raw / "phone" / "2.png").unlink()
+    states = []
+    remove = Path.unlink
+
+    def watched(path, *arguments, **settings):
+        if path.stem == "2":
+            states.append(read_json(raw / "aligned" / "dataset.json")["complete"])
+        remove(path, *arguments, **settings)
+
+    monkeypatch.setattr(Path, "unlink", watched)
+    assert run(raw).pairs == 2
+    assert states == [False] * 3  # both images and the thumbnail
+    assert read_json(raw / "aligned" / "dataset.json")["complete"]
+    run(raw)
+    assert len(states) == 3
+
+
+def test_another_version_adds_nothing_to_a_complete_folder(raw, monkeypatch):
+    run(raw)
+    monkeypatch.setattr(workfolder, "__version__", "9.8.7")
+    before = contents(raw / "aligned")
+    assert run(raw).reused == 3
+    assert contents(raw / "aligned") == before
+    shutil.copy(raw / "phone" / "2.png", raw / "phone" / "3.png")
+    shutil.copy(raw / "dslr" / "2.jpg", raw / "dslr" / "3.jpg")
+    with pytest.raises(OutputExistsError, match=r"this is dpedkit 9\.8\.7"):
+        run(raw)
+    assert contents(raw / "aligned") == before

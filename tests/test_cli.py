@@ -8,10 +8,10 @@ from pathlib import Path
 
 import click
 import pytest
+from api_reference import api_reference
+from cli_reference import reference
 
 from dpedkit.cli import COMMANDS, cli, execute
-from dpedkit.cli.api_reference import api_reference
-from dpedkit.cli.reference import reference
 
 ROOT = Path(__file__).parents[1]
 
@@ -54,7 +54,7 @@ def test_api_reference_tells_parameters_settings_and_errors():
     align = text.split("### `dpedkit.align_pair`")[1].split("\n### ")[0]
     assert "config: AlignConfig | None = None" in align
     assert "- `phone`, `dslr` : (H, W, 3) uint8 array  \n  RGB, upright" in align
-    settings = text.split("### `dpedkit.patches.config.PatchConfig`")[1].split("\n### ")[0]
+    settings = text.split("### `dpedkit.PatchConfig`")[1].split("\n### ")[0]
     assert "| `min_corr` | `0.9` |" in settings
 
 

@@ -1,10 +1,15 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+import click
 import pytest
+from click.testing import CliRunner
 
+from dpedkit.cli.options import config_options
 from dpedkit.core.config import Config, option, read_toml
 from dpedkit.core.errors import UsageError
+from dpedkit.enhancement.config import EnhanceConfig
+from dpedkit.export import ExportConfig
 
 
 @dataclass(frozen=True)
@@ -51,6 +56,38 @@ def test_fingerprint_follows_what_changes_the_result():
     assert Example().fingerprint() == Example(jobs=8).fingerprint()
     assert Example().fingerprint() != Example(share=0.6).fingerprint()
     assert Example(share=1).fingerprint() == Example(share=1.0).fingerprint()
+
+
+@dataclass(frozen=True)
+class WithSynonyms(Config):
+    way: str = option("near", "A way.", choices=("near", "far"), synonyms={"distant": "far"})
+
+
+def test_a_synonym_is_the_choice_that_it_stands_for():
+    assert WithSynonyms(way="distant") == WithSynonyms(way="far")
+    assert WithSynonyms.from_mapping({"way": "distant"}, "x").fingerprint() == (
+        WithSynonyms(way="far").fingerprint()
+    )
+    with pytest.raises(UsageError, match="near, far"):
+        WithSynonyms(way="afar")
+
+
+def test_the_command_line_takes_synonyms():
+    @click.command()
+    @config_options(WithSynonyms)
+    def command(config):
+        click.echo(config.way)
+
+    run = CliRunner().invoke
+    assert run(command, ["--way", "distant"]).output == "far\n"
+    assert "[near|far]" in run(command, ["--help"]).output
+    assert run(command, ["--way", "afar"]).exit_code == 2
+
+
+@pytest.mark.parametrize("config", [EnhanceConfig, ExportConfig])
+def test_precisions_have_the_names_that_pytorch_gives_them_too(config):
+    assert config(precision="float16") == config(precision="fp16")
+    assert config(precision="float32") == config()
 
 
 def test_files_are_the_settings_that_name_one():

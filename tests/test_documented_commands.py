@@ -254,10 +254,42 @@ def test_the_examples_of_the_help_run(line, here):
     for name in made:
         if (here / name).is_dir():
             shutil.rmtree(here / name)
-    before = {path for path in here.rglob("*") if path.is_file()}
+    before = states_below(here)
     output = run_script(here, line)
-    new = {path for path in here.rglob("*") if path.is_file()} - before
-    assert output.strip() or new
+    changed = {path for path, state in states_below(here).items() if before.get(path) != state}
+    place = written_by(words)
+    if place is None:
+        assert output.strip()
+        changed = {path for path in changed if "evaluations" not in path.parts}
+        assert {path.name for path in changed} <= {"index.html"}  # of a run that is evaluated
+    else:
+        assert any(path.is_relative_to(here / place) for path in changed), f"nothing in {place}"
+
+
+def states_below(folder):
+    files = [path for path in folder.rglob("*") if path.is_file()]
+    return {path: path.stat().st_mtime_ns for path in files}
+
+
+def written_by(words):
+    """The file or the folder that a command says it writes; None for one that only tells."""
+    for option in ("-o", "--report"):
+        if option in words:
+            return words[words.index(option) + 1]
+    match words[1:]:
+        case ["report", "colour-loss", *_]:
+            return "colour-loss.svg"
+        case ["report", folder, *_]:
+            return f"{folder.rstrip('/')}/report/index.html"
+        case ["export", _, file, *_]:
+            return file
+        case [*_, "train", "shards/"] | ["train", *_]:
+            return "runs"
+        case ["run", "my.toml"]:
+            return "patches-of-my-recipe"
+        case [command, *_] if command in MADE_BY and command != "run":
+            return MADE_BY[command][0]
+    return None
 
 
 def test_what_is_not_run_is_there():

@@ -12,7 +12,7 @@ from fake_shards import write_shards
 from torch.utils.data import DataLoader
 
 import dpedkit
-from dpedkit.align.config import AlignConfig
+from dpedkit.align.config import AlignFoldersConfig
 from dpedkit.align.imagefolder import IMAGE_LIST, write_image_list
 from dpedkit.core.atomic import write_json
 from dpedkit.core.manifest import read_json, read_jsonl, write_jsonl
@@ -61,7 +61,7 @@ def aligned(tmp_path) -> Path:
             write_photo(folder / side / f"{name}.png", np.full((8, 9, 3), level, np.uint8))
     (folder / "report" / "thumbnails").mkdir(parents=True)
     write_photo(folder / "report" / "thumbnails" / "a.jpg", np.zeros((4, 4, 3), np.uint8))
-    write_image_list(folder, records, AlignConfig())
+    write_image_list(folder, records, AlignFoldersConfig())
     return folder
 
 
@@ -75,7 +75,7 @@ class TestImageFolder:
         assert rows[0]["dslr_camera"] == "Nikon D5500"
 
     def test_without_images_there_is_no_list(self, aligned):
-        write_image_list(aligned, [], AlignConfig(images=False))
+        write_image_list(aligned, [], AlignFoldersConfig(images=False))
         assert not (aligned / IMAGE_LIST).exists()
 
     def test_hugging_face_sees_two_image_columns(self, aligned, tmp_path):

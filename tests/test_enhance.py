@@ -1,6 +1,8 @@
 """Photos and folders through a network: files, metadata, damage, resuming."""
 
+import io
 import json
+import logging
 import subprocess
 import sys
 from pathlib import Path
@@ -9,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import ExifTags, Image, ImageCms
+from test_photo_formats import icc_profile, picture, to_srgb
 from torch import nn
 
 from dpedkit import images
@@ -19,8 +22,8 @@ from dpedkit.core.errors import (
     TooManyRejectedError,
     UsageError,
 )
-from dpedkit.enhance import EnhanceConfig, enhance_photos
-from dpedkit.enhance.comparison import before_after
+from dpedkit.enhancement import EnhanceConfig, enhance_photos
+from dpedkit.enhancement.comparison import before_after
 from dpedkit.models import build_generator, load_model, save_model
 
 RNG = np.random.default_rng(3)
@@ -86,6 +89,25 @@ def test_a_folder_keeps_names_formats_and_metadata(model, folder, tmp_path):
         assert turned.getexif().get(ExifTags.Base.Orientation, 1) == 1
         assert turned.getexif()[ExifTags.Base.Model] == "iPhone"
         assert turned.info["icc_profile"] == SRGB_ICC
+
+
+@pytest.mark.parametrize("suffix", [".jpg", ".png", ".tif"])
+def test_a_photo_in_display_p3_becomes_srgb_and_says_so(model, tmp_path, suffix, caplog):
+    """What a viewer shows that knows of profiles is what the network made, in the right colours."""
+    caplog.set_level(logging.INFO, logger="dpedkit")
+    source = tmp_path / f"in{suffix}"
+    Image.fromarray(picture()).save(source, icc_profile=icc_profile("Display P3"))
+    enhance_photos(model, source, tmp_path / "out", EnhanceConfig(**CPU))
+    assert f"in{suffix}: converted from Display P3 to sRGB" in caplog.text
+    with Image.open(tmp_path / "out" / source.name) as written:
+        embedded = ImageCms.ImageCmsProfile(io.BytesIO(written.info["icc_profile"]))
+        shown = ImageCms.profileToProfile(written, embedded, ImageCms.createProfile("sRGB"))
+    assert "sRGB" in ImageCms.getProfileDescription(embedded)
+    wanted = expected(model, to_srgb(picture(), "Display P3").round().astype(np.uint8))
+    # Of a JPEG both the photo and the enhanced one have lost something.
+    assert np.abs(np.asarray(shown) - wanted).mean() < (4 if suffix == ".jpg" else 2)
+    unconverted = expected(model, picture())
+    assert np.abs(np.asarray(shown) - unconverted).mean() > 5
 
 
 def test_other_formats(model, tmp_path):

@@ -366,23 +366,23 @@ class TestExifTooLongForJpeg:
         with Image.open(path) as written:
             return written.getexif()
 
-    def test_the_makers_note_goes_first(self, tmp_path, capsys):
+    def test_the_makers_note_goes_first(self, tmp_path, caplog):
         found = self.write(tmp_path / "a.jpg", note=60_000, description=20_000)
         assert found[ExifTags.Base.Model] == "iPhone"
         details = found.get_ifd(ExifTags.IFD.Exif)
         assert details[ExifTags.Base.ExposureTime] == 0.5
         assert ExifTags.Base.MakerNote not in details
-        assert "a.jpg: the maker's note" in capsys.readouterr().err
+        assert "a.jpg: the maker's note" in caplog.text
 
-    def test_then_all_of_it(self, tmp_path, capsys):
+    def test_then_all_of_it(self, tmp_path, caplog):
         assert not self.write(tmp_path / "a.jpg", note=10, description=70_000)
-        assert "a.jpg: its EXIF block is too long" in capsys.readouterr().err
+        assert "a.jpg: its EXIF block is too long" in caplog.text
 
     @pytest.mark.parametrize(("name", "note"), [("a.png", 70_000), ("a.jpg", 60_000)])
-    def test_what_fits_is_kept(self, tmp_path, capsys, name, note):
+    def test_what_fits_is_kept(self, tmp_path, caplog, name, note):
         found = self.write(tmp_path / name, note, description=10)
         assert len(found.get_ifd(ExifTags.IFD.Exif)[ExifTags.Base.MakerNote]) == note
-        assert capsys.readouterr().err == ""
+        assert caplog.text == ""
 
 
 def test_pixels_that_a_format_cannot_hold_are_a_photo_error(tmp_path):

@@ -13,8 +13,8 @@ PACKAGE = Path(__file__).parents[1] / "dpedkit"
 FOUNDATION = {"_version", "core", "images", "surfaces", "geometry"}
 SCIENCE = {"models", "losses", "metrics", "colourmap", "shards", "pairing", "pixelmap", "resample"}
 STAGES = {
-    "simulate", "align", "patches", "train", "evaluate", "enhance", "export", "import_model",
-    "import_patches", "report", "doctor",
+    "simulate", "align", "patches", "train", "evaluation", "enhancement", "export",
+    "import_model", "import_patches", "report", "doctor",
 }  # fmt: skip
 TOP = {"stages", "recipe", "cli", "__main__", "__init__"}
 # The doctor says where training looks for VGG weights; only training knows.

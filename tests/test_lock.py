@@ -6,7 +6,9 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -233,7 +235,7 @@ def test_blocks_within_each_other_hold_until_the_outermost_ends(tmp_path):
 
 
 @pytest.mark.parametrize("code", [errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP])
-def test_without_locks_the_work_goes_on_with_a_warning(code, tmp_path, monkeypatch, capsys):
+def test_without_locks_the_work_goes_on_with_a_warning(code, tmp_path, monkeypatch, caplog):
     def refuse(descriptor, operation):
         raise OSError(code, os.strerror(code))
 
@@ -241,18 +243,18 @@ def test_without_locks_the_work_goes_on_with_a_warning(code, tmp_path, monkeypat
     with locked(tmp_path / "out"):
         assert list(tmp_path.iterdir()) == [tmp_path / "out"]
         assert not (tmp_path / "out" / LOCK_NAME).exists()
-    assert "out cannot be locked (" in capsys.readouterr().err
+    assert "out cannot be locked (" in caplog.text
 
 
 @pytest.mark.parametrize("code", [errno.EACCES, errno.EROFS])
-def test_where_nothing_can_be_written_nobody_is_locked_out(code, tmp_path, monkeypatch, capsys):
+def test_where_nothing_can_be_written_nobody_is_locked_out(code, tmp_path, monkeypatch, caplog):
     def refuse(path, *arguments, **settings):
         raise OSError(code, os.strerror(code), str(path))
 
     monkeypatch.setattr(os, "open", refuse)
     with locked(tmp_path):
         assert list(tmp_path.iterdir()) == []
-    assert capsys.readouterr().err == ""
+    assert caplog.text == ""
 
 
 def test_a_folder_that_cannot_be_made_is_named(tmp_path):
@@ -266,3 +268,37 @@ def test_a_lock_that_is_not_signed_yet_holds_too(tmp_path):
         fcntl.flock(file, fcntl.LOCK_EX)
         with pytest.raises(FolderInUseError, match="it has just begun"), locked(tmp_path):
             pass
+
+
+def test_another_thread_is_another_run(tmp_path):
+    def work():
+        with lock.until_end():
+            lock.take(tmp_path)
+
+    with lock.until_end(), ThreadPoolExecutor(1) as other:
+        lock.take(tmp_path)
+        with pytest.raises(FolderInUseError, match=f"process {os.getpid()}"):
+            other.submit(work).result()
+        assert (tmp_path / LOCK_NAME).exists()
+    work()
+
+
+def test_threads_that_work_in_folders_of_their_own_end_their_own_locks(tmp_path):
+    inside, leave = threading.Event(), threading.Event()
+
+    @lock.until_end()
+    def stay():
+        lock.take(tmp_path / "long")
+        inside.set()
+        assert leave.wait(10)
+
+    with ThreadPoolExecutor(1) as other:
+        going = other.submit(stay)
+        assert inside.wait(10)
+        with lock.until_end():
+            lock.take(tmp_path / "short")
+        assert not (tmp_path / "short").exists()
+        assert (tmp_path / "long" / LOCK_NAME).exists()
+        leave.set()
+        going.result()
+    assert not (tmp_path / "long").exists()

@@ -160,3 +160,41 @@ def test_unprocessed_dped_patches_have_the_published_numbers():
     assert each.isinf().sum() == 3  # published pairs that are the same picture twice
     assert each[each.isfinite()].mean().item() == pytest.approx(17.31, abs=0.01)
     assert ms_ssim(phone, dslr).mean().item() == pytest.approx(0.8460, abs=0.0005)
+
+
+GREY = torch.full((2, 3, 20, 20), 0.5)
+
+
+@pytest.mark.parametrize("metric", [psnr, ssim, ms_ssim])
+@pytest.mark.parametrize(
+    ("wrong", "error", "said"),
+    [
+        (GREY * 255, ValueError, r"from 127.5 to 127.5, but images are in \[0, 1\]"),
+        (GREY * 2 - 2, ValueError, "from -1 to -1"),
+        ((GREY * 255).to(torch.uint8), TypeError, "torch.uint8"),
+        (GREY.numpy(), TypeError, "ndarray"),
+        (GREY[0], ValueError, r"\(3, 20, 20\)"),
+        (GREY[:, :, 1:], ValueError, r"the shapes differ: .*\(2, 3, 19, 20\)"),
+        (GREY[:1], ValueError, "the shapes differ"),
+    ],
+    ids=["0-255", "-1 to 1", "integers", "array", "rank 3", "shape", "count"],
+)
+def test_what_is_no_pair_of_images_is_refused(metric, wrong, error, said):
+    with pytest.raises(error, match=said):
+        metric(wrong, GREY)
+    with pytest.raises(error):
+        metric(GREY, wrong)
+
+
+@pytest.mark.parametrize("metric", [psnr, ssim, ms_ssim])
+def test_images_that_overshoot_or_are_not_finite_are_measured(metric):
+    over = GREY.clone()
+    over[0, 0, 0, :2] = torch.tensor([-0.2, 1.3])
+    assert torch.isfinite(metric(over, GREY)[0])
+    over[0, 0, 0, 0] = torch.nan
+    assert torch.isnan(metric(over, GREY)[0])
+
+
+def test_images_too_small_for_five_scales_are_refused():
+    with pytest.raises(ValueError, match=r"at least 16 px.*\(2, 3, 15, 20\)"):
+        ms_ssim(GREY[:, :, :15], GREY[:, :, :15])

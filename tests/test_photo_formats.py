@@ -308,7 +308,9 @@ class TestProfiles:
         assert error.mean() < (0.6 if lossless else 1.6)
         assert error.mean() < 0.4 * np.abs(picture() - expected).mean()
         assert metadata.conversion == f"converted from {name} to sRGB"
-        assert metadata.icc == b""  # the pixels handed on are sRGB
+        # The pixels handed on are sRGB.
+        assert profiles.is_srgb(metadata.icc, "RGB")
+        assert metadata.icc == profiles.srgb_profile()
 
     @pytest.mark.parametrize(
         "curve",

@@ -53,6 +53,19 @@ def test_only_changed_stages_and_those_after_them_run(recipe):
     assert ran()[0] == "align"
 
 
+def test_a_licence_named_later_gets_into_the_card_and_nothing_is_cut_again(recipe):
+    run_recipe(str(recipe), jobs=1)
+    shards = recipe.parent / "shards"
+    before = {path: path.stat().st_mtime_ns for path in shards.glob("*.h5")}
+    for licence in ("cc-by-4.0", "cc0-1.0"):
+        text = recipe.read_text().split("licence")[0]
+        recipe.write_text(f'{text}licence = "{licence}"\n')
+        assert run_recipe(str(recipe), jobs=1).ran == ["patches"]
+        assert f'license: "{licence}"' in (shards / "README.md").read_text()
+        assert run_recipe(str(recipe), jobs=1).ran == []
+    assert before == {path: path.stat().st_mtime_ns for path in shards.glob("*.h5")}
+
+
 def test_files_that_settings_name_are_input_too(tmp_path):
     path, start = tmp_path / "r.toml", tmp_path / "start.safetensors"
     keys = set()

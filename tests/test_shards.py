@@ -22,11 +22,12 @@ from dpedkit.core.manifest import write_jsonl
 from dpedkit.shards import describe, open_split, pair_names, split_counts, verify
 from dpedkit.shards import writer as shard_writer
 from dpedkit.shards.config import ExportConfig
+from dpedkit.shards.finishing import describe_splits
 from dpedkit.shards.format import FIELDS, SHARD_FORMAT, SPLITS, Columns
 from dpedkit.shards.index import INDEX_FILE, KIND, PAIRS_FILE
 from dpedkit.shards.layout import inspect_shard
 from dpedkit.shards.tally import window_totals
-from dpedkit.shards.writer import Source, describe_splits, write_shard, write_split
+from dpedkit.shards.writer import Source, write_shard, write_split
 
 SIZE = 12
 Trick = Callable[[h5py.File, Path], None]
@@ -99,7 +100,7 @@ def make_folder(folder: Path, *, compress: bool) -> Path:
             "patch_config": {"min_corr": 0.9, "size": SIZE, "correlate": "luma"},
             "complete": True,
             "patch_size": SIZE,
-            "splits": describe_splits(entries),
+            "splits": describe_splits(entries, []),
         },
     )
     return folder

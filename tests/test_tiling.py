@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 from torch import nn
 
 from dpedkit.core.errors import DpedkitError
-from dpedkit.enhance.network import enhance_photo
-from dpedkit.enhance.storage import Placement, StoredMap
-from dpedkit.enhance.tiling import apply_in_strips, count_strips
+from dpedkit.enhancement.network import enhance_photo
+from dpedkit.enhancement.storage import Placement, StoredMap
+from dpedkit.enhancement.tiling import apply_in_strips, count_strips
 from dpedkit.models import build_generator
 from dpedkit.models.layers import ConvLayer, ResidualBlock
 

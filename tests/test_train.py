@@ -1,6 +1,7 @@
 """Training runs: what they leave, how they stop, and that a resumed run is the same run."""
 
 import json
+import logging
 import math
 import os
 import signal
@@ -19,7 +20,6 @@ from fake_shards import make_patches, write_shards
 from safetensors.torch import load_file
 
 from dpedkit.core.config import read_toml
-from dpedkit.core.console import set_verbosity
 from dpedkit.core.errors import DpedkitError, UsageError
 from dpedkit.core.manifest import read_jsonl, write_jsonl
 from dpedkit.images import read_photo
@@ -297,12 +297,13 @@ def test_stopped_by_ctrl_c_and_resumed_is_bit_identical(tmp_path, monkeypatch, h
     assert left == ["step-00000000.pt"] * has_val + ["step-00000007.pt", "step-00000008.pt"]
 
 
-def test_a_run_to_resume_that_is_not_there_is_begun_and_said_to_be(shards, tmp_path, capsys):
+def test_a_run_to_resume_that_is_not_there_is_begun_and_said_to_be(shards, tmp_path, caplog):
     config = without_discriminator(steps=1)
-    set_verbosity(0)  # another test may have left it at QUIET
+    caplog.set_level(logging.INFO, logger="dpedkit")
     for said in (True, False):
+        caplog.clear()
         train(shards, config, name="new", runs=tmp_path, resume=True)
-        assert ("Starting new run" in capsys.readouterr().err) == said
+        assert ("Starting new run" in caplog.text) == said
 
 
 def test_a_finished_run_resumed_is_left_as_it_is(shards, tmp_path):
@@ -390,11 +391,11 @@ def test_nothing_to_train_on(tmp_path):
     assert not (tmp_path / "runs").exists()
 
 
-def test_without_a_val_split_the_last_network_is_the_best(tmp_path, capsys):
+def test_without_a_val_split_the_last_network_is_the_best(tmp_path, caplog):
     only_train = write_shards(tmp_path / "shards", {"train": make_patches(6, SIZE, 0)})
     summary = train(only_train, without_discriminator(), runs=tmp_path)
     assert summary.best_step == 6
-    assert "no val split" in capsys.readouterr().err
+    assert "no val split" in caplog.text
 
 
 def test_a_loss_that_is_no_number_stops_the_run_and_keeps_the_last_good_network(
@@ -441,11 +442,11 @@ def test_vgg_weights_that_are_insisted_on(shards, tmp_path, monkeypatch):
     assert not (tmp_path / "runs").exists()
 
 
-def test_auto_without_weights_is_loud_and_recorded(shards, tmp_path, monkeypatch, capsys):
+def test_auto_without_weights_is_loud_and_recorded(shards, tmp_path, monkeypatch, caplog):
     monkeypatch.setattr("dpedkit.train.content.find_weights", lambda path, *, download: None)
     summary = train(shards, tiny(content="auto", steps=1), runs=tmp_path)
     assert summary.content == "msssim-l1"
-    assert "No VGG-19 weights" in capsys.readouterr().err
+    assert "No VGG-19 weights" in caplog.text
     assert 'loss = "msssim-l1"' in (tmp_path / "001" / "config.toml").read_text()
 
 

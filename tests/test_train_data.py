@@ -206,10 +206,10 @@ def test_an_error_while_reading_ahead_is_raised_by_the_step_that_needs_it():
         ahead.result(2)
 
 
-def test_shards_larger_than_memory_are_told_of(dataset, monkeypatch, capsys):
+def test_shards_larger_than_memory_are_told_of(dataset, monkeypatch, caplog):
     monkeypatch.setattr(data.os, "sysconf", lambda name: 10)
     TrainLoader(TrainConfig(batch=4, loader="mapped"), dataset, CPU)
-    assert "--shuffle blocks" in capsys.readouterr().err
+    assert "--shuffle blocks" in caplog.text
 
 
 # ---------------------------------------------------------------------------------- augmentation

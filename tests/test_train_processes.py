@@ -29,6 +29,7 @@ SIZE = 20
 RUN = """
 import os, sys, torch
 from pathlib import Path
+from dpedkit.core import console
 from dpedkit.core.errors import DpedkitError
 from dpedkit.train import loop
 from dpedkit.train.config import TrainConfig
@@ -43,7 +44,8 @@ for port, shards, runs, settings, break_down.at in eval(sys.argv[1]):
     os.environ["MASTER_PORT"] = str(port)
     config = TrainConfig(**settings)
     try:
-        loop.train(Path(shards), config, name="run", runs=Path(runs), resume=True)
+        with console.shown():
+            loop.train(Path(shards), config, name="run", runs=Path(runs), resume=True)
     except DpedkitError as error:
         print(f"error: {error}", file=sys.stderr)
     except SystemExit as silent:

@@ -2,9 +2,10 @@ from dataclasses import dataclass
 
 import pytest
 
-from dpedkit.core import lock
+from dpedkit._version import __version__
+from dpedkit.core import lock, workfolder
 from dpedkit.core.config import Config, option
-from dpedkit.core.errors import DpedkitError
+from dpedkit.core.errors import DpedkitError, OutputExistsError
 from dpedkit.core.workfolder import prepare
 
 
@@ -80,3 +81,28 @@ def test_unfinished_files_of_a_killed_run_are_removed_on_resuming(tmp_path):
     (out / "phone" / "0001.png").touch()
     assert begin(out).resumed
     assert [path.name for path in (out / "phone").iterdir()] == ["0001.png"]
+
+
+def test_another_version_does_not_finish_what_this_one_began(tmp_path, monkeypatch):
+    out = tmp_path / "out"
+    begin(out)
+    (out / "result.bin").write_text("old")
+    monkeypatch.setattr(workfolder, "__version__", "9.8.7")
+    said = rf"begun by dpedkit {__version__}, and this is dpedkit 9\.8\.7.*=={__version__}"
+    with pytest.raises(OutputExistsError, match=said):
+        begin(out)
+    assert (out / "result.bin").exists()
+    begin(out, overwrite=True).finish()
+    assert not (out / "result.bin").exists()
+
+
+def test_another_version_leaves_a_complete_folder_but_adds_nothing(tmp_path, monkeypatch):
+    begin(tmp_path).finish()
+    monkeypatch.setattr(workfolder, "__version__", "9.8.7")
+    folder = begin(tmp_path)
+    assert folder.complete
+    folder.reopen(adding=False)
+    folder.finish()
+    with pytest.raises(OutputExistsError, match=r"9\.8\.7"):
+        folder.reopen(adding=True)
+    assert begin(tmp_path).complete

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Self
 
-from dpedkit.core.config import option
+from dpedkit.core.config import Config, option
 from dpedkit.images.limits import PhotoLimits
 from dpedkit.pairing.config import PairingConfig
 
 
 @dataclass(frozen=True)
-class AlignConfig(PhotoLimits, PairingConfig):
-    """Settings of `align_pair` and `align_folders`: those of pairing and reading, and these."""
+class AlignConfig(Config):
+    """Settings of `align_pair`."""
 
     matcher: str = option(
         "sift",
@@ -75,6 +76,12 @@ class AlignConfig(PhotoLimits, PairingConfig):
         minimum=0.5,
         metavar="PX",
     )
+
+
+@dataclass(frozen=True)
+class AlignFoldersConfig(AlignConfig, PhotoLimits, PairingConfig):
+    """Settings of `align_folders`: those of pairing, of reading and of `align_pair`, and these."""
+
     images: bool = option(
         True,
         "Write the aligned images. Without them `dpedkit patches` cuts straight from the original "
@@ -105,3 +112,10 @@ class AlignConfig(PhotoLimits, PairingConfig):
         metavar="SHARE",
         affects_output=False,
     )
+
+    @classmethod
+    def of(cls, config: AlignConfig | None) -> Self:
+        """These settings; those of `align_pair` alone take the defaults of all others."""
+        if isinstance(config, cls):
+            return config
+        return cls(**config.to_dict()) if config else cls()

@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dpedkit.align.config import AlignConfig
+from dpedkit.align.config import AlignConfig, AlignFoldersConfig
 from dpedkit.align.decisions import (
     KEPT_DECISIONS,
     decided,
@@ -33,6 +33,7 @@ from dpedkit.core.records import (
     WrittenFile,
     rejected_by_reason,
 )
+from dpedkit.core.wording import some
 from dpedkit.core.workfolder import WorkFolder, prepare
 from dpedkit.images import PhotoLimits, read_photo_and_metadata, write_photo
 from dpedkit.pairing.pairing import Pairing
@@ -47,7 +48,6 @@ PAIRS = "pairs.jsonl"
 _JOURNAL = "journal.jsonl"
 _LOST = "not aligned"
 _SIDES = ("phone", "dslr")
-_SHOWN_UNPAIRED = 3
 
 
 @dataclass(frozen=True)
@@ -95,9 +95,9 @@ class AlignSummary:
         if self.reused:
             lines.append(f"{self.reused} of them were there from an earlier run")
         for reason, names in self.reasons.items():
-            lines.append(f"{len(names)} rejected: {reason} ({_some(names)})")
+            lines.append(f"{len(names)} rejected: {reason} ({some(names)})")
         if self.warned:
-            lines.append(f"to look at: {_some(self.warned)} (see the warnings in {PAIRS})")
+            lines.append(f"to look at: {some(self.warned)} (see the warnings in {PAIRS})")
         if self.unpaired_phone or self.unpaired_dslr:
             lines.append(
                 f"without a partner: {self.unpaired_phone} phone photos, "
@@ -108,9 +108,9 @@ class AlignSummary:
 
 @lock.until_end()
 def align_folders(
-    phone_folder: Path,
-    dslr_folder: Path,
-    output: Path,
+    phone_folder: str | Path,
+    dslr_folder: str | Path,
+    output: str | Path,
     config: AlignConfig | None = None,
     *,
     jobs: int = 0,
@@ -123,10 +123,10 @@ def align_folders(
 
     Parameters
     ----------
-    phone_folder, dslr_folder : Path
+    phone_folder, dslr_folder : str or Path
         `config.pair_by` says which photos belong together.
-    output : Path
-    config : AlignConfig, optional
+    output : str or Path
+    config : AlignFoldersConfig or AlignConfig, optional
     jobs : int
         Worker processes; 0 stands for every usable core. The result does not depend on it.
     overwrite : bool
@@ -139,7 +139,8 @@ def align_folders(
     TooManyRejectedError
         When all is written, if more pairs were rejected than `config.max_rejected` allows.
     """
-    config = config or AlignConfig()
+    phone_folder, dslr_folder, output = Path(phone_folder), Path(dslr_folder), Path(output)
+    config = AlignFoldersConfig.of(config)
     pairing = pair_photos(phone_folder, dslr_folder, config)
     tell(pairing)
     names_of_pairs = [name for name, _, _ in pairing.pairs]
@@ -167,12 +168,14 @@ def align_folders(
     finished = _finished(earlier, unsure, config, _recorded_ns(folder))
     known = finished | by_hand
     todo = [task for task in tasks if task.name not in known]
-    if folder.complete and (todo or by_hand):
-        folder.reopen()
     names = {task.name for task in tasks}
-    _remove_strays(output / THUMBNAILS, names)
+    strays = _strays(output / THUMBNAILS, names)
     for side in _SIDES:
-        _remove_strays(output / side, names - by_hand.keys())
+        strays += _strays(output / side, names - by_hand.keys())
+    if folder.complete and (todo or by_hand or strays or earlier.keys() != names):
+        folder.reopen(adding=bool(todo))
+    for path in strays:
+        path.unlink()
     if not todo:
         console.say(f"align: all {len(tasks)} pairs are done already")
     records = known | _align(todo, config, output, jobs, len(tasks), known)
@@ -191,20 +194,20 @@ class _Task:
     dslr: Path
     output: Path
 
-    def image(self, side: str, config: AlignConfig) -> Path:
+    def image(self, side: str, config: AlignFoldersConfig) -> Path:
         return self.output / side / f"{self.name}.{config.image_format}"
 
     @property
     def thumbnail(self) -> Path:
         return self.output / THUMBNAILS / f"{self.name}.jpg"
 
-    def has_images(self, config: AlignConfig) -> bool:
+    def has_images(self, config: AlignFoldersConfig) -> bool:
         return all(self.image(side, config).exists() for side in _SIDES)
 
 
 def _align(
     todo: list[_Task],
-    config: AlignConfig,
+    config: AlignFoldersConfig,
     output: Path,
     jobs: int,
     total: int,
@@ -230,7 +233,7 @@ def _align(
     return records
 
 
-def _align_one(config: AlignConfig, task: _Task) -> PairRecord:
+def _align_one(config: AlignFoldersConfig, task: _Task) -> PairRecord:
     """Read, align and write one pair; a photo that cannot be read is a rejected pair."""
     from dpedkit.align.pair import Alignment, Clock, align_pair, find_alignment
     from dpedkit.align.thumbnails import write_thumbnail
@@ -316,7 +319,10 @@ def _recorded_ns(folder: WorkFolder) -> int:
 
 
 def _finished(
-    earlier: dict[str, PairRecord], tasks: list[_Task], config: AlignConfig, recorded_ns: int
+    earlier: dict[str, PairRecord],
+    tasks: list[_Task],
+    config: AlignFoldersConfig,
+    recorded_ns: int,
 ) -> dict[str, PairRecord]:
     """Records of an earlier run that still hold: same photos, and the same images."""
     finished = {}
@@ -328,7 +334,7 @@ def _finished(
     return finished
 
 
-def _holds(record: PairRecord, task: _Task, config: AlignConfig, recorded_ns: int) -> bool:
+def _holds(record: PairRecord, task: _Task, config: AlignFoldersConfig, recorded_ns: int) -> bool:
     if record.reason.startswith(_LOST):
         return False
     if record.rejected_by_hand or not record.made_from(task.phone, task.dslr):
@@ -344,11 +350,14 @@ def _holds(record: PairRecord, task: _Task, config: AlignConfig, recorded_ns: in
     return sound
 
 
-def _remove_strays(folder: Path, names: set[str]) -> None:
+def _strays(folder: Path, names: set[str]) -> list[Path]:
     """Images of pairs that are left out now, and unfinished files of a killed run."""
-    for path in folder.iterdir() if folder.is_dir() else ():
-        if path.stem not in names and not path.is_dir():  # as file servers leave them
-            path.unlink()
+    found = folder.iterdir() if folder.is_dir() else ()
+    return [
+        path
+        for path in found
+        if path.stem not in names and not path.is_dir()  # as file servers leave them
+    ]
 
 
 def _finish(
@@ -385,7 +394,7 @@ def _finish(
     return summary
 
 
-def _refuse_too_many(summary: AlignSummary, config: AlignConfig) -> None:
+def _refuse_too_many(summary: AlignSummary, config: AlignFoldersConfig) -> None:
     by_hand = sum(
         len(names) for reason, names in summary.reasons.items() if reason.startswith(BY_HAND)
     )
@@ -397,8 +406,3 @@ def _refuse_too_many(summary: AlignSummary, config: AlignConfig) -> None:
         f"Most frequent reason: {next(iter(summary.reasons))}.",
         summary,
     )
-
-
-def _some(names: list[str]) -> str:
-    more = f" and {len(names) - _SHOWN_UNPAIRED} more" if len(names) > _SHOWN_UNPAIRED else ""
-    return ", ".join(names[:_SHOWN_UNPAIRED]) + more

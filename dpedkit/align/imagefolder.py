@@ -9,14 +9,16 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from dpedkit.align.config import AlignConfig
+from dpedkit.align.config import AlignFoldersConfig
 from dpedkit.core.manifest import write_jsonl
 from dpedkit.core.records import PairRecord
 
 IMAGE_LIST = "metadata.jsonl"  # the name that Hugging Face looks for
 
 
-def write_image_list(folder: Path, records: Iterable[PairRecord], config: AlignConfig) -> None:
+def write_image_list(
+    folder: Path, records: Iterable[PairRecord], config: AlignFoldersConfig
+) -> None:
     """Write the list of the accepted pairs' images; there is none where images are not written.
 
     Raises

@@ -31,6 +31,8 @@ from dpedkit.align.refine import (
     warped,
 )
 from dpedkit.align.sharpness import edge_blur
+from dpedkit.core.arrays import check_photo
+from dpedkit.core.process import one_thread
 from dpedkit.geometry import PairMap, Rectangle
 from dpedkit.resample import crop_phone, resample_dslr
 
@@ -79,6 +81,7 @@ class Alignment:
         return not self.reason
 
 
+@one_thread
 def align_pair(
     phone: NDArray[np.uint8], dslr: NDArray[np.uint8], config: AlignConfig | None = None
 ) -> Alignment:
@@ -94,7 +97,14 @@ def align_pair(
     -------
     Alignment
         Rejected with its reason when the photos cannot be aligned; nothing is raised for that.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If `phone` or `dslr` is not such an array.
     """
+    check_photo("phone", phone)
+    check_photo("dslr", dslr)
     config = config or AlignConfig()
     alignment = find_alignment(phone, dslr, config)
     if not alignment.accepted:

@@ -14,6 +14,7 @@ import click
 
 from dpedkit._version import __version__
 from dpedkit.cli.options import Printer, Summary, command_class
+from dpedkit.core import console
 from dpedkit.core.atomic import explain_os_error
 from dpedkit.core.errors import (
     EXIT_DONE,
@@ -23,6 +24,7 @@ from dpedkit.core.errors import (
     DpedkitError,
     TooManyRejectedError,
 )
+from dpedkit.core.process import own_process
 
 # In the order in which a newcomer needs them; each name is a module of this package.
 COMMANDS = (
@@ -90,6 +92,7 @@ def cli() -> None:
 
 def main() -> NoReturn:
     """Run the command line and exit with its code."""
+    own_process()
     _open_standard_streams()
     sys.exit(execute(sys.argv[1:]))
 
@@ -113,6 +116,7 @@ def _open_standard_streams() -> None:
             stream.reconfigure(errors="backslashreplace")
 
 
+@console.shown()
 def execute(arguments: list[str]) -> int:
     """Run one command line; every expected failure becomes one clear sentence and an exit code."""
     printer = Printer(as_json="--json" in arguments)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from dpedkit.align.config import AlignConfig
+from dpedkit.align.config import AlignFoldersConfig
 from dpedkit.cli import options
 
 
@@ -17,7 +17,7 @@ from dpedkit.cli import options
 @options.path_argument("phone", "PHONE_FOLDER")
 @options.path_argument("dslr", "DSLR_FOLDER")
 @options.output_folder("aligned", "Folder for the aligned pairs.")
-@options.config_options(AlignConfig)
+@options.config_options(AlignFoldersConfig)
 @options.jobs_option
 @options.overwrite_option
 def command(
@@ -25,7 +25,7 @@ def command(
     phone: Path,
     dslr: Path,
     output: Path,
-    config: AlignConfig,
+    config: AlignFoldersConfig,
     jobs: int,
     overwrite: bool,
 ) -> None:

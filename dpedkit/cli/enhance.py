@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from dpedkit.cli import options
-from dpedkit.enhance.config import EnhanceConfig
+from dpedkit.enhancement.config import EnhanceConfig
 
 
 @options.command(
@@ -33,9 +33,11 @@ def command(
 ) -> None:
     """Enhance photos of any size with a trained network.
 
-    JPEG, PNG and TIFF photos keep their format, their EXIF data and their colour profile, and are
-    written upright. Large photos are computed in tiles with the very result of computing them
-    whole. MODEL is a model file, the folder of a run, or a TensorFlow checkpoint of the authors.
+    JPEG, PNG and TIFF photos keep their format and their EXIF data, and are written upright.
+    Photos with another colour profile, such as Display P3, are converted to sRGB, in which
+    networks work, and get its profile. Large photos are computed in tiles with the very result of
+    computing them whole. MODEL is a model file, the folder of a run, or a TensorFlow checkpoint of
+    the authors.
     """
     from dpedkit import stages
 

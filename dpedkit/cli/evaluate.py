@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from dpedkit.cli import options
-from dpedkit.evaluate.config import EvaluateConfig
+from dpedkit.evaluation.config import EvaluateConfig
 
 
 @options.command(

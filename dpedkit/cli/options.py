@@ -192,6 +192,17 @@ class _Numbers(click.FloatRange):
 _METAVARS = {int: "N", float: "X", str: "TEXT"}
 
 
+class _Choice(click.Choice[str]):
+    """One of some words, or a synonym of one, which the help does not list."""
+
+    def __init__(self, choices: Sequence[str], synonyms: Mapping[str, str]) -> None:
+        super().__init__(choices)
+        self.synonyms = synonyms
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        return super().convert(self.synonyms.get(value, value), param, ctx)
+
+
 def _option(field: dataclasses.Field[Any], config_class: type[Config]) -> Callable[..., Any]:
     plain, _ = value_type(field, config_class)
     limits = field.metadata
@@ -211,7 +222,7 @@ def _option(field: dataclasses.Field[Any], config_class: type[Config]) -> Callab
 
 def _click_type(plain: type, limits: Any) -> Any:
     if limits["choices"]:
-        return click.Choice(limits["choices"])
+        return _Choice(limits["choices"], limits["synonyms"])
     if plain is int and (limits["minimum"] is not None or limits["maximum"] is not None):
         return _WholeNumbers(min=limits["minimum"], max=limits["maximum"])
     if plain is float and (limits["minimum"] is not None or limits["maximum"] is not None):

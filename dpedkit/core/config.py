@@ -38,9 +38,11 @@ def option(
     minimum: float | None = None,
     maximum: float | None = None,
     choices: Sequence[str] | None = None,
+    synonyms: Mapping[str, str] | None = None,
     metavar: str | None = None,
     affects_output: bool = True,
     is_file: bool = False,
+    is_note: bool = False,
 ) -> Any:
     """Declare one setting of a stage: a dataclass field with its help text and its limits.
 
@@ -54,6 +56,8 @@ def option(
         Inclusive limits of a number.
     choices : sequence of str, optional
         The allowed values of a string.
+    synonyms : mapping of str to str, optional
+        Other words that are taken for one of the choices, each with that choice.
     metavar : str, optional
         What stands for the value in ``--help`` (its unit, for example ``PX``).
     affects_output : bool
@@ -61,6 +65,9 @@ def option(
         number of workers; they are left out of the fingerprint.
     is_file : bool
         True where the value names a file whose content decides the result.
+    is_note : bool
+        True for settings that are only written down beside the result, such as a licence. They are
+        left out of the fingerprint, too, since the same result may be described anew.
     """
     return dataclasses.field(
         default=default,
@@ -69,9 +76,11 @@ def option(
             "minimum": minimum,
             "maximum": maximum,
             "choices": tuple(choices) if choices else None,
+            "synonyms": dict(synonyms or {}),
             "metavar": metavar,
-            "affects_output": affects_output,
+            "affects_output": affects_output and not is_note,
             "is_file": is_file,
+            "is_note": is_note,
         },
     )
 
@@ -83,6 +92,9 @@ class Config:
     def __post_init__(self) -> None:
         for field in options_of(type(self)):
             value = getattr(self, field.name)
+            if isinstance(value, str) and value in field.metadata["synonyms"]:
+                value = field.metadata["synonyms"][value]
+                object.__setattr__(self, field.name, value)
             plain, _ = value_type(field, type(self))
             _check(field, plain, value)
             if plain is float and isinstance(value, int):
@@ -129,6 +141,14 @@ class Config:
             field.name: Path(value)
             for field in options_of(type(self))
             if field.metadata["is_file"] and (value := getattr(self, field.name)) is not None
+        }
+
+    def notes(self) -> dict[str, Any]:
+        """The settings that are only written down beside the result, where they are given."""
+        return {
+            field.name: getattr(self, field.name)
+            for field in options_of(type(self))
+            if field.metadata["is_note"] and getattr(self, field.name) != field.default
         }
 
     def fingerprint(self) -> str:

@@ -1,6 +1,9 @@
 """What a run says while it works: messages, warnings and progress, all on stderr.
 
 stdout belongs to the result: a table for people, or one JSON object with ``--json``.
+
+Messages go to the logger "dpedkit". The command line shows them, see `shown`; a program that calls
+dpedkit as a library handles them as it does those of any other library.
 """
 
 from __future__ import annotations
@@ -20,7 +23,6 @@ if TYPE_CHECKING:
 QUIET, NORMAL, VERBOSE = -1, 0, 1
 
 _log = logging.getLogger("dpedkit")
-_log.propagate = False
 _FIRST_LINE_AFTER_S = 5.0
 _LINE_EVERY_SHARE = 0.1  # of the time spent so far: a run of hours does not fill its log
 
@@ -35,8 +37,36 @@ class _StderrHandler(logging.Handler):
             print(prefix + record.getMessage(), file=sys.stderr, flush=True)
 
 
-_log.addHandler(_StderrHandler())
-_log.setLevel(logging.INFO)
+_handler = _StderrHandler()
+
+
+@contextmanager
+def shown(level: int | None = logging.INFO) -> Iterator[None]:
+    """Show messages from this level on, on stderr, until the end of the block.
+
+    Parameters
+    ----------
+    level : int or None
+        Of the module `logging`; None changes nothing.
+    """
+    if level is None or _handler in _log.handlers:
+        yield
+        return
+    before = _log.level, _log.propagate
+    _log.addHandler(_handler)
+    _log.setLevel(level)
+    _log.propagate = False
+    try:
+        yield
+    finally:
+        _log.removeHandler(_handler)
+        _log.propagate = before[1]
+        _log.setLevel(before[0])
+
+
+def shown_level() -> int | None:
+    """The level from which on `shown` shows messages now; None outside of it."""
+    return _log.level if _handler in _log.handlers else None
 
 
 def set_verbosity(verbosity: int) -> None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
 
 import numpy as np
 import torch
@@ -10,6 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from dpedkit.core.errors import UsageError
+from dpedkit.core.process import SharedChange
 
 
 def choose_device(wanted: str) -> torch.device:
@@ -46,6 +48,28 @@ def autocast(precision: str, device: torch.device) -> AbstractContextManager[Non
     """Run convolutions and matrix products in bfloat16, if that is the precision."""
     enabled = precision == "bfloat16"
     return torch.autocast(device.type, dtype=torch.bfloat16, enabled=enabled)
+
+
+@contextmanager
+def arithmetic_restored() -> Iterator[None]:
+    """Leave torch's choices of arithmetic and of kernels at the end of the block as they were."""
+    cudnn, matmul = torch.backends.cudnn, torch.backends.cuda.matmul
+    before = cudnn.allow_tf32, cudnn.benchmark, matmul.allow_tf32
+    try:
+        yield
+    finally:
+        cudnn.allow_tf32, cudnn.benchmark, matmul.allow_tf32 = before
+
+
+@contextmanager
+def _unrounded() -> Iterator[None]:
+    with arithmetic_restored():
+        let_convolutions_round(False)
+        yield
+
+
+full_float32 = SharedChange(_unrounded)
+"""Convolutions and matrix products of float32 computed with all of its bits, on a GPU too."""
 
 
 def to_images(levels: NDArray[np.uint8] | Tensor, device: torch.device) -> Tensor:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import os
 import platform
+import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from datetime import datetime
@@ -28,8 +29,16 @@ LOCK_NAME = ".dpedkit.lock"
 _PATIENCE_S = 0.2  # a run that ends just now holds the file for a moment
 _ATTEMPTS = 10
 
-_held: set[Path] = set()
-_block: ExitStack | None = None
+
+class _OfThread(threading.local):
+    """The locks that a thread holds; another thread of the same process is another run."""
+
+    def __init__(self) -> None:
+        self.held: set[Path] = set()
+        self.block: ExitStack | None = None
+
+
+_own = _OfThread()
 
 
 @contextmanager
@@ -39,15 +48,14 @@ def until_end() -> Iterator[None]:
     Of blocks within each other the outermost counts: a stage's folder stays locked until its
     report is written.
     """
-    global _block
-    if _block is not None:
+    if _own.block is not None:
         yield
         return
-    with ExitStack() as _block:
+    with ExitStack() as _own.block:
         try:
             yield
         finally:
-            _block = None
+            _own.block = None
 
 
 def take(folder: Path) -> None:
@@ -56,17 +64,17 @@ def take(folder: Path) -> None:
     Raises
     ------
     FolderInUseError
-        If another process holds the lock.
+        If another process, or another thread of this one, holds the lock.
     DpedkitError
         If the folder cannot be made.
     """
-    assert _block is not None, "taken outside of until_end()"
-    _block.enter_context(locked(folder))
+    assert _own.block is not None, "taken outside of until_end()"
+    _own.block.enter_context(locked(folder))
 
 
 @contextmanager
 def locked(folder: Path) -> Iterator[None]:
-    """Lock a folder during this block; a process that holds the lock already passes.
+    """Lock a folder during this block; a thread that holds the lock already passes.
 
     The folder is made if need be, and removed if it is empty again at the end. Where locks are not
     to be had, on some network file systems, a warning is given; where the folder may not be
@@ -78,16 +86,16 @@ def locked(folder: Path) -> Iterator[None]:
         As `take`.
     """
     key = folder.resolve()
-    if key in _held:
+    if key in _own.held:
         yield
         return
     made = [path for path in (folder, *folder.parents) if not path.exists()]
     held = _acquire(folder)
-    _held.add(key)
+    _own.held.add(key)
     try:
         yield
     finally:
-        _held.remove(key)
+        _own.held.remove(key)
         if held is not None:
             # Removed while it is held: whoever opened it before sees that it has no name any more.
             with suppress(OSError):

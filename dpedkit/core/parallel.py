@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import functools
 import os
 import re
@@ -17,15 +16,14 @@ from multiprocessing import resource_tracker
 from pathlib import Path
 from typing import Any, TypeVar
 
+from dpedkit.core import console
 from dpedkit.core.atomic import before_finishing
-from dpedkit.core.console import warn
 from dpedkit.core.errors import EXIT_INTERRUPTED, DpedkitError
+from dpedkit.core.process import keep_freed_memory, one_thread, own_process
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
-_TRIM_THRESHOLD, _MMAP_MAX = -1, -4  # glibc's malloc.h
-_NEVER = -1
 _WATCH_S = 1.0
 _SIGNAL = re.compile(r"SIG[A-Z]+")
 
@@ -93,7 +91,7 @@ def ordered_map(
                     f"command again with fewer workers (--jobs {max(1, workers // 2)}); it "
                     "continues where it stopped."
                 ) from None
-            warn("A worker process died; what it was working on is tried again by itself.")
+            console.warn("A worker process died; what it was working on is tried again by itself.")
         for item in in_flight:
             try:
                 (result,) = _spread(function, [item], 2)  # one alone would be this process
@@ -118,7 +116,8 @@ def _spread(
         parallel = Parallel(return_as="generator", pre_dispatch=2 * workers, batch_size=1)
         here, parent = Path.cwd(), os.getpid()
         with _deaf_to_ctrl_c():
-            results = parallel(delayed(_in_folder)(parent, here, function, item) for item in items)
+            call, level = delayed(_in_worker), console.shown_level()
+            results = parallel(call(parent, here, level, function, item) for item in items)
     yield from results
 
 
@@ -155,11 +154,19 @@ def _deaf_to_ctrl_c() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-def _in_folder(parent: int, folder: Path, function: Callable[[Any], Result], item: Any) -> Result:
-    """Call `function` where the caller is: joblib keeps workers, and their folder, for later."""
+def _in_worker(
+    parent: int,
+    folder: Path,
+    level: int | None,
+    function: Callable[[Any], Result],
+    item: Any,
+) -> Result:
+    """Call `function` where the caller is, and as loud: joblib keeps workers for later calls."""
+    own_process()
     _end_with(parent)
     os.chdir(folder)
-    return _one_thread(function, item)
+    with console.shown(level):
+        return _one_thread(function, item)
 
 
 @functools.cache
@@ -186,27 +193,6 @@ def _end_with(parent: int) -> None:
 
 def _one_thread(function: Callable[[Any], Result], item: Any) -> Result:
     """Call `function` with OpenCV and BLAS kept to one thread: sums keep their order."""
-    import cv2
-    from threadpoolctl import threadpool_limits
-
     keep_freed_memory()
-    if cv2.getNumThreads() != 1:
-        cv2.setNumThreads(1)
-    with threadpool_limits(1, user_api="blas"):
+    with one_thread:
         return function(item)
-
-
-@functools.cache
-def keep_freed_memory() -> None:
-    """Let this process reuse large blocks instead of asking the system for fresh ones.
-
-    Photo after photo, and step after step of training, the same large arrays are allocated again.
-    With glibc each of them is returned when freed and comes back page by page, zeroed: a tenth of
-    the time. Other systems are left as they are.
-    """
-    if sys.platform != "linux":
-        return
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
-    if mallopt is not None:
-        mallopt(_MMAP_MAX, 0)
-        mallopt(_TRIM_THRESHOLD, _NEVER)

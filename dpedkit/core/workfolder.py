@@ -2,8 +2,8 @@
 
 Every stage that writes a folder describes it in one JSON file there (`aligned/dataset.json`,
 `shards/index.json`): format version, tool version, configuration, inputs, and whether the work is
-complete. A run with the same settings continues it; a run with other settings is refused, and so
-is any while another one works in the folder.
+complete. A run with the same settings continues it; a run with other settings or of another
+version of dpedkit is refused, and so is any while another one works in the folder.
 """
 
 from __future__ import annotations
@@ -48,8 +48,21 @@ class WorkFolder:
     resumed: bool
     complete: bool
 
-    def reopen(self) -> None:
-        """Record that the work is not complete, before what is there is changed."""
+    def reopen(self, *, adding: bool) -> None:
+        """Record that the work is not complete, before what is there is changed.
+
+        Parameters
+        ----------
+        adding : bool
+            Whether anything will be made that was not there.
+
+        Raises
+        ------
+        OutputExistsError
+            If something is added to what another version of dpedkit made.
+        """
+        if adding:
+            refuse_other_version(self.path, self.description.get("tool_version"))
         write_json(self.description_file, {**self.description, "complete": False})
 
     def finish(self, **results: Any) -> None:
@@ -94,7 +107,8 @@ def prepare(
     DpedkitError
         If the folder holds something else.
     OutputExistsError
-        If it was made with other settings and `overwrite` is False.
+        If it was made with other settings, or is not complete and was begun by another version of
+        dpedkit, and `overwrite` is False.
     FolderInUseError
         If another run works in it.
     """
@@ -129,9 +143,24 @@ def prepare(
             f"{path} was made with other settings ({'; '.join(changes)}). Use --overwrite to "
             "replace it, or -o to write elsewhere."
         )
-    remove_unfinished_below(path)
     complete = bool(found.get("complete"))
+    if not complete:
+        refuse_other_version(path, found.get("tool_version"))
+    remove_unfinished_below(path)
     return WorkFolder(path, description_file, found, resumed=True, complete=complete)
+
+
+def refuse_other_version(path: Path, begun_by: str | None) -> None:
+    """Raise OutputExistsError if the work was begun by another version of dpedkit.
+
+    The two may work differently, and one folder must not hold the results of both.
+    """
+    if begun_by not in (None, __version__):
+        raise OutputExistsError(
+            f"{path} was begun by dpedkit {begun_by}, and this is dpedkit {__version__}, whose "
+            f"results may differ. Finish it with `pip install dpedkit=={begun_by}`, use "
+            "--overwrite to begin it anew, or work in another folder."
+        )
 
 
 def entries(path: Path) -> list[Path]:

@@ -39,7 +39,7 @@ class Capture:
     camera: str = ""
 
 
-def read_capture(path: Path) -> Capture:
+def read_capture(path: str | Path) -> Capture:
     """When and with what a photo was taken; an unreadable file says nothing.
 
     Raises
@@ -47,7 +47,7 @@ def read_capture(path: Path) -> Capture:
     DpedkitError
         If a library that the photo needs is not installed.
     """
-    exif, details = _exif(path)
+    exif, details = _exif(Path(path))
     text = str(details.get(ExifTags.Base.DateTimeOriginal, "")).strip("\0 ")
     camera = camera_name(exif)
     try:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from PIL import ExifTags, Image, UnidentifiedImageError
 
 from dpedkit.core.errors import PhotoError
+from dpedkit.core.process import SharedChange
 from dpedkit.images.jpeg import refuse_incomplete
 from dpedkit.images.limits import PhotoLimits
 from dpedkit.images.listing import missing_library
@@ -106,14 +107,22 @@ def opened(path: Path) -> Iterator[Image.Image]:
     if _is_heif(path):
         _register_heif(path)
         formats = _CONTAINED
-    # Pillow's own limit is lower than phones have pixels; that of dpedkit is checked instead.
+    with quiet, _any_size, Image.open(path, formats=formats) as image:
+        _refuse_hdr(path, image)
+        yield image
+
+
+@contextmanager
+def _without_limit() -> Iterator[None]:
     before, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
     try:
-        with quiet(), Image.open(path, formats=formats) as image:
-            _refuse_hdr(path, image)
-            yield image
+        yield
     finally:
         Image.MAX_IMAGE_PIXELS = before
+
+
+# Pillow's own limit is lower than phones have pixels; that of dpedkit is checked instead.
+_any_size = SharedChange(_without_limit)
 
 
 def _is_heif(path: Path) -> bool:
@@ -152,7 +161,7 @@ def _decode_with_opencv(path: Path, limits: PhotoLimits) -> StoredPhoto:
     import cv2
 
     header = Image.Exif()
-    with path.open("rb") as file, quiet():
+    with path.open("rb") as file, quiet:
         header.load_from_fp(file)
         width, height = (
             header.get(tag, 0) for tag in (ExifTags.Base.ImageWidth, ExifTags.Base.ImageLength)

@@ -24,7 +24,7 @@ _LIBRARIES = {
 }
 
 
-def list_photos(folder: Path) -> list[Path]:
+def list_photos(folder: str | Path) -> list[Path]:
     """The photo files in a folder (not below it), sorted by name; hidden files are left out.
 
     Raises
@@ -33,6 +33,7 @@ def list_photos(folder: Path) -> list[Path]:
         If the folder is missing, is a file, holds no photo, holds a link that leads nowhere or
         a pipe, or photos that need a library which is not installed.
     """
+    folder = Path(folder)
     if not folder.exists():
         raise DpedkitError(f"{folder}: there is no such folder.")
     if not folder.is_dir():

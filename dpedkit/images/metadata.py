@@ -11,6 +11,8 @@ from pathlib import Path
 
 from PIL import ExifTags, Image
 
+from dpedkit.core.process import SharedChange
+
 # Tags that say how a TIFF's pixels are stored and turned (TIFF 6.0), and its embedded profile.
 _LAYOUT_TAGS = frozenset((
     *range(254, 260), *range(262, 267), 273, 274, *range(277, 282), 284, *range(290, 294), 301,
@@ -26,6 +28,7 @@ _KEPT_OF_RAW = (
     ExifTags.Base.Artist,
     ExifTags.Base.Copyright,
 )
+CONVERTED = "converted from"  # how a conversion begins that is one of colour profiles
 _MAKER_NOTE = 0x927C
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 # What can be wrong with a block of EXIF, as Pillow says it.
@@ -41,7 +44,8 @@ class Metadata:
     exif : bytes
         The EXIF block with its orientation set to normal, or empty.
     icc : bytes
-        The file's ICC profile where it is one of sRGB, or empty: pixels are always sRGB.
+        An ICC profile of sRGB, which pixels always are: the file's own, or a new one where they
+        were converted from another profile. Empty where the file has none.
     camera : str
         Make and model of the camera; empty where the file does not say.
     conversion : str
@@ -54,13 +58,21 @@ class Metadata:
     camera: str = ""
     conversion: str = ""
 
+    @property
+    def converted(self) -> bool:
+        """Whether the pixels were converted from another colour profile."""
+        return self.conversion.startswith(CONVERTED)
+
 
 @contextmanager
-def quiet() -> Iterator[None]:
-    """Keep Pillow's warnings of odd EXIF blocks away."""
+def _without_warnings() -> Iterator[None]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield
+
+
+quiet = SharedChange(_without_warnings)
+"""Pillow's warnings of odd EXIF blocks kept away."""
 
 
 def exif_of(image: Image.Image) -> Image.Exif:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache, lru_cache
 from typing import Any
 
 import numpy as np
@@ -17,6 +17,7 @@ from dpedkit.images.matrix import MatrixProfile
 _MODES = {"RGB": "RGB", "GRAY": "L", "CMYK": "CMYK"}
 _PROBE_STEPS = 17  # levels a channel at which conversions are compared
 _SAME = 1  # of 255: what rounding alone can do
+_DATE = slice(24, 36)  # in the header of a profile (ICC.1:2022, 7.2.8)
 _CACHED = 16  # profiles; a folder of photos rarely has more than one
 
 
@@ -67,6 +68,14 @@ def is_srgb(icc: bytes, mode: str) -> bool:
     """Whether an ICC profile is a sound one for this mode, and no other than that of sRGB."""
     profile = _profile(icc, mode) if icc else None
     return profile is not None and profile.transform is None
+
+
+@cache
+def srgb_profile() -> bytes:
+    """An ICC profile of sRGB, always the same bytes."""
+    made = bytearray(ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes())
+    made[_DATE] = bytes(12)  # when it was made
+    return bytes(made)
 
 
 @lru_cache(maxsize=_CACHED)

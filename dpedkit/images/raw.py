@@ -94,7 +94,7 @@ def read_raw_exif(path: Path) -> Image.Exif:
     try:
         if path.suffix.lower() == ".cr3":
             return _cr3_exif(path)
-        with path.open("rb") as file, quiet():
+        with path.open("rb") as file, quiet:
             exif.load_from_fp(file)
             for part in (ExifTags.IFD.Exif, ExifTags.IFD.GPSInfo):
                 exif.get_ifd(part)  # read now, while the file is open

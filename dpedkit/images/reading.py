@@ -15,9 +15,9 @@ from dpedkit.core.regular import would_wait
 from dpedkit.images.decoding import StoredPhoto, decode, opened
 from dpedkit.images.limits import PhotoLimits
 from dpedkit.images.listing import RAW_SUFFIXES
-from dpedkit.images.metadata import Metadata, header_exif
+from dpedkit.images.metadata import CONVERTED, Metadata, header_exif
 from dpedkit.images.orientation import UPRIGHT, upright, upright_size
-from dpedkit.images.profiles import is_srgb, to_srgb
+from dpedkit.images.profiles import is_srgb, srgb_profile, to_srgb
 from dpedkit.images.raw import develop, raw_size
 
 _DEFAULT_LIMITS = PhotoLimits()
@@ -25,7 +25,7 @@ _DEFAULT_LIMITS = PhotoLimits()
 _CUT_SHORT = ("truncated", "unexpected end of file", "outside of file", "input/output error")
 
 
-def read_photo(path: Path, limits: PhotoLimits = _DEFAULT_LIMITS) -> NDArray[np.uint8]:
+def read_photo(path: str | Path, limits: PhotoLimits = _DEFAULT_LIMITS) -> NDArray[np.uint8]:
     """Read a photo upright, as `(H, W, 3) uint8` sRGB.
 
     Greyscale, palette, CMYK, RGBA (the alpha channel is dropped), 16-bit photos (brought to
@@ -33,7 +33,7 @@ def read_photo(path: Path, limits: PhotoLimits = _DEFAULT_LIMITS) -> NDArray[np.
 
     Parameters
     ----------
-    path : Path
+    path : str or Path
     limits : PhotoLimits, optional
         How large the photo may be; checked before it is decoded.
 
@@ -48,9 +48,16 @@ def read_photo(path: Path, limits: PhotoLimits = _DEFAULT_LIMITS) -> NDArray[np.
 
 
 def read_photo_and_metadata(
-    path: Path, limits: PhotoLimits = _DEFAULT_LIMITS
+    path: str | Path, limits: PhotoLimits = _DEFAULT_LIMITS
 ) -> tuple[NDArray[np.uint8], Metadata]:
-    """Read a photo as `read_photo` does, with the EXIF and ICC blocks to keep beside it."""
+    """Read a photo as `read_photo` does, with what else its file says.
+
+    Raises
+    ------
+    PhotoError, DpedkitError
+        As `read_photo`.
+    """
+    path = Path(path)
     with _explained(path):
         limits.check_file(path, path.stat().st_size)
         is_raw = path.suffix.lower() in RAW_SUFFIXES
@@ -58,15 +65,15 @@ def read_photo_and_metadata(
         pixels, profile = _to_rgb8(stored)
         metadata = Metadata(
             stored.exif,
-            stored.icc if _has_colours(stored.image) and is_srgb(stored.icc, "RGB") else b"",
+            srgb_profile() if profile else _srgb_icc(stored),
             stored.camera,
-            f"converted from {profile} to sRGB" if profile else stored.conversion,
+            f"{CONVERTED} {profile} to sRGB" if profile else stored.conversion,
         )
         return upright(pixels, stored.orientation), metadata
 
 
 def read_thumbnail(
-    path: Path, side: int, limits: PhotoLimits = _DEFAULT_LIMITS
+    path: str | Path, side: int, limits: PhotoLimits = _DEFAULT_LIMITS
 ) -> NDArray[np.uint8]:
     """Read a photo as `read_photo` does, reduced to at most `side` px in width and height.
 
@@ -75,6 +82,7 @@ def read_thumbnail(
     PhotoError, DpedkitError
         As `read_photo`.
     """
+    path = Path(path)
     with _explained(path):
         limits.check_file(path, path.stat().st_size)
         if path.suffix.lower() in RAW_SUFFIXES:
@@ -90,7 +98,7 @@ def read_thumbnail(
         return upright(pixels, stored.orientation)
 
 
-def photo_size(path: Path) -> tuple[int, int]:
+def photo_size(path: str | Path) -> tuple[int, int]:
     """Width and height of a photo as `read_photo` returns it, from its header alone.
 
     Raises
@@ -98,6 +106,7 @@ def photo_size(path: Path) -> tuple[int, int]:
     PhotoError
         If the file is missing or has no readable header.
     """
+    path = Path(path)
     with _explained(path):
         if path.suffix.lower() in RAW_SUFFIXES:
             return raw_size(path)
@@ -162,6 +171,11 @@ def _to_rgb8(stored: StoredPhoto) -> tuple[NDArray[np.uint8], str]:
     elif image.mode not in ("RGB", "L", "CMYK"):
         image = image.convert("RGB")
     return to_srgb(image, stored.icc)
+
+
+def _srgb_icc(stored: StoredPhoto) -> bytes:
+    """The profile that the photo has, if it is one of sRGB."""
+    return stored.icc if _has_colours(stored.image) and is_srgb(stored.icc, "RGB") else b""
 
 
 def _has_colours(image: Image.Image) -> bool:

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from dpedkit.core import console
+from dpedkit.core.arrays import check_photo
 from dpedkit.core.atomic import complete_or_absent
 from dpedkit.core.errors import DpedkitError, PhotoError
 from dpedkit.images.metadata import Metadata, without_makers_note
@@ -22,7 +23,7 @@ _PNG_LEVEL = 1  # 3 times as fast as the default level for files 5% larger
 
 
 def write_photo(
-    path: Path,
+    path: str | Path,
     pixels: NDArray[np.uint8],
     metadata: Metadata | None = None,
     *,
@@ -36,11 +37,15 @@ def write_photo(
 
     Raises
     ------
+    TypeError, ValueError
+        If `pixels` is not such an array.
     PhotoError
         If the pixels or the metadata cannot be written in that format.
     DpedkitError
         If the suffix is none of these, the disk is full, or the folder may not be written to.
     """
+    check_photo("pixels", pixels)
+    path = Path(path)
     writer = _WRITERS.get(path.suffix.lower())
     if writer is None:
         known = ", ".join(_WRITERS)
@@ -72,16 +77,9 @@ def write_photo(
 def _encode_png(pixels: NDArray[np.uint8]) -> bytes:
     """Encode by OpenCV: with one row filter for all rows instead of the best for each, it takes
     half of Pillow's time, and photos come out smaller.
-
-    Raises
-    ------
-    ValueError
-        If these are not the pixels of an RGB image.
     """
     import cv2
 
-    if pixels.ndim != 3 or pixels.shape[2] != 3 or pixels.dtype != np.uint8 or not pixels.size:
-        raise ValueError(f"{pixels.dtype} pixels of shape {pixels.shape} are no RGB image")
     settings = [cv2.IMWRITE_PNG_COMPRESSION, _PNG_LEVEL]
     if hasattr(cv2, "IMWRITE_PNG_FILTER"):  # OpenCV 4.12 and newer
         settings += [cv2.IMWRITE_PNG_STRATEGY, cv2.IMWRITE_PNG_STRATEGY_DEFAULT]

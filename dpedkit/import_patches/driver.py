@@ -21,7 +21,7 @@ from dpedkit.core import lock
 from dpedkit.core.atomic import make_folder
 from dpedkit.core.console import Progress, progress, say, warn
 from dpedkit.core.errors import DpedkitError, PhotoError, TooManyRejectedError
-from dpedkit.core.manifest import Journal, read_jsonl, write_jsonl
+from dpedkit.core.manifest import Journal, read_jsonl
 from dpedkit.core.parallel import ordered_map
 from dpedkit.core.workfolder import WorkFolder, prepare
 from dpedkit.images import photo_size, read_photo
@@ -29,17 +29,18 @@ from dpedkit.import_patches.config import ImportPatchesConfig
 from dpedkit.import_patches.layout import PatchFiles, find_patches, identity
 from dpedkit.import_patches.summary import ImportPatchesSummary
 from dpedkit.shards.correlation import patch_ncc
+from dpedkit.shards.finishing import finish_shards
 from dpedkit.shards.format import (
     PATCHES_PER_SHARD,
     SHARD_FORMAT,
     SPLITS,
     Columns,
 )
-from dpedkit.shards.index import INDEX_FILE, KIND, PAIRS_FILE, ShardEntry, shard_name
+from dpedkit.shards.index import INDEX_FILE, KIND, ShardEntry, shard_name
 from dpedkit.shards.layout import inspect_shard
 from dpedkit.shards.provenance import photo_id, photo_name, without_folders
 from dpedkit.shards.tally import NCC_EDGES, SHIFT_EDGES, histogram, window_totals
-from dpedkit.shards.writer import describe_splits, file_sha256, write_shard
+from dpedkit.shards.writer import file_sha256, write_shard
 
 _WORK = "work"
 _JOURNAL = "shards.jsonl"
@@ -76,10 +77,10 @@ _Task = list[tuple[int, tuple[Path, Path]]]  # numbers of pairs, each with its t
 
 @lock.until_end()
 def import_patches(
-    folder: Path,
-    dslr_folder: Path | None,
-    output: Path,
-    config: ImportPatchesConfig,
+    folder: str | Path,
+    dslr_folder: str | Path | None,
+    output: str | Path,
+    config: ImportPatchesConfig | None = None,
     *,
     jobs: int = 0,
     overwrite: bool = False,
@@ -88,11 +89,14 @@ def import_patches(
 
     Parameters
     ----------
-    folder, dslr_folder : Path and Path or None
-        As `layout.find_patches` takes them.
-    output : Path
+    folder : str or Path
+        A phone's folder of DPED, a folder that holds it, or, with `dslr_folder`, the phone's
+        patches themselves.
+    dslr_folder : str or Path or None
+        The DSLR's patches.
+    output : str or Path
         The shards folder.
-    config : ImportPatchesConfig
+    config : ImportPatchesConfig, optional
     jobs : int
         Worker processes; 0 for every core. Does not change the result.
     overwrite : bool
@@ -106,6 +110,8 @@ def import_patches(
     TooManyRejectedError
         If more patch pairs than `config.max_failed` were left out.
     """
+    folder, output, config = Path(folder), Path(output), config or ImportPatchesConfig()
+    dslr_folder = None if dslr_folder is None else Path(dslr_folder)
     files = find_patches(folder, dslr_folder, config.split)
     size = _patch_size(files)
     work = prepare(
@@ -250,58 +256,56 @@ def _finish(
 ) -> dict[str, Any]:
     """Write `pairs.jsonl` and the index; returns the index."""
     failed = {int(pair): why for record in written for pair, why in record["failed"].items()}
-    write_jsonl(work.path / PAIRS_FILE, _pair_records(files, failed, size))
     entries: dict[str, list[ShardEntry]] = {split: [] for split in SPLITS}
     for record in written:
         entry = ShardEntry(record["file"], record["patches"], record["sha256"])
         entries[record["split"]].append(entry)
-    splits = describe_splits(entries)
-    for split in SPLITS:
-        # Each patch pair counts as a photo pair: which came from one photo is not known.
-        splits[split]["pairs"] = splits[split]["patches"]
-    names = {
-        record["name"]: record["error"]
-        for record in _pair_records(files, failed, size)
-        if "error" in record
-    }
-    results = {
-        "patch_size": size,
-        "splits": splits,
-        "pairs": sum(map(len, files.values())),
-        "failed": names,
-        "windows": _windows(work.path, written, len(failed)),
-        "patch_config": _patch_config(size),
-        "align_config": {},
-    }
-    work.finish(**results)
+    index = finish_shards(
+        work,
+        entries,
+        _PairRecords(files, failed, size),
+        patch_size=size,
+        patch_config=_patch_config(size),
+        align_config={},
+        windows=_windows(work.path, written, len(failed)),
+    )
     shutil.rmtree(work.path / _WORK, ignore_errors=True)
-    return {**work.description, **results}
+    return index
 
 
-def _pair_records(
-    files: Mapping[str, PatchFiles], failed: Mapping[int, str], size: int
-) -> Iterator[dict[str, Any]]:
-    """The lines of `pairs.jsonl`, one for each patch pair, in the order of their numbers."""
-    pair = 0
-    for split in (split for split in SPLITS if split in files):
-        for number in range(len(files[split])):
-            phone, dslr = files[split].paths(number)
-            error = failed.get(pair)
-            if error:
-                error = without_folders(error, (phone, dslr))
-            record: dict[str, Any] = {
-                "name": f"{split}/{phone.stem}",
-                "split": None if error else split,
-                "phone": photo_name(phone),
-                "dslr": photo_name(dslr),
-                "dslr_id": photo_id(dslr),
-                "crop": [0, 0, size, size],
-                "tried": 1,
-                "kept": 0 if error else 1,
-                "dropped": {_UNREADABLE: 1} if error else {},
-            }
-            yield {**record, "error": error} if error else record
-            pair += 1
+@dataclass(frozen=True)
+class _PairRecords:
+    """The lines of `pairs.jsonl`, one for each patch pair, in the order of their numbers.
+
+    Each patch pair counts as a photo pair: which came from one photo is not known. There are
+    hundreds of thousands in DPED, so each is made when its turn comes.
+    """
+
+    files: Mapping[str, PatchFiles]
+    failed: Mapping[int, str]
+    size: int
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        pair = 0
+        for split in (split for split in SPLITS if split in self.files):
+            for number in range(len(self.files[split])):
+                phone, dslr = self.files[split].paths(number)
+                error = self.failed.get(pair)
+                if error:
+                    error = without_folders(error, (phone, dslr))
+                record: dict[str, Any] = {
+                    "name": f"{split}/{phone.stem}",
+                    "split": None if error else split,
+                    "phone": photo_name(phone),
+                    "dslr": photo_name(dslr),
+                    "dslr_id": photo_id(dslr),
+                    "crop": [0, 0, self.size, self.size],
+                    "tried": 1,
+                    "kept": 0 if error else 1,
+                    "dropped": {_UNREADABLE: 1} if error else {},
+                }
+                yield {**record, "error": error} if error else record
+                pair += 1
 
 
 def _windows(folder: Path, written: list[dict[str, Any]], failed: int) -> dict[str, Any]:

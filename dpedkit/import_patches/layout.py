@@ -10,17 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dpedkit.core.errors import DpedkitError
+from dpedkit.core.wording import some
 from dpedkit.images import is_photo_name
+from dpedkit.shards.dped import DSLR_FOLDER, SPLIT_FOLDERS
 
-DSLR = "canon"  # the DSLR of DPED; every program that reads its folders knows it by this name
-# Below PHONE/; val is what `dpedkit shards export` writes, DPED itself has none.
-_SPLIT_FOLDERS = {
-    "train": "training_data",
-    "val": "val_data/patches",
-    "test": "test_data/patches",
-}
-_MARKS = (_SPLIT_FOLDERS["train"], _SPLIT_FOLDERS["test"])  # either makes a phone's folder
-_SHOWN = 3  # names listed of each side where they do not match
+_MARKS = (SPLIT_FOLDERS["train"], SPLIT_FOLDERS["test"])  # either makes a phone's folder
 _DIGITS = re.compile(r"(\d+)")
 
 
@@ -90,14 +84,14 @@ def _find(folder: Path, dslr_folder: Path | None, split: str) -> dict[str, Patch
             f"them one by one, for example {found[0]}."
         )
     if found:
-        places = {s: found[0] / part for s, part in _SPLIT_FOLDERS.items()}
+        places = {s: found[0] / part for s, part in SPLIT_FOLDERS.items()}
         return {s: _matched(*_two_sides(place)) for s, place in places.items() if place.is_dir()}
-    if (folder / DSLR).is_dir():
+    if (folder / DSLR_FOLDER).is_dir():
         return {split: _matched(*_two_sides(folder))}
     raise DpedkitError(
-        f"{folder} does not have the folders of DPED (PHONE/training_data/{{PHONE,{DSLR}}}, "
-        f"PHONE/test_data/patches/{{PHONE,{DSLR}}}); for any other layout give two folders of "
-        "patches, the phone's and the DSLR's."
+        f"{folder} does not have the folders of DPED (PHONE/training_data/{{PHONE,{DSLR_FOLDER}}}, "
+        f"PHONE/test_data/patches/{{PHONE,{DSLR_FOLDER}}}); for any other layout give two folders "
+        "of patches, the phone's and the DSLR's."
     )
 
 
@@ -121,13 +115,14 @@ def _folders_in(folder: Path) -> list[Path]:
 
 def _two_sides(place: Path) -> tuple[Path, Path]:
     """The phone's and the DSLR's folder in the folder of a split."""
-    others = [path for path in _folders_in(place) if path.name != DSLR]
-    if not (place / DSLR).is_dir() or len(others) != 1:
+    others = [path for path in _folders_in(place) if path.name != DSLR_FOLDER]
+    if not (place / DSLR_FOLDER).is_dir() or len(others) != 1:
         names = ", ".join(path.name for path in _folders_in(place)) or "none"
         raise DpedkitError(
-            f"{place} must hold two folders, the phone's patches and {DSLR}; it holds {names}."
+            f"{place} must hold two folders, the phone's patches and {DSLR_FOLDER}; it holds "
+            f"{names}."
         )
-    return others[0], place / DSLR
+    return others[0], place / DSLR_FOLDER
 
 
 def _matched(phone: Path, dslr: Path) -> PatchFiles:
@@ -136,7 +131,7 @@ def _matched(phone: Path, dslr: Path) -> PatchFiles:
     lonely = [sorted(a.keys() - b.keys(), key=_in_order) for a, b in (sides, sides[::-1])]
     if any(lonely):
         told = "; ".join(
-            f"only in {folder}: {_first_few(names)}"
+            f"only in {folder}: {some(names)}"
             for folder, names in zip((phone, dslr), lonely, strict=True)
             if names
         )
@@ -161,11 +156,6 @@ def _by_stem(folder: Path) -> dict[str, str]:
             raise DpedkitError(f"{folder} holds {both}; a patch must be there once.")
         names[stem] = file
     return names
-
-
-def _first_few(names: list[str]) -> str:
-    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
-    return ", ".join(names[:_SHOWN]) + more
 
 
 def _in_order(name: str) -> list[tuple[int, int, str]]:

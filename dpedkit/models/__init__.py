@@ -15,6 +15,9 @@ from dpedkit.core.lazy import lazy_exports
 _HOME = {
     "build_generator": ".build",
     "GENERATORS": ".build",
+    "ConvLayer": ".layers",
+    "Generator": ".generator",
+    "ResidualBlock": ".layers",
     "Discriminator": ".discriminator",
     "load_model": ".files",
     "save_model": ".files",

@@ -16,6 +16,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from dpedkit._version import __version__
 from dpedkit.core.atomic import complete_or_absent
 from dpedkit.core.errors import DpedkitError
@@ -29,12 +31,12 @@ BEST_NAME, LAST_NAME = "model.safetensors", "last.safetensors"
 _CARD_KEY = "dpedkit"
 
 
-def save_model(path: Path, model: Generator, card: Mapping[str, Any]) -> None:
+def save_model(path: str | Path, model: Generator, card: Mapping[str, Any]) -> None:
     """Write a generator's weights with everything needed to build it again, atomically.
 
     Parameters
     ----------
-    path : Path
+    path : str or Path
         Ends in `.safetensors` by convention.
     model : Generator
         From `build_generator`.
@@ -44,6 +46,7 @@ def save_model(path: Path, model: Generator, card: Mapping[str, Any]) -> None:
     """
     from safetensors.torch import save
 
+    path = Path(path)
     content = {
         "format": MODEL_FORMAT,
         "architecture": model.architecture,
@@ -79,12 +82,16 @@ def load_model(path: str | Path) -> Generator:
         If the file is missing, not a model, damaged, of a later version, or holds weights that are
         not numbers.
     """
+    path = find_model(path)
+    # A network's first weights are drawn by chance, and not used: the caller's random numbers stay.
+    with torch.random.fork_rng(devices=[]):
+        return load_checkpoint(path) if is_checkpoint(path) else _load_file(path)
+
+
+def _load_file(path: Path) -> Generator:
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
-    path = find_model(Path(path))
-    if is_checkpoint(path):
-        return load_checkpoint(path)
     card = read_card(path)
     try:
         _check_shapes(path, card)
@@ -138,7 +145,7 @@ def _check_shapes(path: Path, card: Mapping[str, Any]) -> None:
                 )
 
 
-def find_model(path: Path) -> Path:
+def find_model(path: str | Path) -> Path:
     """The model that is meant: the file itself, or that of the best network of a run's folder.
 
     The prefix of a TensorFlow checkpoint is returned as it is.
@@ -148,6 +155,7 @@ def find_model(path: Path) -> Path:
     DpedkitError
         If there is none.
     """
+    path = Path(path)
     if path.is_dir():
         if not (path / BEST_NAME).is_file():
             raise DpedkitError(
@@ -170,7 +178,7 @@ def model_hash(path: Path) -> str:
     return digest.hexdigest()
 
 
-def read_card(path: Path) -> dict[str, Any]:
+def read_card(path: str | Path) -> dict[str, Any]:
     """The card of a model file, without its weights.
 
     Raises

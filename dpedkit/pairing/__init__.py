@@ -5,3 +5,16 @@
 
 What is missing or not certain is listed, never guessed.
 """
+
+from __future__ import annotations
+
+from dpedkit.core.lazy import lazy_exports
+
+_HOME = {
+    "ClockOffset": ".clocks",
+    "Pairing": ".pairing",
+    "PairingConfig": ".config",
+    "pair_photos": ".ways",
+}
+__all__ = sorted(_HOME)
+__getattr__ = lazy_exports(__name__, _HOME)

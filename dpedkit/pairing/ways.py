@@ -12,15 +12,22 @@ from dpedkit.pairing.pairing import Pairing
 from dpedkit.pairing.times import pair_by_time
 
 
-def pair_photos(phone_folder: Path, dslr_folder: Path, config: PairingConfig) -> Pairing:
+def pair_photos(
+    phone_folder: str | Path, dslr_folder: str | Path, config: PairingConfig | None = None
+) -> Pairing:
     """Pair the photos of two folders in the way that the settings name.
+
+    Parameters
+    ----------
+    phone_folder, dslr_folder : str or Path
+    config : PairingConfig, optional
 
     Raises
     ------
     DpedkitError
         If a folder or a file is missing, there is nothing to pair, or a photo is its own partner.
     """
-    pairing = _pair_as_named(phone_folder, dslr_folder, config)
+    pairing = _pair_as_named(Path(phone_folder), Path(dslr_folder), config or PairingConfig())
     for _, phone, dslr in pairing.pairs:
         if phone.samefile(dslr):
             raise DpedkitError(

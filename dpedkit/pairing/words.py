@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from dpedkit.core import console
+from dpedkit.core import console, wording
 from dpedkit.pairing.clocks import ClockOffset
 from dpedkit.pairing.pairing import Pairing
 
@@ -58,5 +58,4 @@ def describe_seconds(length: float) -> str:
 
 def some(photos: Sequence[Path]) -> str:
     """The names of a few photos, and how many more there are."""
-    more = f" and {len(photos) - _SHOWN} more" if len(photos) > _SHOWN else ""
-    return ", ".join(path.name for path in photos[:_SHOWN]) + more
+    return wording.some((path.name for path in photos), _SHOWN)

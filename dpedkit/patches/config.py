@@ -100,7 +100,7 @@ class PatchConfig(Config):
     licence: str = option(
         "unknown",
         "Licence of the photos, for the dataset card: 'cc-by-4.0' or the like.",
-        affects_output=False,
+        is_note=True,
         metavar="NAME",
     )
     seed: int = option(0, "Another seed gives another division into splits.", minimum=0)

@@ -23,7 +23,7 @@ from dpedkit.core import lock
 from dpedkit.core.atomic import make_folder
 from dpedkit.core.console import progress, say, warn
 from dpedkit.core.errors import DpedkitError, PhotoError, UsageError
-from dpedkit.core.manifest import Journal, read_jsonl, write_jsonl
+from dpedkit.core.manifest import Journal, read_jsonl
 from dpedkit.core.parallel import ordered_map
 from dpedkit.core.records import PairRecord
 from dpedkit.core.workfolder import WorkFolder, prepare
@@ -33,12 +33,13 @@ from dpedkit.patches.matching import Patches, match_windows
 from dpedkit.patches.sample import sample_dropped
 from dpedkit.patches.summary import PatchSummary, nothing_kept, summarise
 from dpedkit.shards.card import UNKNOWN_LICENCE
+from dpedkit.shards.finishing import finish_shards
 from dpedkit.shards.format import FIELDS, SHARD_FORMAT, SPLITS, Columns
 from dpedkit.shards.index import INDEX_FILE, KIND, PAIRS_FILE
 from dpedkit.shards.provenance import photo_id, photo_name, without_folders, without_paths
 from dpedkit.shards.splits import assign_splits
-from dpedkit.shards.tally import NCC_EDGES, SHIFT_EDGES, histogram, window_totals
-from dpedkit.shards.writer import Source, describe_splits, read_shard, write_shard, write_split
+from dpedkit.shards.tally import NCC_EDGES, SHIFT_EDGES, histogram
+from dpedkit.shards.writer import Source, read_shard, write_shard, write_split
 
 _WORK = "work"
 _GONE = "original_gone"  # a pair that is left out for that is tried again
@@ -47,9 +48,9 @@ _STAGED = "staged"  # where a pair's patches wait, below the work folder; only i
 
 @lock.until_end()
 def cut_patches(
-    aligned: Path,
-    output: Path,
-    config: PatchConfig,
+    aligned: str | Path,
+    output: str | Path,
+    config: PatchConfig | None = None,
     *,
     jobs: int = 0,
     overwrite: bool = False,
@@ -61,11 +62,11 @@ def cut_patches(
 
     Parameters
     ----------
-    aligned : Path
+    aligned : str or Path
         What `dpedkit align` made.
-    output : Path
+    output : str or Path
         The shards folder.
-    config : PatchConfig
+    config : PatchConfig, optional
     jobs : int
         Worker processes; 0 for every core. Does not change the result.
     overwrite : bool
@@ -77,6 +78,7 @@ def cut_patches(
         If `aligned` is no finished aligned folder, `output` was made with other settings, no
         window was fit to be kept, or the disk is full.
     """
+    aligned, output, config = Path(aligned), Path(output), config or PatchConfig()
     records, description = read_aligned(aligned)
     reserved = (config.test_pairs or 0) + (config.val_pairs or 0)
     if reserved >= len(records):
@@ -275,22 +277,16 @@ def _pack(
         | {"split": split_of.get(pair["name"])}
         for pair in pairs
     ]
-    write_jsonl(folder.path / PAIRS_FILE, pairs)
-    splits = describe_splits(entries)
-    for split in SPLITS:
-        splits[split]["pairs"] = sum(its == split for its in split_of.values())
-    results = {
-        "patch_size": config.size,
-        "splits": splits,
-        "pairs": len(pairs),
-        "failed": {pair["name"]: pair["error"] for pair in pairs if "error" in pair},
-        "windows": window_totals(pairs),
-        "patch_config": config.to_dict(),
+    index = finish_shards(
+        folder,
+        entries,
+        pairs,
+        patch_size=config.size,
+        patch_config=config.to_dict(),
         **made_from,
-    }
-    folder.finish(**results)
+    )
     shutil.rmtree(work, ignore_errors=True)
-    return {**folder.description, **results}
+    return index
 
 
 def _staged_source(path: Path, count: int) -> Source:

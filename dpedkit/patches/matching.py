@@ -10,6 +10,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from dpedkit.core.arrays import check_mask, check_photo
+from dpedkit.core.process import one_thread
 from dpedkit.patches.config import PatchConfig
 from dpedkit.patches.parts import compare_parts
 from dpedkit.patches.registration import Motion, Planes, moved_window, register
@@ -116,6 +118,7 @@ class _Window:
     moved: NDArray[np.uint8] | None = None
 
 
+@one_thread
 def match_windows(
     phone: NDArray[np.uint8],
     dslr: NDArray[np.uint8],
@@ -144,10 +147,16 @@ def match_windows(
 
     Raises
     ------
+    TypeError
+        If `phone`, `dslr` or `known` is not an array of uint8.
     ValueError
-        If the photos differ in shape.
+        If they have other shapes than these, or differ in height or width.
     """
     config = config or PatchConfig()
+    check_photo("phone", phone)
+    check_photo("dslr", dslr)
+    if known is not None:
+        check_mask("known", known)
     if phone.shape != dslr.shape:
         raise ValueError(f"phone {phone.shape} and DSLR {dslr.shape} differ in shape")
     if known is not None and known.shape != phone.shape[:2]:

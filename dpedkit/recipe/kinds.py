@@ -50,6 +50,9 @@ class Step:
             "paths": {name: str(path) for name, path in self.paths.items()},
             "files": {name: _listing(self.paths[name]) for name in kind.inputs},
         }
+        # Left out where nothing is noted, so that what earlier versions finished stays finished.
+        if notes := self.config.notes():
+            content["notes"] = notes
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
@@ -90,7 +93,7 @@ KINDS = {
         run=_run,
     ),
     "align": Kind(
-        config="dpedkit.align.config:AlignConfig",
+        config="dpedkit.align.config:AlignFoldersConfig",
         paths={"phone": "raw/iphone", "dslr": "raw/canon", "output": "aligned"},
         inputs=("phone", "dslr"),
         output="output",
@@ -118,7 +121,7 @@ KINDS = {
         ),
     ),
     "evaluate": Kind(
-        config="dpedkit.evaluate.config:EvaluateConfig",
+        config="dpedkit.evaluation.config:EvaluateConfig",
         paths={"model": "runs/{name}", "shards": "shards"},
         inputs=("model", "shards"),
         output="model",
@@ -127,7 +130,7 @@ KINDS = {
         ),
     ),
     "enhance": Kind(
-        config="dpedkit.enhance.config:EnhanceConfig",
+        config="dpedkit.enhancement.config:EnhanceConfig",
         paths={"model": "runs/{name}", "photos": "raw/iphone", "output": "enhanced"},
         inputs=("model", "photos"),
         output="output",

@@ -29,7 +29,7 @@ class ReportSummary:
         return f"report: {self.path}"
 
 
-def write_report(folder: Path) -> ReportSummary:
+def write_report(folder: str | Path) -> ReportSummary:
     """Write `folder`/report/index.html for an aligned folder, a shards folder or a run.
 
     Raises
@@ -37,6 +37,7 @@ def write_report(folder: Path) -> ReportSummary:
     DpedkitError
         If the folder is none of these.
     """
+    folder = Path(folder)
     if folder.is_file():
         raise DpedkitError(f"{folder} is a file; give the folder that it is in.")
     if not folder.is_dir():

@@ -7,6 +7,7 @@ from typing import Any
 
 from dpedkit.core.config import read_toml
 from dpedkit.core.manifest import read_jsonl
+from dpedkit.core.wording import decibel
 from dpedkit.models.files import BEST_NAME, read_card
 from dpedkit.report.charts import curves
 from dpedkit.report.evaluations import evaluations
@@ -56,7 +57,7 @@ def _facts(best: Row | None, settings: Row, content: str) -> list[tuple[str, str
     if best is None:
         return [(f"0 of {settings['steps']:,}", "steps so far"), *facts]
     return [
-        (f"{_decibel(best['psnr'])} dB", "PSNR of the best network on the run's patches"),
+        (f"{decibel(best['psnr'])} dB", "PSNR of the best network on the run's patches"),
         (f"{best['ms_ssim']:.4f}", "its MS-SSIM"),
         (f"{best['step']:,} of {settings['steps']:,}", "steps until it was found"),
         *facts,
@@ -95,7 +96,7 @@ def _table_2(rows: list[Row], camera: str, best: int | None) -> str:
             _step(row, camera),
             _number(row["generator_loss_train"]),
             _number(row["generator_loss_test"]),
-            f"{_decibel(row['psnr'])}, {row['ms_ssim']:.4f}",
+            f"{decibel(row['psnr'])}, {row['ms_ssim']:.4f}",
         )
         for row in rows
     ]
@@ -134,10 +135,6 @@ def _best(folder: Path) -> Row | None:
         return None
     found: Row = read_card(folder / BEST_NAME)["training"]
     return found
-
-
-def _decibel(value: float | None) -> str:
-    return "inf" if value is None else f"{value:.2f}"
 
 
 def _number(value: float | None) -> str:

@@ -17,15 +17,20 @@ _HOME = {
     "pair_names": ".index",
     "read_index": ".index",
     "ShardIndex": ".index",
+    "ShardEntry": ".index",
     "assign_splits": ".splits",
     "describe": ".description",
+    "Description": ".description",
+    "SplitDescription": ".description",
     "filter_shards": ".conversion",
     "merge_shards": ".conversion",
     "export_patches": ".export",
+    "ExportSummary": ".export",
     "FilterConfig": ".config",
     "MergeConfig": ".config",
     "ExportConfig": ".config",
     "verify": ".verification",
+    "Verification": ".verification",
 }
 __all__ = sorted(_HOME)
 __getattr__ = lazy_exports(__name__, _HOME)

@@ -96,7 +96,7 @@ class Cameras:
         return cameras
 
 
-def write_card(folder: Path) -> Path:
+def write_card(folder: str | Path) -> Path:
     """Write the dataset card of a finished shards folder and return its path.
 
     Raises
@@ -105,7 +105,7 @@ def write_card(folder: Path) -> Path:
         If it is no finished shards folder, or may not be written to.
     """
     index = read_index(folder)
-    path = folder / CARD_FILE
+    path = Path(folder) / CARD_FILE
     write_text(path, _card(index, Cameras.of(read_pairs(folder)), licence_of(index)))
     return path
 

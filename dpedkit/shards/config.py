@@ -8,6 +8,7 @@ from typing import Any
 
 from dpedkit.core.config import Config, option
 from dpedkit.core.errors import UsageError
+from dpedkit.shards.dped import DSLR_FOLDER
 
 COMPRESS_HELP = (
     "Pack each patch by gzip, for archives and slow networks. Everything reads such shards, but "
@@ -17,7 +18,6 @@ VERIFY_HELP = (
     "First compare every shard that is used with its SHA-256 in the index, and refuse damaged "
     "ones. A file that was found sound is not read again until it changes."
 )
-DSLR_NAME = "canon"  # the DSLR of DPED, and its folders' name in every program that reads it
 
 
 def verify_option() -> Any:
@@ -63,5 +63,5 @@ class ExportConfig(Config):
                 f"phone is {self.phone!r}, but must be a name of letters, digits, '-' and '_': it "
                 "becomes that of a folder."
             )
-        if self.phone.lower() == DSLR_NAME:
+        if self.phone.lower() == DSLR_FOLDER:
             raise UsageError(f"phone is {self.phone!r}, but that is the name of the DSLR's folder.")

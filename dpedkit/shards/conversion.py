@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -16,27 +15,30 @@ from dpedkit.core import lock
 from dpedkit.core.config import Config
 from dpedkit.core.console import say
 from dpedkit.core.errors import DpedkitError, UsageError
-from dpedkit.core.manifest import write_jsonl
 from dpedkit.core.workfolder import WorkFolder, prepare
 from dpedkit.shards.card import UNKNOWN_LICENCE, licence_of, write_card
 from dpedkit.shards.checksums import check_shards
 from dpedkit.shards.config import FilterConfig, MergeConfig
 from dpedkit.shards.description import Description, describe
+from dpedkit.shards.finishing import finish_shards
 from dpedkit.shards.format import SHARD_FORMAT, SPLITS, Columns
-from dpedkit.shards.index import INDEX_FILE, KIND, PAIRS_FILE, ShardIndex
+from dpedkit.shards.index import INDEX_FILE, KIND, ShardIndex
 from dpedkit.shards.layout import ShardLayout
 from dpedkit.shards.pairlines import read_complete_pairs, refuse_unknown_pairs
 from dpedkit.shards.provenance import dslr_id, without_paths
 from dpedkit.shards.reader import checked_layout
-from dpedkit.shards.tally import window_totals
-from dpedkit.shards.writer import Source, describe_splits, write_split
+from dpedkit.shards.writer import Source, write_split
 
 _LOW_NCC = "low NCC"  # as `patches` calls this reason
 
 
 @lock.until_end()
 def filter_shards(
-    folder: Path, output: Path, config: FilterConfig, *, overwrite: bool = False
+    folder: str | Path,
+    output: str | Path,
+    config: FilterConfig | None = None,
+    *,
+    overwrite: bool = False,
 ) -> Description:
     """Copy the patch pairs with a high NCC into a new folder; splits stay as they are.
 
@@ -48,6 +50,7 @@ def filter_shards(
     DpedkitError
         If `folder` is damaged, no patch to train on is left, or `output` is something else.
     """
+    folder, output, config = Path(folder), Path(output), config or FilterConfig()
     _refuse_in_place(output, [folder])
     index = check_shards(folder, verify=config.verify)
     recorded = index.content["patch_config"]["min_corr"]
@@ -68,7 +71,7 @@ def filter_shards(
         raise DpedkitError(
             f"{folder}: no patch to train on has an NCC above {config.min_corr}; lower --min-corr."
         )
-    work = _prepare(output, config, {"shards": _content_hash(index)}, overwrite)
+    work = _prepare(output, config, {"shards": index.fingerprint()}, overwrite)
     if work.complete:
         return describe(output)
     for part, mask in zip(parts, masks, strict=True):
@@ -90,7 +93,11 @@ def filter_shards(
 
 @lock.until_end()
 def merge_shards(
-    folders: Sequence[Path], output: Path, config: MergeConfig, *, overwrite: bool = False
+    folders: Sequence[str | Path],
+    output: str | Path,
+    config: MergeConfig | None = None,
+    *,
+    overwrite: bool = False,
 ) -> Description:
     """Put the patch pairs of several folders into one; each stays in its split.
 
@@ -100,16 +107,17 @@ def merge_shards(
         If a folder is damaged, patch sizes differ, or one DSLR photo is in different splits of
         two folders, so that a network would be tested on what it was trained on.
     """
-    _refuse_in_place(output, folders)
-    _refuse_twice(folders)
-    indices = [check_shards(folder, verify=config.verify) for folder in folders]
+    places, output, config = list(map(Path, folders)), Path(output), config or MergeConfig()
+    _refuse_in_place(output, places)
+    _refuse_twice(places)
+    indices = [check_shards(folder, verify=config.verify) for folder in places]
     for setting in ("size", "correlate"):
         _refuse_difference(indices, setting)
     pairs_of = [read_complete_pairs(index) for index in indices]
     pairs = [pair for own in pairs_of for pair in own]
     _refuse_leaks(pairs)
     layouts = [_layouts(index, len(own)) for index, own in zip(indices, pairs_of, strict=True)]
-    hashes = {f"shards {n}": _content_hash(index) for n, index in enumerate(indices, start=1)}
+    hashes = {f"shards {n}": index.fingerprint() for n, index in enumerate(indices, start=1)}
     work = _prepare(output, config, hashes, overwrite)
     if work.complete:
         return describe(output)
@@ -202,16 +210,11 @@ def _finish(
             patch_config,
             compress=patch_config["compress"],
         )
-    write_jsonl(work.path / PAIRS_FILE, pairs)
-    splits = describe_splits(entries)
-    for split in SPLITS:
-        splits[split]["pairs"] = sum(pair.get("split") == split for pair in pairs)
-    work.finish(
+    finish_shards(
+        work,
+        entries,
+        pairs,
         patch_size=patch_size,
-        splits=splits,
-        pairs=len(pairs),
-        failed={pair["name"]: pair["error"] for pair in pairs if "error" in pair},
-        windows=window_totals(pairs),
         patch_config=patch_config,
         align_config=align_config,
     )
@@ -264,12 +267,3 @@ def _refuse_leaks(pairs: list[dict[str, Any]]) -> None:
                 f"{pair['split']} split of another, so a network would be judged on what it was "
                 "trained on; cut both with the same --seed, --test-pairs and --val-pairs."
             )
-
-
-def _content_hash(index: ShardIndex) -> str:
-    """A short hash of all patches of a folder."""
-    digest = hashlib.sha256()
-    for split in SPLITS:
-        for entry in index.shards[split]:
-            digest.update(f"{entry.file} {entry.sha256}\n".encode())
-    return digest.hexdigest()[:16]

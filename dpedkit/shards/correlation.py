@@ -7,7 +7,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-LUMA = np.array([[0.299], [0.587], [0.114]])  # ITU-R BT.601
+from dpedkit.core import arrays
+
+LUMA = np.array(arrays.LUMA)[:, None]
 CHANNELS = np.eye(3)
 _FLAT = 1e-9  # keeps patches of one colour, which correlate with nothing, from dividing by zero
 

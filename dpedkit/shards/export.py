@@ -12,16 +12,12 @@ from dpedkit.core.console import progress, say
 from dpedkit.core.workfolder import prepare
 from dpedkit.images import write_photo
 from dpedkit.shards.checksums import check_shards
-from dpedkit.shards.config import DSLR_NAME, ExportConfig
+from dpedkit.shards.config import ExportConfig
+from dpedkit.shards.dped import DSLR_FOLDER, SPLIT_FOLDERS
 from dpedkit.shards.format import SPLITS
 from dpedkit.shards.reader import SplitReader
 
 EXPORT_FORMAT = 1
-_SPLIT_FOLDERS = {
-    "train": "training_data",
-    "val": "val_data/patches",
-    "test": "test_data/patches",
-}
 
 
 @dataclass(frozen=True)
@@ -43,7 +39,11 @@ class ExportSummary:
 
 @lock.until_end()
 def export_patches(
-    folder: Path, output: Path, config: ExportConfig, *, overwrite: bool = False
+    folder: str | Path,
+    output: str | Path,
+    config: ExportConfig | None = None,
+    *,
+    overwrite: bool = False,
 ) -> ExportSummary:
     """Write `output`/PHONE/training_data/{PHONE,canon}/0.jpg ... and the like for val and test.
 
@@ -54,6 +54,7 @@ def export_patches(
     DpedkitError
         If `folder` is damaged, `output` holds something else, or the disk is full.
     """
+    folder, output, config = Path(folder), Path(output), config or ExportConfig()
     index = check_shards(folder, verify=config.verify)
     readers = {split: SplitReader(index, split) for split in SPLITS}
     counts = {split: len(reader) for split, reader in readers.items()}
@@ -72,8 +73,8 @@ def export_patches(
         return ExportSummary(str(output), counts)
     with progress("export", sum(counts.values()), "patch pairs") as bar:
         for split, reader in readers.items():
-            home = output / config.phone / _SPLIT_FOLDERS[split]
-            sides = [make_folder(home / name) for name in (config.phone, DSLR_NAME)]
+            home = output / config.phone / SPLIT_FOLDERS[split]
+            sides = [make_folder(home / name) for name in (config.phone, DSLR_FOLDER)]
             for number in range(len(reader)):
                 pair = reader.gather([number])
                 for side, patches in zip(sides, pair, strict=True):

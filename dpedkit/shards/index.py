@@ -58,6 +58,11 @@ class ShardIndex:
         """Number of patch pairs of a split."""
         return sum(entry.patches for entry in self.shards[split])
 
+    def fingerprint(self) -> str:
+        """A short hash of all patches, wherever the folder is moved to."""
+        files = [[entry.file, entry.sha256] for split in SPLITS for entry in self.shards[split]]
+        return hashlib.sha256(json.dumps(files).encode()).hexdigest()[:16]
+
 
 def read_index(folder: str | Path) -> ShardIndex:
     """Read and check `index.json`.
@@ -112,9 +117,7 @@ def split_counts(folder: str | Path) -> dict[str, int]:
 
 def fingerprint(folder: str | Path) -> str:
     """A short hash of all patches of a shards folder, wherever it is moved to."""
-    index = read_index(folder)
-    files = [[entry.file, entry.sha256] for split in SPLITS for entry in index.shards[split]]
-    return hashlib.sha256(json.dumps(files).encode()).hexdigest()[:16]
+    return read_index(folder).fingerprint()
 
 
 def read_pairs(folder: str | Path) -> list[dict[str, Any]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from itertools import accumulate
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,6 @@ from dpedkit.shards.format import (
     IMAGE_FIELDS,
     PATCHES_PER_SHARD,
     SHARD_FORMAT,
-    SPLITS,
     Columns,
     Field,
 )
@@ -65,7 +64,7 @@ def write_split(
     Returns
     -------
     list of ShardEntry
-        The shards in order, for `describe_splits`.
+        The shards in order, for `finish_shards`.
 
     Raises
     ------
@@ -87,17 +86,6 @@ def write_split(
             sources[released].release()
             released += 1
     return entries
-
-
-def describe_splits(entries: Mapping[str, Sequence[ShardEntry]]) -> dict[str, Any]:
-    """The value of `splits` in `index.json`."""
-    return {
-        split: {
-            "patches": sum(entry.patches for entry in entries[split]),
-            "shards": [asdict(entry) for entry in entries[split]],
-        }
-        for split in SPLITS
-    }
 
 
 def _blocks(

@@ -137,10 +137,10 @@ def simulate_pair(
 
 @lock.until_end()
 def simulate_folders(
-    output: Path,
-    config: SimulateConfig,
+    output: str | Path,
+    config: SimulateConfig | None = None,
     *,
-    photos: Path | None = None,
+    photos: str | Path | None = None,
     jobs: int = 0,
     overwrite: bool = False,
 ) -> SimulateSummary:
@@ -152,10 +152,10 @@ def simulate_folders(
 
     Parameters
     ----------
-    output : Path
+    output : str or Path
         The folder, `raw` by custom.
-    config : SimulateConfig
-    photos : Path, optional
+    config : SimulateConfig, optional
+    photos : str or Path, optional
         A folder of real photos to use as scenes, in the order of their names, over and over.
     jobs : int
         Worker processes; 0 for one per core.
@@ -167,6 +167,8 @@ def simulate_folders(
     DpedkitError
         If the folder was made with other settings, `photos` holds none, or the disk is full.
     """
+    output, config = Path(output), config or SimulateConfig()
+    photos = Path(photos) if photos else None
     scenes = images.list_photos(photos) if photos else []
     folder = workfolder.prepare(
         output,

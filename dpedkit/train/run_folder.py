@@ -32,7 +32,7 @@ from dpedkit.core.atomic import (
 from dpedkit.core.config import read_toml
 from dpedkit.core.errors import DpedkitError, FolderInUseError, OutputExistsError, UsageError
 from dpedkit.core.manifest import Journal, read_jsonl, write_jsonl
-from dpedkit.core.workfolder import clear, entries
+from dpedkit.core.workfolder import clear, entries, refuse_other_version
 from dpedkit.models.files import BEST_NAME, LAST_NAME, find_model, model_hash
 from dpedkit.shards.index import fingerprint
 from dpedkit.train.config import TrainConfig
@@ -116,6 +116,7 @@ class RunFolder:
         if record.get("data", {}).get("fingerprint") != fingerprint(shards):
             changes.append(f"the patches: {shards} holds others than the run began with")
         content = ContentChoice(**record["content"])
+        refuse_other_version(self.path, record.get("tool_version"))
         if not changes:
             now, before = _hashes(config, content), record.get("files", {})
             changes += [f"{name}: another content" for name in now if now[name] != before.get(name)]

@@ -155,6 +155,12 @@ def _first_generator(config: TrainConfig, train: SplitReader) -> Generator:
                 f"{config.init} is a {model.architecture}, but a {config.generator} is to be "
                 f"trained; add --generator {model.architecture}."
             )
+        norm = model.options.get("norm", config.norm)
+        if norm != config.norm:
+            raise DpedkitError(
+                f"{config.init} has {norm} norm, but {config.norm} norm is to be trained; add "
+                f"--norm {norm}."
+            )
         return model
     options = {"norm": config.norm} if config.generator.startswith("resnet") else {}
     generator = build_generator(config.generator, **options)

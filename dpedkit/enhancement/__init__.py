@@ -9,6 +9,7 @@ _HOME = {
     "EnhanceSummary": ".driver",
     "enhance_photos": ".driver",
     "enhance_photo": ".network",
+    "Placement": ".storage",
 }
 __all__ = sorted(_HOME)
 __getattr__ = lazy_exports(__name__, _HOME)

@@ -42,8 +42,9 @@ class EnhanceConfig(PhotoLimits):
     precision: str = option(
         "fp32",
         "Number format of the convolutions; bf16 and fp16 are for GPUs, where they are faster and "
-        "take half the memory.",
+        "take half the memory. PyTorch's names are understood, too.",
         choices=("fp32", "bf16", "fp16"),
+        synonyms={"float32": "fp32", "bfloat16": "bf16", "float16": "fp16"},
     )
     strip_megapixels: float = option(
         0.25,

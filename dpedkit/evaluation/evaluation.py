@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from dpedkit.core import console
-from dpedkit.evaluate.limitations import Limitations
-from dpedkit.evaluate.scores import Scores
+from dpedkit.core.wording import decibel
+from dpedkit.evaluation.limitations import Limitations
+from dpedkit.evaluation.scores import Scores
 
 NETWORK, PHONE, POLYNOMIAL = "network", "untouched phone", "colour polynomial"
 ORACLE, DSLR = "oracle polynomial", "DSLR itself"
@@ -123,12 +124,12 @@ class Evaluation:
 def _row(name: str, scores: Scores) -> tuple[str, ...]:
     return (
         name,
-        _decibel(scores.psnr),
+        decibel(scores.psnr),
         f"{scores.ms_ssim:.4f}",
-        _decibel(scores.psnr_per_batch),
+        decibel(scores.psnr_per_batch),
         f"{scores.ms_ssim_per_batch:.4f}",
         f"{scores.ssim:.4f}",
-        _decibel(scores.psnr_pooled),
+        decibel(scores.psnr_pooled),
     )
 
 
@@ -139,10 +140,6 @@ def _limits_row(name: str, found: Limitations) -> tuple[str, ...]:
         f"{found.colour_error:.2f}",
         *("-" if ratio is None else f"{ratio:.2f}" for ratio in ratios),
     )
-
-
-def _decibel(value: float | None) -> str:
-    return "inf" if value is None else f"{value:.2f}"
 
 
 def _identical_note(split: SplitScores) -> str:

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
-from dpedkit.enhance.config import PANEL_SIDE
+from dpedkit.enhancement.config import PANEL_SIDE
 
 _GAP = 6
 

@@ -13,7 +13,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-_LUMA = (0.299, 0.587, 0.114)
+from dpedkit.core.arrays import LUMA
+
 _LEVELS = 255.0
 # Below this standard deviation of the DSLR's luma, in levels, there is no contrast to compare.
 _SOME_CONTRAST = 2.0
@@ -96,7 +97,7 @@ class LimitationSheet:
 
 def _luma(images: Tensor) -> Tensor:
     """(N, 3, S, S) in [0, 1] -> (N, 1, S, S) in levels."""
-    weights = images.new_tensor(_LUMA)[:, None, None]
+    weights = images.new_tensor(LUMA)[:, None, None]
     return _LEVELS * (images * weights).sum(dim=1, keepdim=True)
 
 

@@ -17,9 +17,10 @@ from dpedkit.core.errors import (
     TooManyRejectedError,
     UsageError,
 )
-from dpedkit.enhance.comparison import before_after
-from dpedkit.enhance.config import EnhanceConfig
-from dpedkit.enhance.network import Enhancer, load_enhancer
+from dpedkit.core.wording import some
+from dpedkit.enhancement.comparison import before_after
+from dpedkit.enhancement.config import EnhanceConfig
+from dpedkit.enhancement.network import Enhancer, load_enhancer
 from dpedkit.models.files import find_model, model_hash
 
 JOURNAL_FILE = "enhanced.jsonl"
@@ -86,10 +87,10 @@ class _Task:
 
 @lock.until_end()
 def enhance_photos(
-    model_path: Path,
-    inputs: Sequence[Path],
-    output: Path,
-    config: EnhanceConfig,
+    model_path: str | Path,
+    inputs: str | Path | Sequence[str | Path],
+    output: str | Path,
+    config: EnhanceConfig | None = None,
     *,
     overwrite: bool = False,
 ) -> EnhanceSummary:
@@ -100,14 +101,15 @@ def enhance_photos(
 
     Parameters
     ----------
-    model_path : Path
+    model_path : str or Path
         A model file, or the folder of a run that holds `model.safetensors`.
-    inputs : sequence of Path
+    inputs : str, Path or sequence of them
         Photos, and folders whose photos are taken.
-    output : Path
+    output : str or Path
         The folder for the enhanced photos, which keep their names. They are sRGB with 8 bits,
-        upright and without alpha channel; the EXIF block is kept.
-    config : EnhanceConfig
+        upright and without alpha channel; the EXIF block is kept. Where a photo had another
+        colour profile than that of sRGB, it is converted, and a profile of sRGB is embedded.
+    config : EnhanceConfig, optional
     overwrite : bool
         Replace files of the same names that this command did not make in this way.
 
@@ -119,7 +121,9 @@ def enhance_photos(
     TooManyRejectedError
         If more of several photos than `config.max_failed` cannot be read.
     """
-    tasks = _plan(inputs, output, config)
+    output, config = Path(output), config or EnhanceConfig()
+    photos = [inputs] if isinstance(inputs, str | Path) else inputs
+    tasks = _plan(list(map(Path, photos)), output, config)
     model_file = find_model(model_path)
     enhancer = load_enhancer(model_file, config, spill_folder=output)
     made_with = {"model": model_hash(model_file), "settings": config.fingerprint()}
@@ -206,10 +210,10 @@ def _record(task: _Task, made_with: dict[str, str]) -> dict[str, Any]:
 def _refuse_what_is_in_the_way(tasks: list[_Task]) -> None:
     existing = [path for task in tasks for path in task.outputs if path.exists()]
     if existing:
-        others = f" and {len(existing) - 1} more files" if len(existing) > 1 else ""
+        verbs = "exists already and was" if len(existing) == 1 else "exist already and were"
         raise OutputExistsError(
-            f"{existing[0]}{others} exist already and were not made with this model and these "
-            "settings. Use --overwrite to replace them, or -o to write elsewhere."
+            f"{some(existing, 1)} {verbs} not made with this model and these settings. Use "
+            "--overwrite to replace, or -o to write elsewhere."
         )
 
 
@@ -222,6 +226,7 @@ def _enhance_all(
 ) -> dict[Path, str]:
     """Enhance photo after photo; returns those that could not be, with the reason."""
     failed: dict[Path, str] = {}
+    conversions: set[str] = set()
     strips = [_count_strips(enhancer, task.photo) for task in tasks]
     with console.progress("enhance", sum(strips), "strips") as bar:
         for task, expected in zip(tasks, strips, strict=True):
@@ -233,6 +238,9 @@ def _enhance_all(
                 bar.advance(expected)
                 continue
             name = task.photo.name
+            if metadata.converted and metadata.conversion not in conversions:
+                conversions.add(metadata.conversion)
+                console.say(f"{name}: {metadata.conversion}, as will be others like it")
             enhanced = enhancer(photo, on_strip=partial(bar.advance, note=name))
             try:
                 images.write_photo(

@@ -13,10 +13,10 @@ from torch import Tensor
 
 from dpedkit.colourmap import ColourMap, fit_colour_map, fit_colour_map_to
 from dpedkit.core import console
-from dpedkit.core.device import choose_device, let_convolutions_round
+from dpedkit.core.device import choose_device, full_float32
 from dpedkit.core.errors import DpedkitError
-from dpedkit.evaluate.config import EvaluateConfig
-from dpedkit.evaluate.evaluation import (
+from dpedkit.evaluation.config import EvaluateConfig
+from dpedkit.evaluation.evaluation import (
     DSLR,
     NETWORK,
     ORACLE,
@@ -25,8 +25,8 @@ from dpedkit.evaluate.evaluation import (
     Evaluation,
     SplitScores,
 )
-from dpedkit.evaluate.limitations import LimitationSheet
-from dpedkit.evaluate.scores import ScoreSheet, through_float16
+from dpedkit.evaluation.limitations import LimitationSheet
+from dpedkit.evaluation.scores import ScoreSheet, through_float16
 from dpedkit.metrics import AUTHORS_BATCH, MIN_SIDE
 from dpedkit.models.files import find_model, load_model
 from dpedkit.models.generator import Generator
@@ -42,26 +42,29 @@ Pairs = NDArray[np.int32]  # (N,) the photo pair that each image is from
 _PATCHES_AT_ONCE = 10  # through the network: on CPUs as fast as any number, in little memory
 
 
-def evaluate(model: Path, shards: Path, config: EvaluateConfig) -> Evaluation:
+@full_float32
+def evaluate(
+    model: str | Path, shards: str | Path, config: EvaluateConfig | None = None
+) -> Evaluation:
     """Measure a network, the untouched phone patches and two colour polynomials.
 
     Parameters
     ----------
-    model : Path
+    model : str or Path
         A model file, the folder of a run, or the prefix of an authors' checkpoint.
-    shards : Path
+    shards : str or Path
         From `dpedkit patches`. One polynomial is fitted to its train split, the oracle's to
         each scene that it is measured on.
-    config : EvaluateConfig
+    config : EvaluateConfig, optional
 
     Raises
     ------
     DpedkitError
         If the model or the shards cannot be read, or there is nothing to measure.
     """
-    model, shards = find_model(Path(model)), Path(shards)
+    config = config or EvaluateConfig()
+    model, shards = find_model(model), Path(shards)
     device = choose_device(config.device)
-    let_convolutions_round(False)
     generator = load_model(model).to(device)
     generator.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     # The colour polynomial comes from the train split, whichever is measured.

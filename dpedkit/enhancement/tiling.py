@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from dpedkit.enhance.storage import Placement, StoredMap
+from dpedkit.enhancement.storage import Placement, StoredMap
 from dpedkit.models.layers import ConvLayer, ResidualBlock, activate
 
 ReadRows = Callable[[int, int], Tensor]  # (top, bottom) -> (1, C, bottom - top, W) in main memory

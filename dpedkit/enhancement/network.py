@@ -11,11 +11,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from dpedkit.core.device import choose_device, let_convolutions_round
+from dpedkit.core.device import choose_device, full_float32
 from dpedkit.core.errors import UsageError
-from dpedkit.enhance.config import EnhanceConfig
-from dpedkit.enhance.storage import Placement
-from dpedkit.enhance.tiling import apply_in_strips, count_strips
+from dpedkit.enhancement.config import EnhanceConfig
+from dpedkit.enhancement.storage import Placement
+from dpedkit.enhancement.tiling import apply_in_strips, count_strips
 from dpedkit.models.files import load_model
 from dpedkit.models.generator import Generator
 
@@ -41,7 +41,7 @@ class Enhancer:
         self, image: NDArray[np.uint8], on_strip: Callable[[], None] = lambda: None
     ) -> NDArray[np.uint8]:
         """Enhance one image; (H, W, 3) uint8 in and out."""
-        with torch.inference_mode():
+        with torch.inference_mode(), full_float32:
             photo = torch.from_numpy(np.array(image)).permute(2, 0, 1)[None].float().div_(255)
             return to_levels(enhance_photo(self.model, photo, self.placement, on_strip))
 
@@ -107,7 +107,6 @@ def load_enhancer(model_file: Path, config: EnhanceConfig, spill_folder: Path) -
     device = choose_device(config.device)
     if device.type == "cpu" and config.precision == "fp16":
         raise UsageError("precision is 'fp16', which only GPUs compute fast; use fp32 or bf16.")
-    let_convolutions_round(False)  # fp32 is all of its bits, on a GPU too
     model = load_model(model_file)
     # Channels last is the layout in which maps are stored, and twice as fast on CPUs.
     model = model.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]

@@ -16,48 +16,54 @@ from dpedkit.core.config import Config, options_of
 # What a program may build on, in the order in which a reader needs it; each with its module.
 _CONTENTS: dict[str, dict[str, tuple[str, ...]]] = {
     "Photos": {
+        "dpedkit": ("read_photo",),
         "dpedkit.images": (
-            "read_photo",
             "read_photo_and_metadata",
             "write_photo",
             "list_photos",
+            "Metadata",
             "PhotoLimits",
         ),
     },
     "Pairs": {
-        "dpedkit.pairing.ways": ("pair_photos",),
-        "dpedkit.pairing.pairing": ("Pairing",),
-        "dpedkit.pairing.config": ("PairingConfig",),
+        "dpedkit.pairing": ("pair_photos", "Pairing", "ClockOffset", "PairingConfig"),
     },
     "Alignment": {
-        "dpedkit": ("align_pair",),
-        "dpedkit.align.pair": ("Alignment",),
+        "dpedkit": ("align_pair", "Alignment", "AlignConfig", "PairMap"),
+        "dpedkit.surfaces": ("Surfaces",),
         "dpedkit.align.driver": ("align_folders", "AlignSummary"),
-        "dpedkit.align.config": ("AlignConfig",),
-        "dpedkit.geometry": ("PairMap",),
+        "dpedkit.align.config": ("AlignFoldersConfig",),
         "dpedkit.resample": ("crop_phone", "resample_dslr"),
         "dpedkit.core.records": ("PairRecord", "SourcePhoto"),
     },
     "Patches": {
-        "dpedkit": ("match_windows",),
-        "dpedkit.patches.matching": ("Patches",),
-        "dpedkit.patches.driver": ("cut_patches",),
-        "dpedkit.patches.config": ("PatchConfig",),
+        "dpedkit": ("match_windows", "Patches", "PatchConfig"),
+        "dpedkit.patches": ("cut_patches", "PatchSummary"),
     },
     "Shards": {
         "dpedkit": ("open_split", "DpedShards"),
-        "dpedkit.shards.reader": ("SplitReader",),
         "dpedkit.shards": (
+            "SplitReader",
             "read_index",
+            "ShardIndex",
+            "ShardEntry",
             "verify",
+            "Verification",
+            "describe",
+            "Description",
+            "SplitDescription",
             "filter_shards",
+            "FilterConfig",
             "merge_shards",
+            "MergeConfig",
             "export_patches",
+            "ExportConfig",
+            "ExportSummary",
         ),
     },
     "Training": {
         "dpedkit.train.loop": ("train",),
-        "dpedkit.train.config": ("TrainConfig",),
+        "dpedkit": ("TrainConfig",),
         "dpedkit.train.run_folder": ("TrainSummary",),
         "dpedkit.losses": (
             "ContentLoss",
@@ -71,24 +77,35 @@ _CONTENTS: dict[str, dict[str, tuple[str, ...]]] = {
         "dpedkit.train.data": ("StepSampler", "FullShuffle", "BlockShuffle"),
     },
     "Networks": {
-        "dpedkit": ("load_model",),
-        "dpedkit.models.build": ("build_generator",),
+        "dpedkit": ("build_generator", "load_model"),
+        "dpedkit.models": (
+            "Generator",
+            "ConvLayer",
+            "ResidualBlock",
+            "Discriminator",
+            "save_model",
+            "read_card",
+        ),
     },
-    "Evaluation and enhancement": {
+    "Evaluation": {
+        "dpedkit": ("evaluate", "EvaluateConfig"),
+        "dpedkit.evaluation": ("Evaluation", "SplitScores", "Scores", "Limitations"),
         "dpedkit.metrics": ("psnr", "ssim", "ms_ssim"),
-        "dpedkit.evaluate.driver": ("evaluate",),
-        "dpedkit.enhance.network": ("enhance_photo",),
-        "dpedkit.enhance.driver": ("enhance_photos",),
+    },
+    "Enhancement": {
+        "dpedkit": ("enhance", "EnhanceConfig"),
+        "dpedkit.enhancement": ("EnhanceSummary", "enhance_photo", "Placement"),
     },
     "Reports": {
-        "dpedkit.report": ("write_report",),
+        "dpedkit.report": ("write_report", "ReportSummary"),
     },
     "Errors": {
-        "dpedkit.core.errors": (
+        "dpedkit": (
             "DpedkitError",
             "UsageError",
             "PhotoError",
             "OutputExistsError",
+            "FolderInUseError",
             "TooManyRejectedError",
         ),
     },
@@ -96,8 +113,12 @@ _CONTENTS: dict[str, dict[str, tuple[str, ...]]] = {
 _HEAD = """# API reference
 
 Written by `./dev docs` from the docstrings; the tests check that it is up to date. Images are
-`(H, W, 3) uint8` RGB arrays, points `(x, y)` in pixels: see [conventions](conventions.md). What is
-not on this page may change with any version.
+`(H, W, 3) uint8` RGB arrays, see [conventions](conventions.md). `Points` are `(N, 2) float64`
+arrays of `(x, y)`, a `Rectangle` is `(x, y, width, height)`, both in pixels. Paths are `str` or
+`Path`.
+
+What is on this page keeps its meaning as [versions](versions.md) says; what is not may change with
+any version.
 """
 _UNDERLINE = re.compile(r"^-{3,}$")
 _ENTRY_SECTIONS = ("Parameters", "Returns", "Raises", "Attributes", "Yields")

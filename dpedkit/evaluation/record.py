@@ -8,7 +8,7 @@ from dpedkit.core import console
 from dpedkit.core.atomic import make_folder, write_json
 from dpedkit.core.errors import DpedkitError
 from dpedkit.core.records import EVALUATIONS
-from dpedkit.evaluate.evaluation import Evaluation
+from dpedkit.evaluation.evaluation import Evaluation
 from dpedkit.models.files import model_hash
 from dpedkit.shards.index import fingerprint
 

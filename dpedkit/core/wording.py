@@ -1,0 +1,17 @@
+"""How names and figures are told to people, the same way everywhere."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+
+def some(names: Iterable[object], shown: int = 3) -> str:
+    """The first names of a list and how many follow: 'a, b, c and 4 more'."""
+    told = [str(name) for name in names]
+    more = f" and {len(told) - shown} more" if len(told) > shown else ""
+    return ", ".join(told[:shown]) + more
+
+
+def decibel(psnr: float | None) -> str:
+    """A PSNR with two decimals; None stands for one without limit."""
+    return "inf" if psnr is None else f"{psnr:.2f}"

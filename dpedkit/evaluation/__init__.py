@@ -1,0 +1,15 @@
+"""How close a network's output comes to the DSLR, beside two baselines."""
+
+from __future__ import annotations
+
+from dpedkit.core.lazy import lazy_exports
+
+_HOME = {
+    "EvaluateConfig": ".config",
+    "Evaluation": ".evaluation",
+    "Limitations": ".limitations",
+    "Scores": ".scores",
+    "SplitScores": ".evaluation",
+}
+__all__ = sorted(_HOME)
+__getattr__ = lazy_exports(__name__, _HOME)
