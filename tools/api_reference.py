@@ -30,11 +30,11 @@ _CONTENTS: dict[str, dict[str, tuple[str, ...]]] = {
     },
     "Alignment": {
         "dpedkit": ("align_pair", "Alignment", "AlignConfig", "PairMap"),
-        "dpedkit.surfaces": ("Surfaces",),
+        "dpedkit.surfaces": ("Surfaces", "Layer"),
         "dpedkit.align.driver": ("align_folders", "AlignSummary"),
         "dpedkit.align.config": ("AlignFoldersConfig",),
         "dpedkit.resample": ("crop_phone", "resample_dslr"),
-        "dpedkit.core.records": ("PairRecord", "SourcePhoto"),
+        "dpedkit.core.records": ("PairRecord", "SourcePhoto", "WrittenFile"),
     },
     "Patches": {
         "dpedkit": ("match_windows", "Patches", "PatchConfig"),
@@ -74,7 +74,7 @@ _CONTENTS: dict[str, dict[str, tuple[str, ...]]] = {
             "ms_ssim_loss",
             "discriminator_loss",
         ),
-        "dpedkit.train.data": ("StepSampler", "FullShuffle", "BlockShuffle"),
+        "dpedkit.train.data": ("StepSampler", "FullShuffle", "BlockShuffle", "Stream"),
     },
     "Networks": {
         "dpedkit": ("build_generator", "load_model"),
@@ -114,7 +114,8 @@ _HEAD = """# API reference
 
 Written by `./dev docs` from the docstrings; the tests check that it is up to date. Images are
 `(H, W, 3) uint8` RGB arrays, see [conventions](conventions.md). `Points` are `(N, 2) float64`
-arrays of `(x, y)`, a `Rectangle` is `(x, y, width, height)`, both in pixels. Paths are `str` or
+arrays of `(x, y)`, a `Rectangle` is `(x, y, width, height)`, both in pixels. A `Shuffle`
+is a `FullShuffle` or a `BlockShuffle`, a `Group` is `(epoch, number)`, a `Pair` is two tensors, the phone's first. Paths are `str` or
 `Path`.
 
 What is on this page keeps its meaning as [versions](versions.md) says; what is not may change with
