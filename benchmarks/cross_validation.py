@@ -37,7 +37,7 @@ from dpedkit.evaluation.evaluation import NETWORK, POLYNOMIAL
 from dpedkit.recipe import read_settings
 from dpedkit.shards.index import INDEX_FILE
 from dpedkit.shards.reader import open_split
-from dpedkit.train.config import TrainConfig
+from dpedkit.training.config import TrainConfig
 
 _TEST = EvaluateConfig(split="test", device="cpu")
 _NOTE = (

@@ -36,7 +36,7 @@ from dpedkit.import_patches.layout import PatchFiles, find_patches
 from dpedkit.models.files import find_model, load_model, model_hash
 from dpedkit.recipe import read_settings
 from dpedkit.shards.dped import DSLR_FOLDER
-from dpedkit.train.config import TrainConfig
+from dpedkit.training.config import TrainConfig
 
 START = "network at the start"
 _TEST = EvaluateConfig(split="test", device="cpu")

@@ -39,15 +39,15 @@ from training_steps import (
 from dpedkit.core.console import QUIET, set_verbosity, table
 from dpedkit.recipe import read_settings
 from dpedkit.shards import DpedShards
-from dpedkit.train.config import PRECISIONS, TrainConfig
-from dpedkit.train.data import TrainLoader
-from dpedkit.train.distributed import Processes
-from dpedkit.train.loop import set_arithmetic, train
-from dpedkit.train.objective import Objective
-from dpedkit.train.state import TrainingState
-from dpedkit.train.step import TrainingStep
-from dpedkit.train.vgg import Vgg19
-from dpedkit.train.vgg_files import read_weights
+from dpedkit.training.config import PRECISIONS, TrainConfig
+from dpedkit.training.data import TrainLoader
+from dpedkit.training.distributed import Processes
+from dpedkit.training.loop import set_arithmetic, train
+from dpedkit.training.objective import Objective
+from dpedkit.training.state import TrainingState
+from dpedkit.training.step import TrainingStep
+from dpedkit.training.vgg import Vgg19
+from dpedkit.training.vgg_files import read_weights
 
 _PLAIN, _PLAIN_TF32 = "plain port", "plain port, tf32"
 _READ_EVERY = 10

@@ -42,8 +42,8 @@ from dpedkit.shards import (
     merge_shards,
     open_split,
 )
-from dpedkit.train.config import TrainConfig
-from dpedkit.train.data import FullShuffle, StepSampler, TrainLoader
+from dpedkit.training.config import TrainConfig
+from dpedkit.training.data import FullShuffle, StepSampler, TrainLoader
 
 SIZE = 100
 _GOES, _TRAINING_GOES = 20, 5

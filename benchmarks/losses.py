@@ -21,7 +21,7 @@ import json
 from pathlib import Path
 
 from dpedkit.core.console import table
-from dpedkit.train.pair_losses import PairLosses, judge_folder
+from dpedkit.training.pair_losses import PairLosses, judge_folder
 
 TOLD = (1, 2, 3, 5, 8)  # px
 

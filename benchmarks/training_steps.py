@@ -18,13 +18,13 @@ from torch.utils._pytree import tree_flatten
 from torch.utils.flop_counter import FlopCounterMode
 
 from dpedkit.shards import DpedShards, open_split
-from dpedkit.train.config import TrainConfig
-from dpedkit.train.data import TrainLoader
-from dpedkit.train.distributed import Processes
-from dpedkit.train.objective import Objective
-from dpedkit.train.state import TrainingState
-from dpedkit.train.step import GraphedStep, RunningMeans, TrainingStep
-from dpedkit.train.vgg import LAYERS, Convolutions, Vgg19, VggWeights
+from dpedkit.training.config import TrainConfig
+from dpedkit.training.data import TrainLoader
+from dpedkit.training.distributed import Processes
+from dpedkit.training.objective import Objective
+from dpedkit.training.state import TrainingState
+from dpedkit.training.step import GraphedStep, RunningMeans, TrainingStep
+from dpedkit.training.vgg import LAYERS, Convolutions, Vgg19, VggWeights
 
 AUTHORS = TrainConfig(
     generator="resnet-12-64",

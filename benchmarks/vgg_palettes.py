@@ -27,10 +27,10 @@ from dpedkit.core.errors import DpedkitError
 from dpedkit.losses import ContentLoss
 from dpedkit.shards import open_split
 from dpedkit.shards.format import SPLITS
-from dpedkit.train.pair_losses import spread_pairs
-from dpedkit.train.vgg import Vgg19, VggWeights
-from dpedkit.train.vgg_files import read_weights
-from dpedkit.train.vgg_places import package_file
+from dpedkit.training.pair_losses import spread_pairs
+from dpedkit.training.vgg import Vgg19, VggWeights
+from dpedkit.training.vgg_files import read_weights
+from dpedkit.training.vgg_places import package_file
 
 
 def cell_widths(kernel: Tensor) -> Tensor:

@@ -4,6 +4,7 @@ The stages as functions::
 
     alignment = dpedkit.align_pair(phone, dslr)          # two (H, W, 3) uint8 RGB photos
     patches = dpedkit.match_windows(alignment.phone, alignment.dslr)
+    dpedkit.train("shards", dpedkit.TrainConfig(steps=1000))
     dpedkit.evaluate("runs/001", "shards")
     dpedkit.enhance("runs/001", "photo.jpg", "enhanced")
     network = dpedkit.load_model("runs/001")             # a torch.nn.Module
@@ -39,8 +40,8 @@ if TYPE_CHECKING:  # what the type checker of a program sees of the names below
     from dpedkit.patches.matching import Patches, match_windows
     from dpedkit.shards.dataset import DpedShards
     from dpedkit.shards.reader import open_split
-    from dpedkit.stages import enhance, evaluate
-    from dpedkit.train.config import TrainConfig
+    from dpedkit.stages import enhance, evaluate, train
+    from dpedkit.training.config import TrainConfig
 
 _HOME = {
     "AlignConfig": ".align.config",
@@ -51,7 +52,7 @@ _HOME = {
     "PairMap": ".geometry",
     "PatchConfig": ".patches.config",
     "Patches": ".patches.matching",
-    "TrainConfig": ".train.config",
+    "TrainConfig": ".training.config",
     "align_pair": ".align.pair",
     "build_generator": ".models.build",
     "enhance": ".stages",
@@ -60,6 +61,7 @@ _HOME = {
     "match_windows": ".patches.matching",
     "open_split": ".shards.reader",
     "read_photo": ".images.reading",
+    "train": ".stages",
 }
 
 __all__ = [
@@ -87,6 +89,7 @@ __all__ = [
     "match_windows",
     "open_split",
     "read_photo",
+    "train",
 ]
 __getattr__ = lazy_exports(__name__, _HOME)
 

@@ -31,8 +31,8 @@ if TYPE_CHECKING:
     from dpedkit.report.colour_loss import ColourLossReport
     from dpedkit.simulate.config import SimulateConfig
     from dpedkit.simulate.driver import SimulateSummary
-    from dpedkit.train.config import TrainConfig
-    from dpedkit.train.run_folder import TrainSummary
+    from dpedkit.training.config import TrainConfig
+    from dpedkit.training.run_folder import TrainSummary
 
 
 def simulate(
@@ -160,8 +160,8 @@ def train(
     """
     from dpedkit.core.device import arithmetic_restored
     from dpedkit.report import write_report
-    from dpedkit.train.config import TrainConfig
-    from dpedkit.train.loop import train as run_training
+    from dpedkit.training.config import TrainConfig
+    from dpedkit.training.loop import train as run_training
 
     with arithmetic_restored():
         summary = run_training(
@@ -283,7 +283,7 @@ def losses(folder: Path, vgg: Path | None = None) -> ReportSummary:
     """Measure how each loss judges the patch pairs of shards or a run; write its report with it."""
     from dpedkit.report import write_report
     from dpedkit.report.losses import keep_losses
-    from dpedkit.train.pair_losses import judge_folder
+    from dpedkit.training.pair_losses import judge_folder
 
     found = judge_folder(folder, str(vgg) if vgg is not None else None)
     keep_losses(folder, found.to_dict())

@@ -14,8 +14,8 @@ from dpedkit.shards.checksums import check_shards
 from dpedkit.shards.config import ExportConfig, FilterConfig, MergeConfig
 from dpedkit.shards.conversion import filter_shards, merge_shards
 from dpedkit.shards.export import export_patches
-from dpedkit.train.config import TrainConfig
-from dpedkit.train.loop import train
+from dpedkit.training.config import TrainConfig
+from dpedkit.training.loop import train
 
 
 @pytest.fixture(autouse=True)

@@ -18,7 +18,7 @@ from dpedkit.core.lists import read_list
 from dpedkit.core.manifest import read_json, read_jsonl, write_jsonl
 from dpedkit.models import load_model
 from dpedkit.shards import FilterConfig, MergeConfig, filter_shards, merge_shards, read_index
-from dpedkit.train.config import TrainConfig
+from dpedkit.training.config import TrainConfig
 
 NESTED = "[" * 100_000
 HUGE = "1" * 10_000

@@ -13,12 +13,12 @@ PACKAGE = Path(__file__).parents[1] / "dpedkit"
 FOUNDATION = {"_version", "core", "images", "surfaces", "geometry"}
 SCIENCE = {"models", "losses", "metrics", "colourmap", "shards", "pairing", "pixelmap", "resample"}
 STAGES = {
-    "simulate", "align", "patches", "train", "evaluation", "enhancement", "export",
+    "simulate", "align", "patches", "training", "evaluation", "enhancement", "export",
     "import_model", "import_patches", "report", "doctor",
 }  # fmt: skip
 TOP = {"stages", "recipe", "cli", "__main__", "__init__"}
 # The doctor says where training looks for VGG weights; only training knows.
-ALLOWED_PAIRS = {("doctor", "train")}
+ALLOWED_PAIRS = {("doctor", "training")}
 
 
 def room(path: Path) -> str:

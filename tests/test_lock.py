@@ -21,7 +21,7 @@ from dpedkit.cli import execute
 from dpedkit.core import lock
 from dpedkit.core.errors import DpedkitError, FolderInUseError
 from dpedkit.core.lock import LOCK_NAME, locked
-from dpedkit.train.run_folder import new_run
+from dpedkit.training.run_folder import new_run
 
 HOLD = """
 import sys

@@ -14,9 +14,9 @@ from dpedkit.core.errors import DpedkitError
 from dpedkit.losses import ContentLoss
 from dpedkit.report import write_report
 from dpedkit.shards import open_split
-from dpedkit.train import vgg
-from dpedkit.train.config import TrainConfig
-from dpedkit.train.pair_losses import SHIFTS, judge_pairs, spread_pairs
+from dpedkit.training import vgg
+from dpedkit.training.config import TrainConfig
+from dpedkit.training.pair_losses import SHIFTS, judge_pairs, spread_pairs
 
 PIXELS = ["MSE", "L1", "1 - MS-SSIM", "MS-SSIM + L1", "colour, paper", "colour, authors"]
 
@@ -106,7 +106,7 @@ def test_pairs_are_taken_from_all_over_a_split(tmp_path):
 
 
 def test_the_page_of_a_run_keeps_what_was_measured(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr("dpedkit.train.pair_losses.find_weights", lambda path, *, download: None)
+    monkeypatch.setattr("dpedkit.training.pair_losses.find_weights", lambda path, *, download: None)
     data = {"train": make_patches(8, 32, 0), "val": make_patches(2, 32, 1)}
     shards = write_shards(tmp_path / "shards", data)
     config = TrainConfig(

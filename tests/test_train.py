@@ -27,11 +27,11 @@ from dpedkit.models import load_model, read_card, save_model
 from dpedkit.report.run import write as write_report
 from dpedkit.shards import open_split
 from dpedkit.shards.index import fingerprint
-from dpedkit.train import loop, validation
-from dpedkit.train.checkpoint import load_checkpoint
-from dpedkit.train.config import TrainConfig
-from dpedkit.train.loop import stop_when_asked, train
-from dpedkit.train.step import TrainingStep
+from dpedkit.training import loop, validation
+from dpedkit.training.checkpoint import load_checkpoint
+from dpedkit.training.config import TrainConfig
+from dpedkit.training.loop import stop_when_asked, train
+from dpedkit.training.step import TrainingStep
 
 SIZE = 20  # px: the smallest patches that keep the tests fast and MS-SSIM defined
 
@@ -163,8 +163,8 @@ def one_thread():
 RUN_IN_PROCESS = """
 import sys, torch
 from pathlib import Path
-from dpedkit.train.config import TrainConfig
-from dpedkit.train.loop import train
+from dpedkit.training.config import TrainConfig
+from dpedkit.training.loop import train
 torch.set_num_threads(1)
 shards, runs, settings = sys.argv[1:]
 train(Path(shards), TrainConfig(**eval(settings)), name="run", runs=Path(runs), resume=True)
@@ -436,14 +436,14 @@ def test_weights_that_are_no_numbers_are_never_saved(shards, tmp_path, monkeypat
 
 
 def test_vgg_weights_that_are_insisted_on(shards, tmp_path, monkeypatch):
-    monkeypatch.setattr("dpedkit.train.content.find_weights", lambda path, *, download: None)
+    monkeypatch.setattr("dpedkit.training.content.find_weights", lambda path, *, download: None)
     with pytest.raises(DpedkitError, match="--vgg FILE"):
         train(shards, tiny(content="vgg19"), runs=tmp_path / "runs")
     assert not (tmp_path / "runs").exists()
 
 
 def test_auto_without_weights_is_loud_and_recorded(shards, tmp_path, monkeypatch, caplog):
-    monkeypatch.setattr("dpedkit.train.content.find_weights", lambda path, *, download: None)
+    monkeypatch.setattr("dpedkit.training.content.find_weights", lambda path, *, download: None)
     summary = train(shards, tiny(content="auto", steps=1), runs=tmp_path)
     assert summary.content == "msssim-l1"
     assert "No VGG-19 weights" in caplog.text
@@ -585,7 +585,7 @@ def test_a_signal_that_comes_twice_is_one_request(monkeypatch):
             os.kill(os.getpid(), number)
         assert stop.is_set()
         now = time.monotonic()
-        monkeypatch.setattr("dpedkit.train.loop.time.monotonic", lambda: now + 5)
+        monkeypatch.setattr("dpedkit.training.loop.time.monotonic", lambda: now + 5)
         os.kill(os.getpid(), signal.SIGTERM)
         with pytest.raises(KeyboardInterrupt):
             os.kill(os.getpid(), signal.SIGINT)

@@ -13,9 +13,9 @@ from torch.utils.data import DataLoader
 from dpedkit.core.device import to_images
 from dpedkit.shards.dataset import DpedShards
 from dpedkit.shards.sampling import spread_indices
-from dpedkit.train import data
-from dpedkit.train.config import LOADERS, TrainConfig
-from dpedkit.train.data import (
+from dpedkit.training import data
+from dpedkit.training.config import LOADERS, TrainConfig
+from dpedkit.training.data import (
     SYMMETRIES,
     BlockReadAhead,
     BlockShuffle,
@@ -27,7 +27,7 @@ from dpedkit.train.data import (
     TrainLoader,
     apply_symmetries,
 )
-from dpedkit.train.distributed import Processes
+from dpedkit.training.distributed import Processes
 
 CPU = torch.device("cpu")
 

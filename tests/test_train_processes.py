@@ -19,10 +19,10 @@ from dpedkit.core.errors import UsageError
 from dpedkit.core.manifest import read_jsonl
 from dpedkit.models import load_model
 from dpedkit.shards import open_split
-from dpedkit.train.config import TrainConfig
-from dpedkit.train.distributed import Processes
-from dpedkit.train.loop import train
-from dpedkit.train.state import TrainingState
+from dpedkit.training.config import TrainConfig
+from dpedkit.training.distributed import Processes
+from dpedkit.training.loop import train
+from dpedkit.training.state import TrainingState
 
 SIZE = 20
 # Each process does several runs one after the other: starting processes takes most of the time.
@@ -31,8 +31,8 @@ import os, sys, torch
 from pathlib import Path
 from dpedkit.core import console
 from dpedkit.core.errors import DpedkitError
-from dpedkit.train import loop
-from dpedkit.train.config import TrainConfig
+from dpedkit.training import loop
+from dpedkit.training.config import TrainConfig
 torch.set_num_threads(1)
 step = loop._Run._step
 def break_down(self, number):

@@ -10,7 +10,7 @@ from dpedkit.core.config import read_toml
 from dpedkit.core.errors import DpedkitError, OutputExistsError
 from dpedkit.models import build_generator, read_card, save_model
 from dpedkit.stages import train
-from dpedkit.train.config import TrainConfig
+from dpedkit.training.config import TrainConfig
 
 ONE_STEP = TrainConfig(
     generator="resnet-8-32", steps=1, batch=2, content="msssim-l1", texture_weight=0

@@ -15,17 +15,17 @@ from dpedkit.core.errors import UsageError
 from dpedkit.models.build import build_generator
 from dpedkit.models.discriminator import to_grey
 from dpedkit.shards.dataset import DpedShards
-from dpedkit.train import cpu_kernels
-from dpedkit.train import features as kept_features
-from dpedkit.train.config import PRECISIONS, TrainConfig
-from dpedkit.train.cpu_kernels import instance_norm_relu, thin_convolution
-from dpedkit.train.data import TrainLoader
-from dpedkit.train.distributed import Processes
-from dpedkit.train.features import keep_features
-from dpedkit.train.loop import set_arithmetic
-from dpedkit.train.objective import Objective
-from dpedkit.train.state import TrainingState
-from dpedkit.train.step import GeneratorForward, GraphedStep, TrainingStep
+from dpedkit.training import cpu_kernels
+from dpedkit.training import features as kept_features
+from dpedkit.training.config import PRECISIONS, TrainConfig
+from dpedkit.training.cpu_kernels import instance_norm_relu, thin_convolution
+from dpedkit.training.data import TrainLoader
+from dpedkit.training.distributed import Processes
+from dpedkit.training.features import keep_features
+from dpedkit.training.loop import set_arithmetic
+from dpedkit.training.objective import Objective
+from dpedkit.training.state import TrainingState
+from dpedkit.training.step import GeneratorForward, GraphedStep, TrainingStep
 
 SIZE = 20
 CPU = torch.device("cpu")

@@ -13,7 +13,7 @@ from torch import nn
 
 from dpedkit.core.errors import DpedkitError
 from dpedkit.losses import ContentLoss
-from dpedkit.train import vgg, vgg_files
+from dpedkit.training import vgg, vgg_files
 
 CHANNELS = [layer for layer in vgg.LAYERS if layer != "pool"]
 THIN = 64  # one in so many channels is kept in these tests, to keep the files small

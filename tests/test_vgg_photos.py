@@ -21,7 +21,7 @@ import torch
 from PIL import Image
 from torch.nn import functional
 
-from dpedkit.train import vgg, vgg_files, vgg_places
+from dpedkit.training import vgg, vgg_files, vgg_places
 
 SIDE = 160
 PHOTOS = [

@@ -62,9 +62,9 @@ _CONTENTS: dict[str, dict[str, tuple[str, ...]]] = {
         ),
     },
     "Training": {
-        "dpedkit.train.loop": ("train",),
-        "dpedkit": ("TrainConfig",),
-        "dpedkit.train.run_folder": ("TrainSummary",),
+        "dpedkit.training.loop": ("train",),
+        "dpedkit": ("train", "TrainConfig"),
+        "dpedkit.training.run_folder": ("TrainSummary",),
         "dpedkit.losses": (
             "ContentLoss",
             "ColourLoss",
@@ -74,7 +74,7 @@ _CONTENTS: dict[str, dict[str, tuple[str, ...]]] = {
             "ms_ssim_loss",
             "discriminator_loss",
         ),
-        "dpedkit.train.data": ("StepSampler", "FullShuffle", "BlockShuffle", "Stream"),
+        "dpedkit.training.data": ("StepSampler", "FullShuffle", "BlockShuffle", "Stream"),
     },
     "Networks": {
         "dpedkit": ("build_generator", "load_model"),
@@ -114,8 +114,9 @@ _HEAD = """# API reference
 
 Written by `./dev docs` from the docstrings; the tests check that it is up to date. Images are
 `(H, W, 3) uint8` RGB arrays, see [conventions](conventions.md). `Points` are `(N, 2) float64`
-arrays of `(x, y)`, a `Rectangle` is `(x, y, width, height)`, both in pixels. A `Shuffle`
-is a `FullShuffle` or a `BlockShuffle`, a `Group` is `(epoch, number)`, a `Pair` is two tensors, the phone's first. Paths are `str` or
+arrays of `(x, y)`, a `Rectangle` is `(x, y, width, height)`, both in pixels. A `Shuffle` is a
+`FullShuffle` or a `BlockShuffle`, a `Group` is `(epoch, number)`, a `Pair` is two tensors, the
+phone's first. Paths are `str` or
 `Path`.
 
 What is on this page keeps its meaning as [versions](versions.md) says; what is not may change with

@@ -142,7 +142,6 @@ def coarse_fit(
 
     if len(found.phone) < _MIN_INLIERS:
         return result(None, nothing, nothing)
-    cv2.setRNGSeed(0)
     homography, inlier = cv2.findHomography(
         found.phone, found.dslr, cv2.USAC_ACCURATE, _RANSAC_PX, maxIters=5000, confidence=0.9999
     )

@@ -78,7 +78,6 @@ def _candidates(grid: Grid, rigid: PairMap, flow: CellFlow) -> Iterator[Fit]:
     there = rigid(grid.phone_points((grid.centres + flow.displacement)[flow.valid]))
     scale = rigid.scale_at(centre_of(rigid.phone_size)) * grid.level.working_px
     for lens in (rigid, replace(rigid, radial=(0.0, 0.0, 0.0))):
-        cv2.setRNGSeed(0)
         homography, _ = cv2.findHomography(
             here + lens.displacement(here),
             there,

@@ -94,7 +94,6 @@ def _planes(
     for _ in range(_PLANES):
         if left.sum() < needed:
             return
-        cv2.setRNGSeed(0)
         _, inlier = cv2.findHomography(
             places[left],
             (places + displacement)[left],

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from dpedkit.cli import options
-from dpedkit.train.config import TrainConfig
+from dpedkit.training.config import TrainConfig
 
 
 @options.command(

@@ -107,7 +107,7 @@ KINDS = {
         run=_run,
     ),
     "train": Kind(
-        config="dpedkit.train.config:TrainConfig",
+        config="dpedkit.training.config:TrainConfig",
         paths={"shards": "shards", "output": "runs/{name}"},
         inputs=("shards",),
         output="output",

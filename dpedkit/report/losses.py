@@ -15,7 +15,7 @@ _TOLD = (1, 3, 5, 8)  # px, in the table
 
 
 def keep_losses(folder: Path, found: dict[str, Any]) -> None:
-    """Keep what was measured for the page: `PairLosses.to_dict` of `dpedkit.train.pair_losses`."""
+    """Keep what was measured for the page, as `PairLosses.to_dict` has it."""
     write_text(make_folder(folder / "report") / _FILE, json.dumps(found, indent=1) + "\n")
 
 

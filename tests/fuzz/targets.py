@@ -124,7 +124,7 @@ def _load_model(path: Path) -> object:
 def _checkpoint(folder: Path, number: int) -> Path:
     import torch
 
-    from dpedkit.train.checkpoint import save_checkpoint
+    from dpedkit.training.checkpoint import save_checkpoint
 
     state = {"learner": {"weights": torch.full((40, 40), float(number))}, "pretrained": 0}
     (folder / "checkpoints").mkdir(exist_ok=True)
@@ -133,7 +133,7 @@ def _checkpoint(folder: Path, number: int) -> Path:
 
 
 def _load_checkpoint(path: Path) -> object:
-    from dpedkit.train.checkpoint import load_checkpoint
+    from dpedkit.training.checkpoint import load_checkpoint
 
     state = load_checkpoint(path.parent)
     assert state is not None

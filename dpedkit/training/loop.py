@@ -26,22 +26,22 @@ from dpedkit.core.parallel import keep_freed_memory
 from dpedkit.metrics import MIN_SIDE
 from dpedkit.shards.checksums import check_shards
 from dpedkit.shards.dataset import DpedShards
-from dpedkit.train.checkpoint import load_checkpoint, save_checkpoint
-from dpedkit.train.config import TrainConfig
-from dpedkit.train.content import ContentChoice, load_vgg
-from dpedkit.train.data import Batch, TrainLoader
-from dpedkit.train.distributed import Processes, local_device, process_group
-from dpedkit.train.objective import Objective
-from dpedkit.train.run_folder import MetricLog, RunFolder, TrainSummary, find_run
-from dpedkit.train.state import TrainingState
-from dpedkit.train.step import (
+from dpedkit.training.checkpoint import load_checkpoint, save_checkpoint
+from dpedkit.training.config import TrainConfig
+from dpedkit.training.content import ContentChoice, load_vgg
+from dpedkit.training.data import Batch, TrainLoader
+from dpedkit.training.distributed import Processes, local_device, process_group
+from dpedkit.training.objective import Objective
+from dpedkit.training.run_folder import MetricLog, RunFolder, TrainSummary, find_run
+from dpedkit.training.state import TrainingState
+from dpedkit.training.step import (
     ACCURACY,
     GraphedStep,
     RunningMeans,
     TrainingStep,
     check_finite,
 )
-from dpedkit.train.validation import Validation, check_gain
+from dpedkit.training.validation import Validation, check_gain
 
 _LONG_RUN_S = 20 * 60.0
 # Steps until their numbers are read: that makes the processor wait for a GPU.

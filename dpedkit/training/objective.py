@@ -7,8 +7,8 @@ from torch import Tensor
 
 from dpedkit import losses
 from dpedkit.core.device import autocast
-from dpedkit.train.config import TrainConfig
-from dpedkit.train.vgg import Vgg19
+from dpedkit.training.config import TrainConfig
+from dpedkit.training.vgg import Vgg19
 
 
 class Objective:

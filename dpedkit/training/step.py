@@ -20,12 +20,12 @@ from dpedkit.core.errors import DpedkitError
 from dpedkit.losses import discriminator_loss
 from dpedkit.models.discriminator import Discriminator, to_grey
 from dpedkit.models.generator import Generator
-from dpedkit.train.config import TrainConfig
-from dpedkit.train.cpu_kernels import apply_layer
-from dpedkit.train.data import Batch
-from dpedkit.train.distributed import Processes
-from dpedkit.train.objective import Objective
-from dpedkit.train.state import TrainingState
+from dpedkit.training.config import TrainConfig
+from dpedkit.training.cpu_kernels import apply_layer
+from dpedkit.training.data import Batch
+from dpedkit.training.distributed import Processes
+from dpedkit.training.objective import Objective
+from dpedkit.training.state import TrainingState
 
 DISCRIMINATOR_LOSS, ACCURACY = "discriminator's loss", "discriminator's accuracy"
 _EAGER_STEPS = 3  # in which torch allocates and chooses algorithms, before anything is recorded

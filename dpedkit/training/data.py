@@ -30,10 +30,10 @@ from dpedkit.core.device import to_images
 from dpedkit.core.errors import UsageError
 from dpedkit.shards.dataset import DpedShards
 from dpedkit.shards.reader import SplitReader
-from dpedkit.train.config import TrainConfig
-from dpedkit.train.distributed import Processes
-from dpedkit.train.features import TargetFeatures, keep_features
-from dpedkit.train.objective import Objective
+from dpedkit.training.config import TrainConfig
+from dpedkit.training.distributed import Processes
+from dpedkit.training.features import TargetFeatures, keep_features
+from dpedkit.training.objective import Objective
 
 SYMMETRIES = 8  # four quarter turns, mirrored or not
 _GPU_SHARE = 0.5  # of the free memory of a GPU; the networks need the rest

@@ -13,7 +13,7 @@ from torch import Tensor
 from dpedkit.core import console
 from dpedkit.core.device import to_images
 from dpedkit.shards.reader import SplitReader
-from dpedkit.train.objective import Objective
+from dpedkit.training.objective import Objective
 
 _AT_ONCE = 32  # patches: always the same ones together, so that a resumed run has the same bits
 _SHARE = 0.8  # of the free memory, at most

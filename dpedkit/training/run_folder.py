@@ -35,8 +35,8 @@ from dpedkit.core.manifest import Journal, read_jsonl, write_jsonl
 from dpedkit.core.workfolder import clear, entries, refuse_other_version
 from dpedkit.models.files import BEST_NAME, LAST_NAME, find_model, model_hash
 from dpedkit.shards.index import fingerprint
-from dpedkit.train.config import TrainConfig
-from dpedkit.train.content import ContentChoice, choose_content
+from dpedkit.training.config import TrainConfig
+from dpedkit.training.content import ContentChoice, choose_content
 
 CONFIG_NAME, LOG_NAME = "config.toml", "log.jsonl"
 _RECORD = {"tool_version", "train", "data", "content"}  # what every record has
@@ -162,7 +162,7 @@ def find_run(
     Raises
     ------
     DpedkitError
-        As `dpedkit.train.loop.train`.
+        As `dpedkit.training.loop.train`.
     """
     run = existing_run(runs, name) if resume else None
     if run is None:

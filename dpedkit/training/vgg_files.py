@@ -18,8 +18,8 @@ import torch
 from torch import Tensor
 
 from dpedkit.core.errors import DpedkitError
-from dpedkit.train import vgg
-from dpedkit.train.vgg import Convolutions, VggWeights
+from dpedkit.training import vgg
+from dpedkit.training.vgg import Convolutions, VggWeights
 
 # Mean of ImageNet in 0..255, RGB, subtracted from what the original training is fed.
 _ORIGINAL_MEAN = (123.68, 116.779, 103.939)

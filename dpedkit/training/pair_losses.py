@@ -26,10 +26,10 @@ from dpedkit.losses import ColourLoss, ContentLoss, MSSSIML1Loss, ms_ssim_loss, 
 from dpedkit.shards import open_split
 from dpedkit.shards.format import SPLITS
 from dpedkit.shards.reader import SplitReader
-from dpedkit.train.run_folder import RunFolder
-from dpedkit.train.vgg import Vgg19, VggWeights
-from dpedkit.train.vgg_files import read_weights
-from dpedkit.train.vgg_places import find_weights
+from dpedkit.training.run_folder import RunFolder
+from dpedkit.training.vgg import Vgg19, VggWeights
+from dpedkit.training.vgg_files import read_weights
+from dpedkit.training.vgg_places import find_weights
 
 PAIRS = 32
 SHIFTS = tuple(range(9))  # px

@@ -8,10 +8,10 @@ from typing import Any
 
 from dpedkit.core import console
 from dpedkit.core.errors import DpedkitError
-from dpedkit.train.config import TrainConfig
-from dpedkit.train.vgg import Vgg19
-from dpedkit.train.vgg_files import form_of, read_weights
-from dpedkit.train.vgg_places import cache_file, find_weights
+from dpedkit.training.config import TrainConfig
+from dpedkit.training.vgg import Vgg19
+from dpedkit.training.vgg_files import form_of, read_weights
+from dpedkit.training.vgg_places import cache_file, find_weights
 
 VGG19, MSSSIM_L1 = "vgg19", "msssim-l1"
 

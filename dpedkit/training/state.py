@@ -18,7 +18,7 @@ from dpedkit.models.discriminator import Discriminator
 from dpedkit.models.files import load_model
 from dpedkit.models.generator import Generator
 from dpedkit.shards.reader import SplitReader
-from dpedkit.train.config import TrainConfig
+from dpedkit.training.config import TrainConfig
 
 _WARM_UP_STEPS = 30
 Network = TypeVar("Network", bound=nn.Module)

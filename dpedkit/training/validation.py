@@ -28,12 +28,12 @@ from dpedkit.models.generator import Generator
 from dpedkit.shards.index import fingerprint
 from dpedkit.shards.reader import SplitReader, open_split
 from dpedkit.shards.sampling import spread_indices
-from dpedkit.train.config import TrainConfig
-from dpedkit.train.content import ContentChoice
-from dpedkit.train.objective import Objective
-from dpedkit.train.run_folder import MetricLog, RunFolder, decibel
-from dpedkit.train.state import TrainingState
-from dpedkit.train.step import RunningMeans, check_finite
+from dpedkit.training.config import TrainConfig
+from dpedkit.training.content import ContentChoice
+from dpedkit.training.objective import Objective
+from dpedkit.training.run_folder import MetricLog, RunFolder, decibel
+from dpedkit.training.state import TrainingState
+from dpedkit.training.step import RunningMeans, check_finite
 
 _SAMPLES = 6
 _GAP = 4  # px between the patches of a sample picture
