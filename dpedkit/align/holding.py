@@ -141,7 +141,9 @@ def _sharpened(
     found = outlines(grid, rigid, labels, displacement, zone, step)
     holding = (known != NOT_FOUND) & (known != NOWHERE)
     along, result = finer(zone & (holding | edges)), finer(known)
-    sure = along & found.decided
+    # Of what one camera alone sees, a cell by itself may fit by chance.
+    around = cv2.erode(found.decided.astype(np.uint8), np.ones((3, 3), np.uint8))
+    sure = along & (around > 0)
     result[sure] = found.labels[sure]
     result[along & found.on_edge] = ON_EDGE
     return Surfaces(grid.cell / FINER, result, found.layer, found.other, found.shows_other)

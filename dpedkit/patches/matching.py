@@ -42,7 +42,7 @@ _PHONE_GAP = 2  # px between windows that will be moved towards each other
 _EVIDENCE = 11.3
 # Of a window, on edges between near and far, and wherever the alignment does not hold, where its
 # own detail does not show that it is in place.
-_MAX_EDGE, _MAX_DOUBTFUL = 0.05, 0.3
+_MAX_EDGE, _MAX_DOUBTFUL = 0.03, 0.1
 
 
 @dataclass(frozen=True)
