@@ -26,6 +26,7 @@ DOMINANT = 1  # label of the largest surface
 UNKNOWN, HOLDS, EDGE, MISSING = 0, 1, 2, 3  # what is known of a place
 _UNITS = 64  # displacements are stored in this many parts of a pixel
 _MOST = 8192  # cells along a side
+_PLACES = 200  # along the shorter side of a rectangle, where a share of it is asked for
 
 
 @dataclass(frozen=True)
@@ -160,8 +161,8 @@ class Surfaces:
         x, y, width, height = rectangle
         if width * height == 0:
             return 0.0
-        across = np.arange(x, x + width, max(1.0, self.cell / 4))
-        down = np.arange(y, y + height, max(1.0, self.cell / 4))
+        step = max(self.cell / 2, min(width, height) / _PLACES, 1.0)
+        across, down = np.arange(x, x + width, step), np.arange(y, y + height, step)
         points = np.stack(np.meshgrid(across, down), axis=-1).reshape(-1, 2)
         return float(self.holds(points).mean())
 

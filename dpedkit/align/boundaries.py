@@ -23,7 +23,7 @@ Labels = NDArray[np.uint8]
 
 FINER = 4  # cells along each side of a cell of the grid
 _AROUND = 3  # cells: the other surface along an edge is looked for as far away
-_BLUR = 3.0  # px of the working image: surroundings that say which surface a place shows
+_AREA = 9  # px of the working image: surroundings that say which surface a place shows
 _CLEAR = 0.25  # of the misfit of the worse surface, that the better one must be better by
 _FITS = 0.5  # of its power, that the misfit of the better one may be: an NCC of 0.5
 _LEAST = 0.05  # misfit of the worse surface, in variances of locally normalised photos
@@ -127,10 +127,10 @@ def _which_fits(
     misfits, powers = [], []
     for surfaces in (one_surface, other_surface):
         there, _ = warped(grid.level, replace(rigid, surfaces=surfaces))
-        missed = cv2.GaussianBlur((grid.level.phone - there) ** 2, (0, 0), _BLUR)
+        missed = cv2.blur(cv2.pow(cv2.subtract(grid.level.phone, there), 2), (_AREA, _AREA))
         misfits.append(_means(missed, grid.shape))
-        shown = cv2.GaussianBlur(grid.level.phone**2 + there**2, (0, 0), _BLUR)
-        powers.append(_means(shown, grid.shape))
+        shown = cv2.add(cv2.pow(grid.level.phone, 2), cv2.pow(there, 2))
+        powers.append(_means(cv2.blur(shown, (_AREA, _AREA)), grid.shape))
     one, two = misfits
     worse = np.maximum(one, two)
     clear = (np.abs(one - two) > _CLEAR * worse) & (worse > _LEAST)
