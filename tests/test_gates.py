@@ -17,6 +17,7 @@ from test_align_pair import (
     symmetric_scene,
     true_map,
 )
+from test_depth import deep
 
 from dpedkit.align.config import AlignConfig
 from dpedkit.align.features import MATCHERS, Matches
@@ -151,7 +152,7 @@ CASES = {
     ],
 }
 # These have a test of their own below.
-APART = {"mirrored", "second fit", "too narrow a strip"}
+APART = {"mirrored", "second fit", "too narrow a strip", "depth that is not followed"}
 
 
 @functools.cache
@@ -188,6 +189,20 @@ def test_a_mirrored_photo_that_passes_all_other_gates_is_refused_as_mirrored():
     assert mirrored.evidence["residual_median"] <= config.max_residual
     assert mirrored.evidence["overlap"] >= config.min_overlap
     assert min(mirrored.crop[2:]) >= config.min_size
+
+
+def test_depth_of_which_most_is_not_followed_is_refused(monkeypatch):
+    """A scene of several surfaces, of which one camera saw other things in the larger part."""
+    shot = deep(20, 11)
+    phone_photo = shot.phone.copy()
+    pasted = np.s_[:, : round(0.62 * phone_photo.shape[1])]
+    phone_photo[pasted] = cv2.resize(paint(5), phone_photo.shape[1::-1])[pasted]
+    config = AlignConfig(min_in_place=0.1)
+    monkeypatch.setattr("dpedkit.align.verdict._MIN_AGREEMENT", 0.0)
+    refused = find_alignment(phone_photo, shot.dslr, config)
+    assert re.search(r"[56]\d% of the detail lies on none of the surfaces", refused.reason)
+    monkeypatch.setattr("dpedkit.align.verdict._MAX_UNFOLLOWED", 1.0)
+    assert find_alignment(phone_photo, shot.dslr, config).accepted
 
 
 def matches_by_the_truth(small_phone, small_dslr):
@@ -240,6 +255,7 @@ def judged(working_px=1.0, **change):
     values = {
         "verified": LIMITS.min_verified,
         "share": LIMITS.min_in_place,
+        "unfollowed": 0.5,
         "contradicted": 30,
         "residual_median": LIMITS.max_residual,
         "overlap": LIMITS.min_overlap,
@@ -249,6 +265,7 @@ def judged(working_px=1.0, **change):
         textured=100,
         verified=values["verified"],
         share=values["share"],
+        unfollowed=values["unfollowed"],
         holds=0.0,
         coverage=0.0,
         residual_median=values["residual_median"] * working_px,
@@ -270,6 +287,7 @@ def test_a_pair_just_at_every_limit_is_accepted():
     [
         ({"verified": LIMITS.min_verified - 1}, "of 100 places with detail lie in place"),
         ({"share": LIMITS.min_in_place - 0.01}, "of the detail lies in place"),
+        ({"unfollowed": 0.51}, "51% of the detail lies on none of the surfaces"),
         ({"contradicted": 31}, "31 of 100 places with strong detail show something else"),
         ({"residual_median": LIMITS.max_residual + 0.01}, "matching details are still"),
         ({"overlap": LIMITS.min_overlap - 0.01}, "the photos share only"),

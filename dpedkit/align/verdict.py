@@ -24,6 +24,7 @@ _COMPARABLE_NCC = 0.3  # cells that correlate less show different things, and ha
 _STRONG_CONTRAST = 0.8
 _CONTRADICTED_NCC = 0.3
 _MIN_AGREEMENT = 0.7
+_MAX_UNFOLLOWED = 0.5
 _COVERAGE_GRID = (8, 6)
 _SMALL_CROP = 0.25  # of the phone photo: below it, a warning
 _LOW_COVERAGE = 0.25
@@ -41,6 +42,9 @@ class Verification:
     share : float
         Share of the detail that lies in place. Of one surface, at the largest working size or, if
         it is larger, at the smallest, where noise is averaged out.
+    unfollowed : float
+        Share of the detail that lies on none of the surfaces that were followed; 0 where there is
+        one surface, which others may cover.
     holds : float
         Share of the crop where the map is known to hold.
     coverage : float
@@ -56,6 +60,7 @@ class Verification:
     textured: int
     verified: int
     share: float
+    unfollowed: float
     holds: float
     coverage: float
     residual_median: float
@@ -89,6 +94,7 @@ def verify(followed: Followed, share_small: float, crop: Rectangle) -> Verificat
         int(textured.sum()),
         int(verified.sum()),
         share,
+        followed.contradicted if followed.model == SURFACES else 0.0,
         followed.surfaces.share_held(crop),
         _coverage(grid.phone_points(grid.centres[verified]), crop),
         float(median),
@@ -153,6 +159,11 @@ def objection(
             f"only {verification.share:.0%} of the detail lies in place after alignment (limit "
             f"{config.min_in_place:.0%}): the photos show different scenes, or depth that cannot "
             "be followed"
+        )
+    if verification.unfollowed > _MAX_UNFOLLOWED:
+        return (
+            f"{verification.unfollowed:.0%} of the detail lies on none of the surfaces that were "
+            f"found (limit {_MAX_UNFOLLOWED:.0%}): the scene's depth cannot be followed"
         )
     if strong.share < _MIN_AGREEMENT:
         return (
