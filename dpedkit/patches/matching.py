@@ -43,6 +43,7 @@ _EVIDENCE = 11.3
 # Of a window, on edges between near and far, and wherever the alignment does not hold, where its
 # own detail does not show that it is in place.
 _MAX_EDGE, _MAX_DOUBTFUL = 0.03, 0.1
+_MAX_MISSING = 0.75  # the same in a scene without edges, of what was not found
 
 
 @dataclass(frozen=True)
@@ -200,12 +201,15 @@ class _Matcher:
         self.still_luma = luma(still)
         self.template, self.target = Planes.of(self.still_luma), Planes.of(luma(moving))
         self.clipped = clipped_pixels(still), clipped_pixels(moving)
-        self.edge = self.doubtful = None
-        if known is not None:
-            # In a flat scene nothing hides: what is too plain to tell is where it should be.
-            flat = not (known == EDGE).any()
-            self.edge = known == EDGE
-            self.doubtful = known == MISSING if flat else known != HOLDS
+        self.vouched: tuple[tuple[str, NDArray[np.bool_], float], ...] = ()
+        if known is not None and (known == EDGE).any():
+            self.vouched = (
+                (DEPTH, known == EDGE, _MAX_EDGE),
+                (UNKNOWN, known != HOLDS, _MAX_DOUBTFUL),
+            )
+        elif known is not None:
+            # In a flat scene hardly anything hides: what is too plain to tell is where it should be.
+            self.vouched = ((UNKNOWN, known == MISSING, _MAX_MISSING),)
 
     def match(self, x: int, y: int) -> _Window:
         config, size = self.config, self.config.size
@@ -247,15 +251,12 @@ class _Matcher:
         parts = compare_parts(self.template.full[area], there, limit)
         if parts.worst > limit:
             return PARTS
-        if self.edge is None or self.doubtful is None:
+        if not self.vouched:
             return KEPT
         # What the alignment does not vouch for, the window's own detail must.
         unproven = (~parts.proven).astype(np.uint8)
         unproven = cv2.resize(unproven, (size, size), interpolation=cv2.INTER_NEAREST)
-        for fate, places, most in (
-            (DEPTH, self.edge, _MAX_EDGE),
-            (UNKNOWN, self.doubtful, _MAX_DOUBTFUL),
-        ):
+        for fate, places, most in self.vouched:
             if np.count_nonzero(unproven & places[area]) > most * size * size:
                 return fate
         return KEPT
