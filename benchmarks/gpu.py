@@ -37,6 +37,8 @@ from training_steps import (
 )
 
 from dpedkit.core.console import QUIET, set_verbosity, table
+from dpedkit.models.vgg import VGG19
+from dpedkit.models.vgg_files import read_weights
 from dpedkit.recipe import read_settings
 from dpedkit.shards import DpedShards
 from dpedkit.training.config import PRECISIONS, TrainConfig
@@ -46,8 +48,6 @@ from dpedkit.training.loop import set_arithmetic, train
 from dpedkit.training.objective import Objective
 from dpedkit.training.state import TrainingState
 from dpedkit.training.step import TrainingStep
-from dpedkit.training.vgg import Vgg19
-from dpedkit.training.vgg_files import read_weights
 
 _PLAIN, _PLAIN_TF32 = "plain port", "plain port, tf32"
 _READ_EVERY = 10
@@ -100,7 +100,7 @@ def _first_gradient(
 ) -> tuple[torch.Tensor, torch.Tensor]:
     set_arithmetic(config.precision, device)
     dataset = DpedShards(shards, "train")
-    features = Vgg19(read_weights(vgg)).to(device=device, memory_format=torch.channels_last)
+    features = VGG19(read_weights(vgg)).to(device=device, memory_format=torch.channels_last)
     objective, state = Objective(config, features), TrainingState(config, dataset.reader, device)
     start = _kernels(state)
     batch = TrainLoader(config, dataset, device).batch(0)

@@ -17,6 +17,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_flatten
 from torch.utils.flop_counter import FlopCounterMode
 
+from dpedkit.models.vgg import LAYERS, VGG19, Convolutions, VGG19Weights
 from dpedkit.shards import DpedShards, open_split
 from dpedkit.training.config import TrainConfig
 from dpedkit.training.data import TrainLoader
@@ -24,7 +25,6 @@ from dpedkit.training.distributed import Processes
 from dpedkit.training.objective import Objective
 from dpedkit.training.state import TrainingState
 from dpedkit.training.step import GraphedStep, RunningMeans, TrainingStep
-from dpedkit.training.vgg import LAYERS, Convolutions, Vgg19, VggWeights
 
 AUTHORS = TrainConfig(
     generator="resnet-12-64",
@@ -128,8 +128,8 @@ def plain_way(shards: Path, batch: int, device: torch.device) -> Way:
 def our_way(shards: Path, config: TrainConfig, device: torch.device, read_every: int) -> Way:
     """dpedkit's own step and loader, its numbers read as its loop reads them."""
     dataset = DpedShards(shards, "train")
-    weights = VggWeights(random_vgg(), 255.0, (117.0,) * 3, (1.0,) * 3, "random")
-    vgg = Vgg19(weights).to(device=device, memory_format=torch.channels_last)
+    weights = VGG19Weights(random_vgg(), 255.0, (117.0,) * 3, (1.0,) * 3, "random")
+    vgg = VGG19(weights).to(device=device, memory_format=torch.channels_last)
     objective = Objective(config, vgg)
     state = TrainingState(config, dataset.reader, device)
     loader = TrainLoader(config, dataset, device)

