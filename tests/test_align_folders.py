@@ -15,7 +15,7 @@ from PIL import Image
 from test_align_pair import SCENE, photograph, true_map
 
 from dpedkit.align.config import AlignFoldersConfig
-from dpedkit.align.driver import PAIRS, align_folders
+from dpedkit.align.folder import PAIRS, align_folders
 from dpedkit.core import workfolder
 from dpedkit.core.errors import DpedkitError, OutputExistsError, TooManyRejectedError
 from dpedkit.core.manifest import read_json, read_jsonl, write_jsonl
@@ -191,7 +191,7 @@ RUN = """
 import sys
 from pathlib import Path
 from dpedkit.align.config import AlignFoldersConfig
-from dpedkit.align.driver import align_folders
+from dpedkit.align.folder import align_folders
 raw = Path(sys.argv[1])
 align_folders(raw / "phone", raw / "dslr", raw / "killed", AlignFoldersConfig(field="off"), jobs=1)
 """
@@ -408,14 +408,14 @@ def test_a_folder_is_one_however_it_is_spelt(raw, monkeypatch):
 
 
 def test_a_pair_whose_process_died_is_rejected_and_tried_again(raw, monkeypatch):
-    from dpedkit.align import driver
+    from dpedkit.align import folder
 
     def dying(function, items, jobs, *, lost):
         for item in items:
             yield lost(item, "its process died (SIGSEGV)") if item.name == "1" else function(item)
 
     with monkeypatch.context() as patch:
-        patch.setattr(driver, "ordered_map", dying)
+        patch.setattr(folder, "ordered_map", dying)
         summary = run(raw, dataclasses.replace(FAST, max_rejected=0.5))
     assert summary.reasons == {"not aligned: its process died (SIGSEGV)": ["1"]}
     again = run(raw)

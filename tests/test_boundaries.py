@@ -4,8 +4,8 @@ import cv2
 import numpy as np
 import pytest
 
-from dpedkit.align.boundaries import FINER, finer, outlines
 from dpedkit.align.detail import SIDE, Grid
+from dpedkit.align.holding import FINER, finer, outlines
 from dpedkit.align.refine import Level
 from dpedkit.geometry import PairMap
 

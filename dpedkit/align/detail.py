@@ -219,6 +219,18 @@ def _gradient_powers(
     return mean - spread, mean + spread
 
 
+def cell_means(
+    plane: NDArray[np.float32], shape: tuple[int, int], parts: int = 1
+) -> NDArray[np.float64]:
+    """Means of an image `(H, W)` over cells: `(parts R, parts C)`, each cell cut into `parts` along
+    each side. Beyond the image its border is repeated."""
+    rows, columns = shape
+    down, right = rows * SIDE - plane.shape[0], columns * SIDE - plane.shape[1]
+    whole = cv2.copyMakeBorder(plane, 0, down, 0, right, cv2.BORDER_REPLICATE)
+    size = (parts * columns, parts * rows)
+    return np.asarray(cv2.resize(whole, size, interpolation=cv2.INTER_AREA), np.float64)
+
+
 def placed(
     values: NDArray[np.float64], blocks: Blocks, side: int, shape: tuple[int, int]
 ) -> NDArray[np.float64]:

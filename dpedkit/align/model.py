@@ -1,4 +1,7 @@
-"""Which model a pair needs: homography with lens distortion, or a smooth field on top.
+"""Which model a pair needs: a rigid map, a smooth field on top, or several surfaces.
+
+Two cameras side by side see near things displaced against far ones. Where one surface is all there
+is, it may be rigid or bend; otherwise there are several, each with a displacement of its own.
 
 A field follows parallax and bent paper, but on a rigid scene it follows noise. So it is used only
 where it predicts the shifts of blocks that it was not fitted to clearly better, and its stiffness
@@ -14,6 +17,7 @@ from numpy.typing import NDArray
 
 from dpedkit.align.blocks import Blocks
 from dpedkit.align.fit import FIELD, HOMOGRAPHY, RADIAL, CrossValidation, Fit, fit_map, tile_of
+from dpedkit.align.holding import Followed, one_surface
 from dpedkit.align.refine import (
     NOISE_FACTOR,
     Level,
@@ -23,8 +27,20 @@ from dpedkit.align.refine import (
     bounded,
     observe_level,
 )
+from dpedkit.align.segment import CellFlow, cell_flow, several_surfaces
+from dpedkit.align.smoothing import smooth_at
 from dpedkit.geometry import PairMap
 
+# One surface or several
+_PLAIN = 0.03  # share of the detail that may contradict one surface where there is no depth
+_MIN_MORE = 1.02  # detail put in place by several surfaces, as a factor, that makes them worth it
+_MIN_EXPLAINED = 0.3  # share of the detail that several surfaces must put in place
+_SURE, _CLEARER = 0.85, 0.1  # shares of the detail in place
+_NO_BETTER, _MUCH_BETTER = 0.9, 0.7  # misfit of several surfaces over that of one
+# Flow of one surface: smoothed over this part of the photo's longer side, most changes little.
+_ONE_WIDTH, _ONE_ERROR, _ONE_SHARE = 0.036, 0.35, 0.85  # share, px of the working image, share
+
+# The smooth field
 # Candidate stiffnesses: how far a control point may lie from the line through its neighbours, in
 # px of the working image.
 _BENDS = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0)
@@ -35,6 +51,90 @@ _FIELD_STEPS = 4  # at most, a size
 _ALIKE = 0.3  # NCC of locally normalised blocks that show the same; it is 0 +- 0.1 by chance
 _MIN_ALIKE = 50  # with fewer, all are used
 _FAR = 0.15  # px of the working image: an error of the rigid map that may come from parallax
+
+
+def follow(pyramid: list[Level], refined: Refined, allow_depth: bool) -> Followed:
+    """Follow the depth of the scene, as far as there is any.
+
+    Parameters
+    ----------
+    pyramid : list of Level
+        Smallest first.
+    refined : Refined
+        The rigid map.
+    allow_depth : bool
+        Otherwise the map stays rigid, and only where it holds is found out.
+
+    Raises
+    ------
+    numpy.linalg.LinAlgError
+        If the cells that show one surface do not determine its map, as when all lie on one line.
+    """
+    level, fit = pyramid[-1], refined.fit
+    cells = refined.observed if refined.settled else None
+    rigid = one_surface(level, fit, RADIAL, fit.map, cells)
+    if not allow_depth:
+        return rigid
+    if rigid.contradicted < _PLAIN:
+        return _bent(pyramid, refined) or rigid
+    flow = cell_flow(rigid.grid, fit.map)
+    several = several_surfaces(rigid.grid, fit, flow)
+    doubtful = several is None or several.in_place < _SURE or _is_smooth(flow)
+    if several is not None and not doubtful and _fits_better(several, rigid):
+        return several
+    one = _bent(pyramid, refined) or rigid
+    if several is not None and not _fits_better(several, one):
+        several = None
+    return _in_clear_sight(pyramid, one, several)
+
+
+def _in_clear_sight(pyramid: list[Level], one: Followed, several: Followed | None) -> Followed:
+    """The one or the several surfaces, whichever holds; judged at the next smaller size, too, since
+    noise hides detail at the largest size first."""
+    found = several or one
+    if several is not None and _fits_much_better(several, one):
+        return several
+    if len(pyramid) > 1 and found.in_place < _SURE:
+        clearer = one_surface(pyramid[-2], one.fit, one.model, one.map)
+        if clearer.in_place > found.in_place + _CLEARER:
+            return clearer
+    return found
+
+
+def _bent(pyramid: list[Level], refined: Refined) -> Followed | None:
+    """The map with a smooth field, where that predicts better; see `model.choose_model`."""
+    chosen = choose_model(pyramid, refined)
+    if chosen.model == RADIAL:
+        return None
+    return one_surface(pyramid[-1], chosen, FIELD, chosen.map)
+
+
+def _fits_better(several: Followed, one: Followed) -> bool:
+    """Whether several surfaces fit the detail clearly better than one."""
+    if several.in_place < _MIN_EXPLAINED:
+        return False
+    if several.in_place < _SURE and several.misfit() > _NO_BETTER * one.misfit():
+        return False
+    found, found_by_one = several.verified.sum(), one.verified.sum()
+    return bool(
+        found > _MIN_MORE * found_by_one
+        or (found > found_by_one / _MIN_MORE and _fits_much_better(several, one))
+    )
+
+
+def _fits_much_better(several: Followed, one: Followed) -> bool:
+    return several.misfit() < _MUCH_BETTER * one.misfit()
+
+
+def _is_smooth(flow: CellFlow) -> bool:
+    """Whether most of the flow may be that of one smooth surface."""
+    if not flow.valid.any():
+        return False
+    isotropic = np.broadcast_to([1.0, 0.0, 1.0], (*flow.valid.shape, 3))
+    width = _ONE_WIDTH * max(flow.valid.shape)
+    smoothed = smooth_at(flow.displacement, isotropic, flow.valid, width)
+    missed = np.linalg.norm(flow.displacement - smoothed, axis=2)[flow.valid]
+    return bool((missed < _ONE_ERROR).mean() > _ONE_SHARE)
 
 
 def choose_model(pyramid: list[Level], refined: Refined) -> Fit:

@@ -13,15 +13,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dpedkit.align import verdict
-from dpedkit.align.ambiguity import second_fit, tells_apart
 from dpedkit.align.blocks import Blocks
-from dpedkit.align.coarse import MANY_INLIERS, CoarseFit, coarse_fit, coarse_fits
 from dpedkit.align.config import AlignConfig
-from dpedkit.align.crop import largest_crop, overlap_share
-from dpedkit.align.depth import follow
 from dpedkit.align.detail import in_place_at
-from dpedkit.align.features import MATCHERS, Matcher
+from dpedkit.align.features import (
+    MANY_INLIERS,
+    MATCHERS,
+    CoarseFit,
+    Matcher,
+    coarse_fit,
+    coarse_fits,
+)
 from dpedkit.align.holding import Followed
+from dpedkit.align.model import follow
 from dpedkit.align.refine import (
     Level,
     blocks_of,
@@ -30,11 +34,11 @@ from dpedkit.align.refine import (
     refine,
     warped,
 )
-from dpedkit.align.sharpness import edge_blur
+from dpedkit.align.verdict import edge_blur, second_fit, tells_apart
 from dpedkit.core.arrays import check_photo
 from dpedkit.core.process import one_thread
 from dpedkit.geometry import PairMap, Rectangle
-from dpedkit.resample import crop_phone, resample_dslr
+from dpedkit.resample import crop_phone, largest_crop, overlap_share, resample_dslr
 
 _SHOWN_MATCHES = 150  # kept in the record for a report to draw
 _SHOWN_RESIDUALS = 300

@@ -16,10 +16,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dpedkit.align.blocks import Blocks, Cells, measure, normalise, observe
-from dpedkit.align.coarse import shrink
+from dpedkit.align.features import shrink
 from dpedkit.align.fit import HOMOGRAPHY, RADIAL, Fit, fit_map
 from dpedkit.geometry import PairMap, Points, centre_of, grid_points, resize_points
-from dpedkit.pixelmap import PixelMap
+from dpedkit.resample import PixelMap
 
 _SMALLEST_MP = 0.07  # of the smallest working size, at least
 _REACH = 3.0  # px of the working image

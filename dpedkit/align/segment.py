@@ -1,32 +1,57 @@
 """The surfaces of a scene at several depths.
 
-The rigid map fits the surface that most of the photo shows; what is displaced against it belongs to
-other surfaces, found as planes in the optical flow (RANSAC, one after the other) and as connected
-patches of it. Each cell of the phone photo is then given to the surface whose displacement fits
-what the cell itself shows, and each surface's displacement is smoothed over its own cells alone, so
-edges between near and far stay sharp.
+Dense inverse search (Kroeger et al., ECCV 2016) follows displacements of tens of pixels, which
+block shifts by themselves do not. It smooths over edges between near and far and is right to about
+a tenth of a pixel, so it says which surfaces there are, and the block shifts say where they lie.
+
+The rigid map is fitted to the surface that most of the photo shows; what is displaced against it
+belongs to other surfaces, found as planes in the optical flow (RANSAC, one after the other) and as
+connected patches of it. Each cell of the phone photo is then given to the surface whose
+displacement fits what the cell itself shows, and each surface's displacement is smoothed over its
+own cells alone, so edges between near and far stay sharp.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from dpedkit.align.detail import SIDE, Grid, View
-from dpedkit.align.dominant import dominant_surface
-from dpedkit.align.fit import Fit
-from dpedkit.align.flow import CellFlow
+from dpedkit.align.blocks import Blocks
+from dpedkit.align.detail import SIDE, Grid, View, cell_means
+from dpedkit.align.features import is_sane
+from dpedkit.align.fit import RADIAL, Fit, fit_map
 from dpedkit.align.holding import Followed, Labels, finished, with_surfaces
-from dpedkit.align.refine import observe_level
+from dpedkit.align.refine import NOISE_FACTOR, blocks_of, bounded, observe_level, warped
 from dpedkit.align.smoothing import Displacements, chi2, smooth, with_model_error
-from dpedkit.geometry import PairMap
+from dpedkit.geometry import PairMap, centre_of
 from dpedkit.surfaces import DOMINANT
 
 SURFACES = "surfaces"
 
+# Optical flow of cells
+_LEVELS = 40.0  # grey levels per deviation of the locally normalised photos
+_AGREEMENT = 1.0  # px by which the flow there and back may miss its start, per axis
+_MIN_AGREEING = 0.6  # of a cell's pixels must agree
+_MAX_SPREAD = 1.2  # px; a cell whose flow varies more lies on an edge
+
+# The rigid map of the dominant surface
+_CLOSE = 0.5  # px of the working image: cells that a map puts in place
+_RANSAC_PX = 0.4  # px of the working image
+_FLOW_SIGMA = 0.1  # px of the working image
+_FLOW_STEPS, _BLOCK_STEPS = 8, 2
+_FLOW_SAMPLE = 500  # cells are enough for eleven parameters
+_GROWS = 1.005  # more cells in place, as a factor, that make another step worth it
+_BETTER = 1.02
+_MAX_RADIAL = 0.2
+_NOWHERE = 1e6  # px
+_MIN_FIT_CELLS, _MIN_FIT_SHARE = 40, 0.15  # for a fit to block shifts
+_SETTLED = 0.02  # px of the working image
+
+# Segmentation
 _STEPS = 2  # of giving cells to surfaces
 _MODEL_ERROR, _LOOSE_ERROR = 0.05, 0.15  # px, in fits and in what a cell may miss its surface by
 _ALIKE = 0.4  # NCC of a cell whose shift says which surface it shows
@@ -40,6 +65,194 @@ _MIN_NEIGHBOURS = 4  # of a cell and its 8 neighbours; fewer agree with a plane 
 _MIN_PATCH, _MAX_STEP = 6, 0.75  # cells of a connected patch; px from one to the next
 _MIN_CELLS = 4
 _MAX_SURFACES = 250  # labels are bytes, and the last two mean something else
+
+
+@dataclass(frozen=True)
+class CellFlow:
+    """Mean flow of each cell.
+
+    Attributes
+    ----------
+    displacement : (R, C, 2) array
+        px of the working image: the warped DSLR photo at `centre + displacement` shows what the
+        phone photo shows at the centre.
+    valid : (R, C) bool array
+        Where there is detail to follow and both directions agree.
+    """
+
+    displacement: Displacements
+    valid: NDArray[np.bool_]
+
+
+def cell_flow(grid: Grid, current: PairMap) -> CellFlow:
+    """Flow from the phone photo to the DSLR photo warped by `current`."""
+    moved, shown = warped(grid.level, current)
+    first, second = _as_grey(grid.level.phone), _as_grey(moved)
+    search = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_FAST)
+    there = search.calc(first, second, None)
+    back = search.calc(second, first, None)
+    height, width = first.shape
+    target = there.copy()
+    target[..., 0] += np.arange(width, dtype=np.float32)
+    target[..., 1] += np.arange(height, dtype=np.float32)[:, None]
+    # One look-up for both: the flow back, and whether the DSLR photo shows anything there.
+    returned = cv2.remap(
+        cv2.merge([back[..., 0], back[..., 1], np.where(shown, 0, 1e3).astype(np.float32)]),
+        target,
+        None,
+        cv2.INTER_LINEAR,
+        borderMode=cv2.BORDER_CONSTANT,
+        borderValue=(1e3, 1e3, 1e3),
+    )
+    missed = cv2.max(
+        cv2.max(cv2.absdiff(there[..., 0], -returned[..., 0]), returned[..., 2]),
+        cv2.absdiff(there[..., 1], -returned[..., 1]),
+    )
+    agreeing = (missed < _AGREEMENT).astype(np.float32)
+    x, y = there[..., 0] * agreeing, there[..., 1] * agreeing
+    share, mean_x, mean_y, square = (
+        cell_means(plane, grid.shape)
+        for plane in (agreeing, x, y, x * there[..., 0] + y * there[..., 1])
+    )
+    share_there = np.maximum(share, 1e-6)
+    mean = np.stack([mean_x, mean_y], axis=-1) / share_there[..., None]
+    variance = square / share_there - (mean**2).sum(axis=2)
+    valid = grid.textured & (share > _MIN_AGREEING) & (variance < _MAX_SPREAD**2)
+    return CellFlow(mean, valid)
+
+
+def _as_grey(normalised: NDArray[np.float32]) -> NDArray[np.uint8]:
+    return cv2.convertScaleAbs(cv2.max(normalised + 128 / _LEVELS, 0), alpha=_LEVELS)
+
+
+def dominant_surface(grid: Grid, start: Fit, flow: CellFlow) -> tuple[Fit, CellFlow]:
+    """Find the rigid map that puts most cells in place.
+
+    Parameters
+    ----------
+    grid : Grid
+    start : Fit
+        The rigid map under which the flow was measured.
+    flow : CellFlow
+
+    Returns
+    -------
+    Fit
+    CellFlow
+        The same flow as it is seen under the new map.
+
+    Raises
+    ------
+    numpy.linalg.LinAlgError
+        If the cells do not determine a map.
+    """
+    best, seen = start, flow
+    for candidate in _candidates(grid, start.map, flow):
+        fit, under = _grown(grid, candidate, _under(grid, start.map, candidate.map, flow))
+        if _close(under).sum() > _BETTER * _close(seen).sum() or fit is start:
+            best, seen = fit, under
+    if _close(seen).sum() >= _MIN_FIT_SHARE * flow.valid.sum():
+        best, seen = _polished(grid, best, seen)
+    # A candidate that nothing was fitted to does not know how exact it is.
+    return (best, seen) if best.covariance.size else (start, flow)
+
+
+def _candidates(grid: Grid, rigid: PairMap, flow: CellFlow) -> Iterator[Fit]:
+    """The rigid map, and the largest plane by RANSAC, with its lens and without any: lens
+    coefficients that were fitted across two depths are no lens's."""
+    nothing = Fit(rigid, RADIAL, np.zeros(0), 0.0, np.zeros((0, 0)))
+    if _plausible(rigid):
+        yield nothing
+    if flow.valid.sum() < _MIN_FIT_CELLS:
+        return
+    here = grid.phone_points(grid.centres[flow.valid])
+    there = rigid(grid.phone_points((grid.centres + flow.displacement)[flow.valid]))
+    scale = rigid.scale_at(centre_of(rigid.phone_size)) * grid.level.working_px
+    for lens in (rigid, replace(rigid, radial=(0.0, 0.0, 0.0))):
+        homography, _ = cv2.findHomography(
+            here + lens.displacement(here),
+            there,
+            cv2.USAC_FAST,
+            _RANSAC_PX * scale,
+            maxIters=3000,
+            confidence=0.9999,
+        )
+        if homography is not None:
+            plane = replace(lens, phone_to_dslr=homography / homography[2, 2])
+            if _plausible(plane):
+                yield replace(nothing, map=plane)
+
+
+def _grown(grid: Grid, fit: Fit, flow: CellFlow) -> tuple[Fit, CellFlow]:
+    """Fit to the flow of the cells in place, as long as more come into place."""
+    for _ in range(_FLOW_STEPS):
+        close = _close(flow)
+        if close.sum() < _MIN_FIT_CELLS:
+            break
+        px = grid.level.working_px
+        some = np.flatnonzero(close)[:: max(1, int(close.sum()) // _FLOW_SAMPLE)]
+        count = len(some)
+        blocks = Blocks(
+            grid.phone_points(grid.centres.reshape(-1, 2)[some]),
+            flow.displacement.reshape(-1, 2)[some] * px,
+            np.tile(np.eye(2) / (_FLOW_SIGMA * px) ** 2, (count, 1, 1)),
+            np.ones(count),
+            np.ones((count, 2)),
+        )
+        larger = fit_map(fit.map, blocks, NOISE_FACTOR, RADIAL)
+        if not _plausible(larger.map):
+            break
+        under = _under(grid, fit.map, larger.map, flow)
+        if _close(under).sum() <= _GROWS * close.sum():
+            break
+        fit, flow = larger, under
+    return fit, flow
+
+
+def _polished(grid: Grid, fit: Fit, flow: CellFlow) -> tuple[Fit, CellFlow]:
+    """Fit to the block shifts of the cells in place, which are exact where the flow is not."""
+    level = grid.level
+    for _ in range(_BLOCK_STEPS):
+        blocks = blocks_of(observe_level(level, fit.map), level, SIDE)
+        column, row = np.floor((blocks.points + 0.5) / grid.cell).astype(int).T
+        kept = _close(flow)[row, column]
+        if kept.sum() < _MIN_FIT_CELLS:
+            break
+        finer = fit_map(fit.map, bounded(blocks.where(kept), level), NOISE_FACTOR, RADIAL)
+        if not _plausible(finer.map):
+            break
+        under = _under(grid, fit.map, finer.map, flow)
+        moved = np.linalg.norm(under.displacement - flow.displacement, axis=2)[_close(flow)]
+        fit, flow = finer, under
+        if moved.mean() < _SETTLED:
+            break
+    return fit, flow
+
+
+def _under(grid: Grid, before: PairMap, after: PairMap, flow: CellFlow) -> CellFlow:
+    """The flow as it is seen under another map."""
+    # Far from what they were fitted to, maps may run off; such places end up far away, or nowhere.
+    with np.errstate(all="ignore"):
+        return _carried(grid, before, after, flow)
+
+
+def _carried(grid: Grid, before: PairMap, after: PairMap, flow: CellFlow) -> CellFlow:
+    there = before(grid.phone_points(grid.centres + flow.displacement))
+    moved = after.inverse(there) - grid.phone_points(grid.centres)
+    displacement = (moved / grid.level.working_px).reshape(flow.displacement.shape)
+    return replace(flow, displacement=np.nan_to_num(displacement, nan=_NOWHERE, posinf=_NOWHERE))
+
+
+def _plausible(rigid: PairMap) -> bool:
+    """Whether two cameras side by side may see that, through a lens that may be one: a map that
+    was fitted to a small part of the photo can be anything elsewhere."""
+    if not is_sane(rigid.phone_to_dslr, rigid.phone_size, rigid.dslr_size):
+        return False
+    return max(map(abs, rigid.radial)) < _MAX_RADIAL
+
+
+def _close(flow: CellFlow) -> NDArray[np.bool_]:
+    return flow.valid & (np.linalg.norm(flow.displacement, axis=2) < _CLOSE)
 
 
 def several_surfaces(grid: Grid, rigid: Fit, flow: CellFlow) -> Followed | None:

@@ -3,12 +3,17 @@
 A wrong homography can have many inliers (repeated texture) and a right one few. What only a right
 one has is detail that lies in place all over the overlap: blocks of the phone photo that correlate
 with the DSLR photo where the map says, and whose remaining shift is a fraction of a pixel.
+
+Tiles, bricks, a fence or rows of windows can match one period off, with many inliers. Then the
+correlation of the two aligned images has a second peak nearly as high as the one at no shift.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -18,6 +23,14 @@ from dpedkit.align.holding import Followed
 from dpedkit.align.segment import SURFACES
 from dpedkit.geometry import Rectangle
 
+# Sharpness
+_TILE = 64  # px: wide enough to hold both sides of an edge of 8 px blur
+_TILES = 400  # looked at, at most; they sample the photo evenly
+_OUTLIERS = 0.01  # of a tile's pixels may be brighter, and as many darker, than its contrast
+_STRONG = 0.4  # of the largest contrast of a tile: fainter ones are mostly noise
+_SHARPEST = 10  # percentile: most of a good photo may be sky or out of focus
+
+# What the cells show
 # Share of the detail: noise hides much of it, but only a wrong map contradicts nearly all.
 _CONTRADICTED = 0.8
 _COMPARABLE_NCC = 0.3  # cells that correlate less show different things, and have no shift
@@ -29,6 +42,51 @@ _COVERAGE_GRID = (8, 6)
 _SMALL_CROP = 0.25  # of the phone photo: below it, a warning
 _LOW_COVERAGE = 0.25
 _LITTLE_HELD = 0.5
+
+# Repeated texture
+_SMOOTHING = 1.0  # px: detail smaller than this need not come back exactly for a texture to repeat
+_NEAR = 6  # px: a shift smaller than this is the same place
+_CLEARLY, _SLIGHTLY = 3.0, 0.05  # a block fits clearly worse when 1 - NCC grows by this
+_UNIQUE = 3  # blocks that differ by chance: at the edges of moving things, in the sky
+_MIN_LEFT = 0.4  # of the overlap must be left after a shift for its correlation to count
+
+
+def edge_blur(grey: NDArray[np.uint8]) -> float:
+    """Standard deviation in px of the blur of a photo's sharpest edges; inf where it has none.
+
+    A step of height c, blurred by a Gaussian of deviation s, is nowhere steeper than
+    c / (s sqrt(2 pi)). Detail finer than an edge, and noise, count as sharp.
+
+    Parameters
+    ----------
+    grey : (H, W) uint8 array
+    """
+    tiles = _tiles(grey)
+    ordered = np.sort(tiles.reshape(len(tiles), -1), axis=1, kind="stable")  # a radix sort
+    edges = _OUTLIERS * ordered.shape[1]
+    contrast = ordered[:, -1 - round(edges)].astype(np.float64) - ordered[:, round(edges)]
+    strong = contrast > max(_STRONG * contrast.max(), 2.0)
+    if not strong.any():
+        return float("inf")
+    # One tile below the other, without the rows where two of them meet
+    column = tiles[strong].reshape(-1, tiles.shape[2]).astype(np.float32)
+    smooth = cv2.blur(column, (3, 3))
+    dx = cv2.Sobel(smooth, cv2.CV_32F, 1, 0, ksize=1, scale=0.5)
+    dy = cv2.Sobel(smooth, cv2.CV_32F, 0, 1, ksize=1, scale=0.5)
+    steepness = cv2.magnitude(dx, dy).reshape(-1, *tiles.shape[1:])[:, 2:-2]
+    steepest = steepness.max(axis=(1, 2))
+    blur = contrast[strong] / (np.sqrt(2 * np.pi) * np.maximum(steepest, 1e-6))
+    return float(np.percentile(blur, _SHARPEST))
+
+
+def _tiles(grey: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """(N, tile, tile) tiles, evenly taken."""
+    rows, columns = (max(1, side // _TILE) for side in grey.shape)
+    height, width = (min(_TILE, side) for side in grey.shape)
+    whole = grey[: rows * height, : columns * width].reshape(rows, height, columns, width)
+    step = -(-rows * columns // _TILES)
+    row, column = np.divmod(np.arange(0, rows * columns, step), columns)
+    return whole[row, :, column]
 
 
 @dataclass(frozen=True)
@@ -217,3 +275,71 @@ def _coverage(points: NDArray[np.float64], crop: Rectangle) -> float:
     inside = ((place >= 0) & (place < np.array(_COVERAGE_GRID))).all(axis=1)
     cells = np.unique(place[inside, 1] * columns + place[inside, 0])
     return len(cells) / (columns * rows)
+
+
+@dataclass(frozen=True)
+class SecondFit:
+    """The best shift of one image besides none.
+
+    Attributes
+    ----------
+    ratio : float
+        Its correlation, relative to that of the images as they lie; near 1 it fits as well.
+    shift : tuple of float
+        `(x, y)` in px: the warped image, moved by this, fits the phone image.
+    """
+
+    ratio: float
+    shift: tuple[float, float]
+
+
+def second_fit(
+    phone: NDArray[np.float32], warped: NDArray[np.float32], valid: NDArray[np.bool_]
+) -> SecondFit:
+    """Search all shifts for the second highest correlation.
+
+    Parameters
+    ----------
+    phone, warped : (H, W) float32 array
+        Locally normalised.
+    valid : (H, W) bool array
+        Where both show something.
+    """
+    mask = valid.astype(np.float32)
+    first, second = (
+        cv2.GaussianBlur(image, (0, 0), _SMOOTHING) * mask for image in (phone, warped)
+    )
+    # Far shifts come out folded into near ones, but even together they overlap too little to count.
+    # NumPy's transform of single precision, not SciPy's: workers start sooner without its import.
+    shape = [cv2.getOptimalDFTSize(int((2 - _MIN_LEFT) * side) + 2) for side in mask.shape]
+
+    def correlate(a: NDArray[Any], b: NDArray[Any]) -> NDArray[np.float32]:
+        return np.asarray(np.fft.irfft2(a * np.conj(b), shape), np.float32)
+
+    images = (first, second, first**2, second**2, mask)
+    one, two, one_squared, two_squared, inside = (np.fft.rfft2(image, shape) for image in images)
+    overlap = correlate(inside, inside)
+    power = correlate(one_squared, inside) * correlate(inside, two_squared)
+    ncc = correlate(one, two) / np.sqrt(np.maximum(power, 1e-3))
+    here = float(ncc[0, 0])
+    ncc[overlap < _MIN_LEFT * mask.sum()] = -1
+    y, x = (np.round(np.fft.fftfreq(side, 1 / side)) for side in shape)
+    ncc[np.ix_(np.abs(y) < _NEAR, np.abs(x) < _NEAR)] = -1
+    row, column = np.unravel_index(ncc.argmax(), ncc.shape)
+    return SecondFit(float(ncc.max()) / max(here, 1e-6), (float(x[column]), float(y[row])))
+
+
+def tells_apart(here: Blocks, there: Blocks) -> bool:
+    """Whether some detail fits in the one place and clearly not in the other.
+
+    Parameters
+    ----------
+    here, there : Blocks
+        The phone photo's blocks under the two maps.
+    """
+    shared = (here.points[:, None, :] == there.points[None, :, :]).all(axis=2)
+    own, other = np.nonzero(shared)
+    lost_here, lost_there = 1 - here.ncc[own], 1 - there.ncc[other]
+    better = int((lost_there > _CLEARLY * lost_here + _SLIGHTLY).sum())
+    worse = int((lost_here > _CLEARLY * lost_there + _SLIGHTLY).sum())
+    return better > worse + _UNIQUE

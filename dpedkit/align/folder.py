@@ -16,7 +16,7 @@ from dpedkit.align.decisions import (
     kept_decisions,
     read_decisions,
 )
-from dpedkit.align.imagefolder import write_image_list
+from dpedkit.align.sidecars import write_image_list, write_thumbnail
 from dpedkit.core import console, lock
 from dpedkit.core.atomic import make_folder
 from dpedkit.core.errors import PhotoError, TooManyRejectedError
@@ -236,7 +236,6 @@ def _align(
 def _align_one(config: AlignFoldersConfig, task: _Task) -> PairRecord:
     """Read, align and write one pair; a photo that cannot be read is a rejected pair."""
     from dpedkit.align.pair import Alignment, Clock, align_pair, find_alignment
-    from dpedkit.align.thumbnails import write_thumbnail
 
     clock = Clock()
     phone, dslr = _Photo(task.phone), _Photo(task.dslr)
