@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 from dpedkit.align.config import AlignConfig
 from dpedkit.align.detail import Grid
 from dpedkit.align.features import MATCHERS, coarse_fits
-from dpedkit.align.model import choose_model, follow
+from dpedkit.align.model import choose_model, fit_depth
 from dpedkit.align.pair import Photos
 from dpedkit.align.refine import levels, refine
 from dpedkit.align.segment import cell_flow
@@ -86,7 +86,7 @@ def _flow(photos: Photos):  # type: ignore[no-untyped-def]
 
 
 def _surfaces(photos: Photos):  # type: ignore[no-untyped-def]
-    pair_map = follow(*_begun(photos), allow_depth=True).map
+    pair_map = fit_depth(*_begun(photos), allow_depth=True).map
     return pair_map, pair_map.holds
 
 

@@ -1,7 +1,7 @@
-"""Two photos and their map become two images that match pixel for pixel.
+"""From two photos and their map to two images that match pixel for pixel.
 
-The phone photo is cropped and keeps its pixels; the DSLR photo is resampled once, from its original
-pixels to the phone crop's grid.
+The phone photo is cropped to the largest rectangle that the DSLR photo covers; its pixels are
+unchanged. The DSLR photo is resampled once, from its original pixels to the grid of that crop.
 """
 
 from __future__ import annotations
@@ -15,23 +15,26 @@ from numpy.typing import NDArray
 from dpedkit.core.arrays import check_photo
 from dpedkit.geometry import PairMap, Points, Rectangle, centre_of, grid_points
 
-# Between nodes this far apart the map is interpolated linearly. A strong lens (k1 = 0.03) bends it
-# by 6 k1 / half diagonal per px^2, so the error is below 0.002 px at 1 MP and less at more.
+# px between nodes; between them the map is interpolated linearly. The second derivative of strong
+# lens distortion (k1 = 0.03) is 6 k1 / half diagonal, so the error is below 0.002 px at 1 MP and
+# smaller for larger photos.
 NODE_STEP = 8
-_STRIP = 256  # rows at a time: bounds the memory, and the work stays in the processor's cache
-_MAX_STEP = 1.9  # DSLR px between samples that three filter taps can keep from aliasing
-_CROP_NODES = 64  # along the longer side; the edges found there are then moved pixel by pixel
-_EDGE = 2  # px of the DSLR photo kept free, so that resampling never reaches beyond its edge
+_STRIP = 256  # rows at a time: limits the memory, and stays in the processor's cache
+_MAX_STEP = 1.9  # DSLR px between samples up to which a filter of three taps prevents aliasing
+_CROP_NODES = (
+    64  # along the longer side of the coarse grid; the edges are then refined to single pixels
+)
+_MARGIN = 2  # px inside the DSLR photo, so that resampling never reads beyond its edge
 
 
 def overlap_share(pair_map: PairMap) -> float:
-    """Share of the phone photo that the DSLR photo covers."""
+    """Fraction of the phone photo that the DSLR photo covers."""
     xs, ys = _nodes(pair_map.phone_size)
     return float(_covered(pair_map, grid_points(xs, ys)).mean())
 
 
 def largest_crop(pair_map: PairMap) -> Rectangle:
-    """The largest rectangle of whole phone pixels inside the overlap; empty where there is none."""
+    """The largest rectangle of whole phone pixels inside the overlap; empty if there is none."""
     xs, ys = _nodes(pair_map.phone_size)
     covered = _covered(pair_map, grid_points(xs, ys)).reshape(len(ys), len(xs))
     top, left, bottom, right = largest_rectangle(covered)
@@ -69,7 +72,7 @@ def _grown(pair_map: PairMap, edges: list[int]) -> Rectangle:
             while True:
                 moved = edges[edge] + (-step if edge < 2 else step)
                 within = moved >= 0 if edge < 2 else moved <= limits[edge]
-                # Only what is new needs a look: the rectangle that the edge sweeps.
+                # Only the strip that the edge sweeps needs to be checked.
                 swept = list(edges)
                 swept[edge - 2], swept[edge] = edges[edge], moved
                 if not within or not _covered(pair_map, _outline(swept)).all():
@@ -96,8 +99,8 @@ def _nodes(size: tuple[int, int]) -> tuple[NDArray[np.float64], NDArray[np.float
 
 def _covered(pair_map: PairMap, points: Points) -> NDArray[np.bool_]:
     mapped = pair_map(points)
-    last = np.array(pair_map.dslr_size) - 1 - _EDGE
-    return np.all((mapped >= _EDGE) & (mapped <= last), axis=1)
+    last = np.array(pair_map.dslr_size) - 1 - _MARGIN
+    return np.all((mapped >= _MARGIN) & (mapped <= last), axis=1)
 
 
 def crop_phone(phone: NDArray[np.uint8], crop: Rectangle) -> NDArray[np.uint8]:
@@ -106,7 +109,7 @@ def crop_phone(phone: NDArray[np.uint8], crop: Rectangle) -> NDArray[np.uint8]:
     Raises
     ------
     TypeError, ValueError
-        If `phone` is not such an array, or the crop reaches beyond it.
+        If `phone` is not an array of this type or shape, or does not contain the crop.
     """
     check_photo("phone", phone)
     x, y, width, height = crop
@@ -116,11 +119,11 @@ def crop_phone(phone: NDArray[np.uint8], crop: Rectangle) -> NDArray[np.uint8]:
 
 
 def resample_dslr(dslr: NDArray[np.uint8], pair_map: PairMap, crop: Rectangle) -> NDArray[np.uint8]:
-    """The DSLR photo as the phone saw it, in the phone crop's pixels.
+    """The DSLR photo resampled to the pixels of the phone crop.
 
-    A phone pixel shows the mean over its square, so that is what each pixel of the crop becomes:
-    the DSLR photo is smoothed on its own pixel grid by as much, and then sampled once by cubic
-    interpolation; where the DSLR photo has many more pixels than the crop, several times.
+    A phone pixel is the mean over its square. To match that, the DSLR photo is smoothed on its own
+    pixel grid by the same amount, then sampled once by cubic interpolation, or several times per
+    pixel if the DSLR photo has a much finer scale.
 
     Parameters
     ----------
@@ -136,7 +139,7 @@ def resample_dslr(dslr: NDArray[np.uint8], pair_map: PairMap, crop: Rectangle) -
     Raises
     ------
     TypeError, ValueError
-        If `dslr` is not such an array, or not of the size that the map is for.
+        If `dslr` is not an array of this type or shape, or its size is not that of the map.
     """
     check_photo("dslr", dslr)
     if (dslr.shape[1], dslr.shape[0]) != tuple(pair_map.dslr_size):
@@ -158,10 +161,10 @@ def resample_dslr(dslr: NDArray[np.uint8], pair_map: PairMap, crop: Rectangle) -
 
 
 def sampling(scale: float) -> tuple[int, NDArray[np.float64]]:
-    """Samples per crop pixel along each axis, and the filter to apply before sampling.
+    """Samples per crop pixel along each axis, and the taps of the filter before sampling.
 
-    The three taps have the variance of the mean over a sample's part of the pixel, s^2 / 12, and
-    a little more for what cubic interpolation sharpens.
+    The three taps have the variance of a box of a sample's width s, s^2 / 12, and slightly more to
+    compensate for the sharpening of cubic interpolation.
 
     Parameters
     ----------
@@ -174,7 +177,9 @@ def sampling(scale: float) -> tuple[int, NDArray[np.float64]]:
 
 
 class PixelMap:
-    """The source point of each pixel of a window, interpolated between nodes on a coarse grid.
+    """The source point of each pixel of a window, interpolated on a coarse grid of nodes.
+
+    `rows` gives it in the form that `cv2.remap` expects.
 
     Parameters
     ----------
@@ -183,13 +188,13 @@ class PixelMap:
     corner, size : tuple of int
         `(x, y)` and `(width, height)` of the window in px.
     per_pixel : int
-        Samples per pixel along each axis, at the centres of its equal parts.
+        Samples per pixel along each axis, at the centres of equal subpixels.
 
     Attributes
     ----------
     nodes : (R, C, 2) array
-        Source points of the centres of 8 px squares that tile the window from its corner, with one
-        more square beyond each edge.
+        Source points of the centres of 8 px squares that tile the window, with one more square
+        beyond each edge.
     """
 
     def __init__(

@@ -240,7 +240,7 @@ def test_blocks_that_determine_no_map_are_a_refusal(monkeypatch):
         raise np.linalg.LinAlgError("Singular matrix")
 
     photo = photograph(SCENE, true_map())
-    for name, said in (("refine.fit_map", "closer look"), ("pair.follow", "narrow a strip")):
+    for name, said in (("refine.fit_map", "closer look"), ("pair.fit_depth", "narrow a strip")):
         with monkeypatch.context() as patch:
             patch.setattr(f"dpedkit.align.{name}", undetermined)
             assert said in find_alignment(photo, SCENE, AlignConfig()).reason

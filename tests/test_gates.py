@@ -22,7 +22,7 @@ from test_depth import deep
 from dpedkit.align.config import AlignConfig
 from dpedkit.align.features import MATCHERS, Matches
 from dpedkit.align.pair import find_alignment
-from dpedkit.align.verdict import Agreement, Verification, objection
+from dpedkit.align.verdict import Agreement, Verification, rejection_reason
 from dpedkit.geometry import apply_homography, grid_points, resize_points
 
 DOCS = Path(__file__).parent.parent / "docs" / "alignment.md"
@@ -242,7 +242,7 @@ def test_detail_in_a_strip_that_determines_no_map_is_refused(monkeypatch):
         raise np.linalg.LinAlgError("Singular matrix")
 
     assert verdict_on_base() == ""
-    monkeypatch.setattr("dpedkit.align.pair.follow", undetermined)
+    monkeypatch.setattr("dpedkit.align.pair.fit_depth", undetermined)
     reason = find_alignment(phone(), SCENE, AlignConfig()).reason
     assert reason == "the detail in common lies in too narrow a strip to determine the lens"
 
@@ -255,7 +255,7 @@ def judged(working_px=1.0, **change):
     values = {
         "verified": LIMITS.min_verified,
         "share": LIMITS.min_in_place,
-        "unfollowed": 0.5,
+        "unexplained": 0.5,
         "contradicted": 30,
         "residual_median": LIMITS.max_residual,
         "overlap": LIMITS.min_overlap,
@@ -265,7 +265,7 @@ def judged(working_px=1.0, **change):
         textured=100,
         verified=values["verified"],
         share=values["share"],
-        unfollowed=values["unfollowed"],
+        unexplained=values["unexplained"],
         holds=0.0,
         coverage=0.0,
         residual_median=values["residual_median"] * working_px,
@@ -275,7 +275,9 @@ def judged(working_px=1.0, **change):
         shifts=np.zeros((0, 2)),
     )
     strong = Agreement(100, values["contradicted"], 100)
-    return objection(verification, strong, values["crop"], values["overlap"], working_px, LIMITS)
+    return rejection_reason(
+        verification, strong, values["crop"], values["overlap"], working_px, LIMITS
+    )
 
 
 def test_a_pair_just_at_every_limit_is_accepted():
@@ -287,7 +289,7 @@ def test_a_pair_just_at_every_limit_is_accepted():
     [
         ({"verified": LIMITS.min_verified - 1}, "of 100 places with detail lie in place"),
         ({"share": LIMITS.min_in_place - 0.01}, "of the detail lies in place"),
-        ({"unfollowed": 0.51}, "51% of the detail lies on none of the surfaces"),
+        ({"unexplained": 0.51}, "51% of the detail lies on none of the surfaces"),
         ({"contradicted": 31}, "31 of 100 places with strong detail show something else"),
         ({"residual_median": LIMITS.max_residual + 0.01}, "matching details are still"),
         ({"overlap": LIMITS.min_overlap - 0.01}, "the photos share only"),

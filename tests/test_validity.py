@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 
 from dpedkit.align.detail import SIDE, Grid
-from dpedkit.align.holding import FINER, finer, outlines
 from dpedkit.align.refine import Level
+from dpedkit.align.validity import FINER, finer, outlines
 from dpedkit.geometry import PairMap
 
 SHAPE = (160, 240)

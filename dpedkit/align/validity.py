@@ -1,11 +1,11 @@
-"""Where a map holds, place by place, judged by the cells that have detail.
+"""Determine where a map holds, cell by cell.
 
-Detail that lies in place vouches for its cell, and for plain cells that such detail surrounds.
-Edges between near and far, and detail not found in the DSLR photo, are marked as such.
+The map holds in cells whose detail is in place, and in cells without detail that are surrounded by
+such cells. Depth discontinuities, and detail that is not found in the DSLR photo, are marked.
 
-Cells of 16 px are large for the outline of a thing in front of others. Along an edge between two
-surfaces the DSLR photo is warped as each of them has it; what fits the phone photo better, in cells
-a quarter as wide, says which of the two it shows.
+Cells of 16 px are too coarse for the outline of a foreground object. Along a discontinuity the DSLR
+photo is warped by the displacement of either surface, and finer cells, a quarter as wide, are
+assigned to the one that matches the phone photo better.
 """
 
 from __future__ import annotations
@@ -26,43 +26,42 @@ from dpedkit.surfaces import DOMINANT, NOT_FOUND, NOWHERE, ON_EDGE, Layer, Surfa
 
 Labels = NDArray[np.uint8]  # (R, C)
 
-_MODEL_ERROR = 0.15  # px of the working image that a cell may miss its surface by
-_CAUCHY = 6.0  # squared residuals of this many variances count in full no more
-_MAX_ERROR = 0.4  # px of the working image: a displacement known no better holds nothing
+_MODEL_ERROR = 0.15  # px of the working image: model error of a surface
+_CAUCHY = 6.0  # chi-square from which on the loss flattens
+_MAX_ERROR = 0.4  # px of the working image: standard error above which a map does not hold
 _EDGE_STEP, _EDGE_PHONE_STEP = 0.75, 1.75  # px of the working image, and of the phone photo
-_ZONE = 5  # cells: across an edge, where its course is looked for
+_ZONE = 5  # cells: width of the zone along an edge that is refined
 _SIGNIFICANT = 2.0  # standard errors
-_MOSTLY = 0.7  # share of the detail around that must lie in place where there is none to tell
-_ENOUGH = 0.02  # of the weight of a Gaussian window
-FINER = 4  # cells along each side of a cell of the grid
-_AROUND = 3  # cells: the other surface along an edge is looked for as far away
-_AREA = 9  # px of the working image: surroundings that say which surface a place shows
-_CLEAR = 0.25  # of the misfit of the worse surface, that the better one must be better by
-_FITS = 0.5  # of its power, that the misfit of the better one may be: an NCC of 0.5
-_LEAST = 0.05  # misfit of the worse surface, in variances of locally normalised photos
+_MIN_AROUND = 0.7  # share of the surrounding detail that must be in place for a cell without detail
+_ENOUGH = 0.02  # minimum weight within a Gaussian window
+FINER = 4  # fine cells along each side of a cell of the grid
+_AROUND = 3  # cells: search radius for the other surface along an edge
+_AREA = 9  # px of the working image: side of the window in which the two surfaces are compared
+_CLEAR = 0.25  # relative difference of the misfits that makes the decision clear
+_FITS = 0.5  # maximum misfit of the better surface relative to the power: an NCC of 0.5
+_LEAST = 0.05  # minimum misfit of the worse surface, in variances of the normalised photos
 
 
 @dataclass(frozen=True)
-class Followed:
-    """A map that follows the scene, and what the cells show under it.
+class FittedMap:
+    """A fitted map with its validity, and the evidence of the cells under it.
 
     Attributes
     ----------
     map : PairMap
-        With `surfaces` that say where it holds.
+        Its `surfaces` tell where it holds.
     model : str
-        "radial" where one rigid surface is all there is, "field" where it bends, "surfaces" where
-        there are several.
+        "radial" for one rigid surface, "field" for a smooth one, "surfaces" for several.
     fit : Fit
-        Of the rigid part.
+        Of the map without surfaces.
     grid : Grid
     view : View
     verified : (R, C) bool array
-        Textured cells that lie in place.
+        Textured cells that are in place.
     error : (R, C) array
         Standard error of the displacement, px of the working image.
     contradicted : float
-        Share of the textured cells that show something else, or out of place.
+        Share of the textured cells that do not match, or are out of place.
     """
 
     map: PairMap
@@ -79,11 +78,11 @@ class Followed:
 
     @property
     def in_place(self) -> float:
-        """Share of the textured cells that lie in place."""
+        """Share of the textured cells that are in place."""
         return float(self.verified.sum() / max(1, self.view.textured.sum()))
 
     def misfit(self) -> float:
-        """Mean robust loss of what is left at the cells with detail."""
+        """Mean robust loss of the residual shifts of the textured cells."""
         information = with_model_error(self.view.information, _MODEL_ERROR)
         left = chi2(self.view.shift, information)[self.view.textured]
         return float(np.log1p(left / _CAUCHY).mean()) if len(left) else np.inf
@@ -96,15 +95,15 @@ class Followed:
 
 def one_surface(
     level: Level, fit: Fit, model: str, current: PairMap, cells: Cells | None = None
-) -> Followed:
-    """Where a map holds, all of it taken for one surface; `cells` if it was observed already."""
+) -> FittedMap:
+    """Validity of a map with one surface; `cells` if it has been observed already."""
     grid = Grid.over(level)
     view = View.of(cells or observe_level(level, current), grid, current)
     labels, nothing = np.full(grid.shape, DOMINANT, np.uint8), np.zeros((*grid.shape, 2))
-    return finished(grid, fit, model, view, labels, nothing, nothing[..., 0])
+    return with_validity(grid, fit, model, view, labels, nothing, nothing[..., 0])
 
 
-def finished(
+def with_validity(
     grid: Grid,
     fit: Fit,
     model: str,
@@ -112,18 +111,18 @@ def finished(
     labels: Labels,
     displacement: Displacements,
     error: NDArray[np.float64],
-) -> Followed:
-    """Say where the map holds: where detail lies in place, and where there is none to tell, but
-    the nearest detail does."""
+) -> FittedMap:
+    """Add the validity to a map: it holds where detail is in place, and where there is no detail
+    but most of that around is in place."""
     in_place = view.in_place(labels) & (error < _MAX_ERROR)
     verified = in_place & view.textured
     px = grid.level.working_px
     step = max(_EDGE_STEP, _EDGE_PHONE_STEP / px)
     edges = _edges(labels * in_place, displacement, error, step)
-    # Where there is no detail to tell, the map is believed if it holds in most of that around.
+    # Without detail, a cell takes the verdict of most of the detail around it.
     missing = view.contradicting(labels) | (view.detailed & (error >= _MAX_ERROR))
     around = _spread((in_place & ~edges).astype(np.float64), in_place | missing)
-    holding = in_place | (~missing & (around > _MOSTLY))
+    holding = in_place | (~missing & (around > _MIN_AROUND))
     result = np.where(holding, labels, np.where(missing, NOT_FOUND, NOWHERE))
     result[edges] = ON_EDGE
     surfaces = Surfaces.of(grid.cell, result.astype(np.uint8), _spread(displacement, holding) * px)
@@ -133,7 +132,7 @@ def finished(
         surfaces = _sharpened(grid, fit.map, labels, displacement, edges, step, surfaces.labels)
     pair_map = replace(fit.map, surfaces=surfaces)
     contradicted = float((missing & view.textured).sum() / max(1, view.textured.sum()))
-    return Followed(pair_map, model, fit, grid, view, verified & inside, error, contradicted)
+    return FittedMap(pair_map, model, fit, grid, view, verified & inside, error, contradicted)
 
 
 def _sharpened(
@@ -145,12 +144,12 @@ def _sharpened(
     step: float,
     known: Labels,
 ) -> Surfaces:
-    """What is known of smaller cells, along edges by which surface they show."""
+    """Validity in fine cells, which along edges are assigned to one of the two surfaces."""
     zone = cv2.dilate(edges.astype(np.uint8), np.ones((_ZONE, _ZONE), np.uint8)).astype(bool)
     found = outlines(grid, rigid, labels, displacement, zone, step)
     holding = (known != NOT_FOUND) & (known != NOWHERE)
     along, result = finer(zone & (holding | edges)), finer(known)
-    # Of what one camera alone sees, a cell by itself may fit by chance.
+    # In areas that only one camera sees, single cells may match by chance.
     around = cv2.erode(found.decided.astype(np.uint8), np.ones((3, 3), np.uint8))
     sure = along & (around > 0)
     result[sure] = found.labels[sure]
@@ -161,8 +160,8 @@ def _sharpened(
 def _edges(
     labels: Labels, displacement: Displacements, error: NDArray[np.float64], step: float
 ) -> NDArray[np.bool_]:
-    """Cells `(R, C)` on edges between near and far: from one with detail to the next or the one
-    after, another surface begins that is displaced by more than `step` px against it."""
+    """Cells `(R, C)` on depth discontinuities: between a cell with detail and the next or the one
+    after, the surface changes and the displacement jumps by more than `step` px per cell."""
     rows, columns = labels.shape
     result = np.zeros(labels.shape, bool)
     for down, right in ((0, 1), (1, 0), (1, 1), (1, -1), (0, 2), (2, 0)):
@@ -182,7 +181,7 @@ def _edges(
 
 
 def _spread(values: NDArray[np.float64], known: NDArray[np.bool_]) -> NDArray[np.float64]:
-    """Values `(R, C)` or `(R, C, 2)` where they are known, elsewhere a smooth continuation."""
+    """Values `(R, C)` or `(R, C, 2)` where known, elsewhere a smooth extrapolation."""
     result, missing, sigma = values.copy(), ~known, 1.0
     weights = known.astype(np.float64)
     weighted = (values.T * weights.T).T
@@ -199,7 +198,7 @@ def _spread(values: NDArray[np.float64], known: NDArray[np.bool_]) -> NDArray[np
 
 
 def _inside(current: PairMap, grid: Grid) -> NDArray[np.bool_]:
-    """Which cells `(R, C)` lie in the DSLR photo."""
+    """Which cells `(R, C)` are inside the DSLR photo."""
     there = current(grid.phone_points(grid.centres))
     inside = (there >= 0) & (there <= np.array(current.dslr_size) - 1)
     return np.asarray(inside.all(axis=1).reshape(grid.shape))
@@ -208,26 +207,26 @@ def _inside(current: PairMap, grid: Grid) -> NDArray[np.bool_]:
 def with_surfaces(
     grid: Grid, rigid: PairMap, labels: Labels, displacement: Displacements
 ) -> PairMap:
-    """The rigid map with a displacement in px of the working image."""
+    """The rigid map with surfaces, whose displacement is in px of the working image."""
     px = grid.level.working_px
     return replace(rigid, surfaces=Surfaces.of(grid.cell, labels, displacement * px))
 
 
 @dataclass(frozen=True)
 class Outlines:
-    """Cells a quarter as wide as the grid's.
+    """Fine cells, a quarter as wide as those of the grid.
 
     Attributes
     ----------
     layer, other : Layer
-        Of the grid's cells: along edges the one surface and the other, elsewhere the same.
+        On the cells of the grid: along edges one surface and the other, elsewhere the same.
     shows_other : (4R, 4C) bool array
     labels : (4R, 4C) uint8 array
-        Of the surface that each shows.
+        Surface of each fine cell.
     decided : (4R, 4C) bool array
-        Whether the photos tell which it is.
+        Whether the photos clearly favour that surface.
     on_edge : (4R, 4C) bool array
-        Whether a neighbour shows the other surface, displaced by more than the step.
+        Whether a neighbour is on the other surface, displaced by more than the step.
     """
 
     layer: Layer
@@ -246,19 +245,19 @@ def outlines(
     edges: NDArray[np.bool_],
     step: float,
 ) -> Outlines:
-    """Give the cells along edges to one of the two surfaces that meet there.
+    """Assign fine cells along edges to one of the two surfaces that meet there.
 
     Parameters
     ----------
     rigid : PairMap
     labels : (R, C) uint8 array
-        Of surfaces alone, everywhere.
+        Surface of every cell, without reserved labels.
     displacement : (R, C, 2) array
         px of the working image.
     edges : (R, C) bool array
-        Cells along edges; all others stay as they are.
+        Cells along edges; all others keep their label.
     step : float
-        px of the working image by which surfaces are displaced against each other at an edge.
+        Minimum jump of the displacement at an edge, px of the working image.
     """
     other, there = _other_surface(labels, displacement)
     along = edges & (other > 0)
@@ -288,7 +287,7 @@ def outlines(
 
 
 def _other_surface(labels: Labels, displacement: Displacements) -> tuple[Labels, Displacements]:
-    """The nearest other surface of each cell, 0 where none is near, and its displacement there."""
+    """The nearest other surface of each cell, 0 if none is near, and its displacement."""
     rows, columns = labels.shape
     other, there = np.zeros_like(labels), displacement.copy()
     reach = range(-_AROUND, _AROUND + 1)
@@ -307,7 +306,7 @@ def _other_surface(labels: Labels, displacement: Displacements) -> tuple[Labels,
 def _which_fits(
     grid: Grid, rigid: PairMap, one_surface: Surfaces, other_surface: Surfaces
 ) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
-    """Whether each fine cell fits the first displacement better, and whether that is clear."""
+    """Whether each fine cell fits the first surface better, and whether that is clear."""
     misfits, powers = [], []
     for surfaces in (one_surface, other_surface):
         there, _ = warped(grid.level, replace(rigid, surfaces=surfaces))
@@ -323,7 +322,7 @@ def _which_fits(
 
 
 def _alike(labels: NDArray[np.integer]) -> NDArray[np.bool_]:
-    """Cells whose four neighbours show the same surface."""
+    """Cells whose four neighbours are on the same surface."""
     padded = np.pad(labels, 1, mode="edge")
     same = np.ones(labels.shape, bool)
     rows, columns = labels.shape
@@ -333,4 +332,5 @@ def _alike(labels: NDArray[np.integer]) -> NDArray[np.bool_]:
 
 
 def finer(values: NDArray) -> NDArray:
+    """Cells `(R, C)` repeated as fine cells `(4R, 4C)`."""
     return values.repeat(FINER, axis=0).repeat(FINER, axis=1)
