@@ -329,11 +329,12 @@ def test_decisions_do_not_count_towards_the_limit_of_rejected_pairs(raw):
 
 def test_decisions_about_unknown_pairs_are_named(raw, caplog):
     assert run(raw, decide(raw, "7,rejected", "1,rejected", "8,rejected")).rejected == 1
-    assert "decisions.csv names pairs that are not there: 7, 8." in caplog.text
+    assert "decisions.csv names pairs that do not exist: 7, 8." in caplog.text
 
 
 @pytest.mark.parametrize(
-    ("line", "words"), [("1,maybe", "line 2: 'maybe' is no decision"), ("1", "'' is no decision")]
+    ("line", "words"),
+    [("1,maybe", "line 2: 'maybe' is not a decision"), ("1", "'' is not a decision")],
 )
 def test_a_line_that_is_no_decision_is_refused_before_anything_is_done(raw, line, words):
     with pytest.raises(DpedkitError, match=words):

@@ -22,6 +22,7 @@ from dpedkit.core.errors import DpedkitError
 from dpedkit.core.lists import read_list
 from dpedkit.core.manifest import read_jsonl
 from dpedkit.core.records import BY_HAND, REJECTED, PairRecord, SourcePhoto
+from dpedkit.core.wording import counted
 
 KEPT_DECISIONS = "decisions.csv"
 _HEADER = ["name", "decision", "note"]
@@ -87,8 +88,8 @@ def kept_decisions(folder: Path, names: Collection[str]) -> dict[str, str]:
     held = len(decisions.keys() & set(names))
     if held:
         console.say(
-            f"{held} pair{'' if held == 1 else 's'} stay{'s' if held == 1 else ''} rejected by "
-            f"hand, see {file}; to restore a pair, give a list without it: --decisions FILE"
+            f"{counted(held, 'pair')} still rejected by hand (see {file}); to restore a pair, give "
+            "a list without it: --decisions FILE"
         )
     return decisions
 

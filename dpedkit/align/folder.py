@@ -33,7 +33,7 @@ from dpedkit.core.records import (
     WrittenFile,
     rejected_by_reason,
 )
-from dpedkit.core.wording import some
+from dpedkit.core.wording import counted, some
 from dpedkit.core.workfolder import WorkFolder, prepare
 from dpedkit.images import PhotoLimits, read_photo_and_metadata, write_photo
 from dpedkit.pairing.pairing import Pairing
@@ -100,8 +100,8 @@ class AlignSummary:
             lines.append(f"please check: {some(self.warned)} (see the warnings in {PAIRS})")
         if self.unpaired_phone or self.unpaired_dslr:
             lines.append(
-                f"without a partner: {self.unpaired_phone} phone photos, "
-                f"{self.unpaired_dslr} DSLR photos"
+                f"without a partner: {counted(self.unpaired_phone, 'phone photo')}, "
+                f"{counted(self.unpaired_dslr, 'DSLR photo')}"
             )
         return "\n".join(lines)
 

@@ -31,9 +31,8 @@ _LARGE = 1_000_000  # px
 _OWN_DETAIL = 1.0  # px of the phone photo: no bias on City100's near and far photos
 _LITTLE_BLUR = 0.25  # px: a weaker blur has no effect
 _MIN_BLOCKS = 12  # for the eight parameters of a homography
-# Noise is correlated between pixels (demosaicing, JPEG, resizing, normalisation), so a shift varies
-# more than it would with independent noise. The factor of its variance was measured on photos with a
-# known map.
+# Noise is correlated between pixels (demosaicing, JPEG, resizing, normalisation), so the variance
+# of shifts is larger than for independent noise; measured on photos with known maps.
 NOISE_FACTOR = 4.0
 
 
