@@ -200,8 +200,8 @@ def test_depth_of_which_most_is_not_followed_is_refused(monkeypatch):
     config = AlignConfig(min_in_place=0.1)
     monkeypatch.setattr("dpedkit.align.verdict._MIN_AGREEMENT", 0.0)
     refused = find_alignment(phone_photo, shot.dslr, config)
-    assert re.search(r"[56]\d% of the detail lies on none of the surfaces", refused.reason)
-    monkeypatch.setattr("dpedkit.align.verdict._MAX_UNFOLLOWED", 1.0)
+    assert re.search(r"[56]\d% of the detail is on none of the surfaces", refused.reason)
+    monkeypatch.setattr("dpedkit.align.verdict._MAX_UNEXPLAINED", 1.0)
     assert find_alignment(phone_photo, shot.dslr, config).accepted
 
 
