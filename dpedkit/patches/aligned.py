@@ -39,7 +39,7 @@ def read_aligned(folder: Path) -> tuple[list[PairRecord], dict[str, Any]]:
     """
     description_file = folder / "dataset.json"
     if folder.is_file():
-        raise DpedkitError(f"{folder} is a file; give a folder that `dpedkit align` made.")
+        raise DpedkitError(f"{folder} is a file; give the folder that `dpedkit align` made.")
     if not folder.is_dir():
         raise DpedkitError(
             f"{folder} does not exist; create it with `dpedkit align PHONE DSLR` first."
