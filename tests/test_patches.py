@@ -545,7 +545,9 @@ def test_images_that_are_not_as_they_were_written_are_refused_with_the_cure(
         image.write_bytes(content[:900])
     elif damage == "changed":
         image.write_bytes(content[:900] + bytes([content[900] ^ 1]) + content[901:])
-    with pytest.raises(DpedkitError, match=r"phone/0003\.png (is missing|has changed).*dpedkit align"):
+    with pytest.raises(
+        DpedkitError, match=r"phone/0003\.png (is missing|has changed).*dpedkit align"
+    ):
         cut_patches(own_aligned, tmp_path / "shards", CONFIG, jobs=1)
     image.write_bytes(content)
     assert cut_patches(own_aligned, tmp_path / "shards", CONFIG, jobs=1).failed == {}
