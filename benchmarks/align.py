@@ -34,7 +34,7 @@ from baselines import textbook_align
 from joblib import Parallel, delayed, parallel_config
 
 from dpedkit.align.config import AlignFoldersConfig
-from dpedkit.align.driver import align_folders
+from dpedkit.align.folder import align_folders
 from dpedkit.align.pair import align_pair
 from dpedkit.core.process import keep_freed_memory, own_process
 from dpedkit.images import list_photos, photo_size, read_photo, write_photo

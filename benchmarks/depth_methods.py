@@ -24,15 +24,13 @@ import numpy as np
 from depth_scenes import Scene, layered_scene, stereo_scenes
 from numpy.typing import NDArray
 
-from dpedkit.align.coarse import coarse_fits
 from dpedkit.align.config import AlignConfig
-from dpedkit.align.depth import follow
 from dpedkit.align.detail import Grid
-from dpedkit.align.features import MATCHERS
-from dpedkit.align.flow import cell_flow
-from dpedkit.align.model import choose_model
+from dpedkit.align.features import MATCHERS, coarse_fits
+from dpedkit.align.model import choose_model, fit_depth
 from dpedkit.align.pair import Photos
 from dpedkit.align.refine import levels, refine
+from dpedkit.align.segment import cell_flow
 from dpedkit.geometry import grid_points
 from dpedkit.images import list_photos, read_photo
 from dpedkit.patches.registration import Planes, register
@@ -88,7 +86,7 @@ def _flow(photos: Photos):  # type: ignore[no-untyped-def]
 
 
 def _surfaces(photos: Photos):  # type: ignore[no-untyped-def]
-    pair_map = follow(*_begun(photos), allow_depth=True).map
+    pair_map = fit_depth(*_begun(photos), allow_depth=True).map
     return pair_map, pair_map.holds
 
 

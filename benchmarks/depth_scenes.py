@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from dpedkit.geometry import Points, apply_homography, centre_of, grid_points
 from dpedkit.images import read_photo
-from dpedkit.pixelmap import PixelMap
+from dpedkit.resample import PixelMap
 from dpedkit.simulate.config import SimulateConfig
 from dpedkit.simulate.driver import simulate_pair
 

@@ -1,7 +1,7 @@
-"""How phone pixels map to DSLR pixels: homography, lens distortion and a smooth field.
+"""The map from phone pixels to DSLR pixels: homography, lens distortion, field and surfaces.
 
-Points are `(x, y)` in pixels with pixel centres at integers. A map is given in the pixels of the
-full-size upright photos; `resize_points` carries points to other sizes of the same photo.
+Points are `(x, y)` in pixels, with pixel centres at integers. A map is given in the pixels of the
+full-size upright photos; `resize_points` converts points to other sizes of the same photo.
 """
 
 from __future__ import annotations
@@ -24,23 +24,26 @@ _INVERSE_TOLERANCE = 1e-9  # px
 
 @dataclass(frozen=True)
 class PairMap:
-    """The map from phone pixels to DSLR pixels, and back.
+    """The map from phone pixels to DSLR pixels, and its inverse.
 
-    A phone point `p` is first straightened, `q = p + (p - c) (k1 r^2 + k2 r^4 + k3 r^6) + f(p)`
-    with `c` the centre of the phone photo and `r = |p - c| / (half its diagonal)`, then carried
-    over by the homography. `f` is a uniform cubic B-spline field, or zero.
+    A phone point `p` is first undistorted, `q = p + (p - c) (k1 r^2 + k2 r^4 + k3 r^6) + f(p)`,
+    with `c` the centre of the phone photo and `r = |p - c| / (half its diagonal)`, then mapped by
+    the homography. `f` is a uniform cubic B-spline field plus the displacement of the surfaces;
+    both are optional.
 
     Attributes
     ----------
     phone_to_dslr : (3, 3) array
-        Homography, applied after the straightening, with a last element of 1.
+        Homography, applied to undistorted points; its last element is 1.
     phone_size, dslr_size : tuple of int
         `(width, height)` of the upright photos in px.
     radial : tuple of float
         `(k1, k2, k3)`, dimensionless.
     field : (R, C, 2) array or None
-        B-spline coefficients in phone px; the R x C control points cover the phone photo with one
+        B-spline coefficients in phone px; the R x C control points cover the phone photo, with one
         more beyond each edge.
+    surfaces : Surfaces or None
+        Displacements at several depths, and where the map holds.
     """
 
     phone_to_dslr: NDArray[np.float64]
@@ -52,25 +55,25 @@ class PairMap:
 
     def __call__(self, points: Points) -> Points:
         """DSLR points, `(N, 2)`, of the phone points `(N, 2)`."""
-        straight: Points = check_points(points)
-        straight = straight + self.displacement(straight)
-        return apply_homography(self.phone_to_dslr, straight)
+        undistorted: Points = check_points(points)
+        undistorted = undistorted + self.displacement(undistorted)
+        return apply_homography(self.phone_to_dslr, undistorted)
 
     def inverse(self, points: Points) -> Points:
         """Phone points, `(N, 2)`, of the DSLR points `(N, 2)`."""
         dslr_to_phone = np.linalg.inv(self.phone_to_dslr)
-        straight = apply_homography(dslr_to_phone, check_points(points))
-        phone = straight.copy()
+        undistorted = apply_homography(dslr_to_phone, check_points(points))
+        phone = undistorted.copy()
         for _ in range(_INVERSE_STEPS):
-            # The displacement changes slowly with the point, so this is a contraction.
-            step = straight - self.displacement(phone) - phone
+            # Fixed-point iteration; the displacement varies slowly, so it is a contraction.
+            step = undistorted - self.displacement(phone) - phone
             phone += step
             if np.abs(step).max(initial=0) < _INVERSE_TOLERANCE:
                 break
         return phone
 
     def displacement(self, points: Points) -> Points:
-        """What straightening adds to the phone points `(N, 2)`: lens distortion and field, px."""
+        """Displacement of the phone points `(N, 2)` by distortion, field and surfaces, px."""
         moved = np.zeros_like(points)
         if any(self.radial):
             offset = points - centre_of(self.phone_size)
@@ -94,9 +97,9 @@ class PairMap:
         return self.surfaces.holds(points)
 
     def scale_at(self, point: Points) -> float:
-        """DSLR pixels per phone pixel at a phone point `(2,)`: the root of the area ratio.
+        """DSLR pixels per phone pixel at a phone point `(2,)`: the square root of the area ratio.
 
-        Of the map without its surfaces, which may break just there.
+        Surfaces are ignored, since their displacement may be discontinuous there.
         """
         corners = np.asarray(point) + np.array([[0.0, 0.0], [1.0, 0.0], [0.0, 1.0]])
         origin, right, down = replace(self, surfaces=None)(corners)
@@ -104,7 +107,7 @@ class PairMap:
         return float(np.sqrt(abs(area)))
 
     def to_dict(self) -> dict[str, Any]:
-        """The map as JSON-ready values; `from_dict` gives the same map back, bit for bit."""
+        """The map as JSON-ready values; `from_dict` restores it bit for bit."""
         values = {
             "phone_to_dslr": self.phone_to_dslr.tolist(),
             "phone_size": list(self.phone_size),
@@ -118,7 +121,7 @@ class PairMap:
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Self:
-        """Read a map back from what `to_dict` gave."""
+        """Restore a map from the values of `to_dict`."""
         spline, surfaces = values.get("field"), values.get("surfaces")
         k1, k2, k3 = values.get("radial", (0.0, 0.0, 0.0))
         return cls(
@@ -137,7 +140,7 @@ def centre_of(size: tuple[int, int]) -> Points:
 
 
 def half_diagonal(size: tuple[int, int]) -> float:
-    """Half the diagonal of a photo of `(width, height)`, in px: where r = 1."""
+    """Half the diagonal of a photo of `(width, height)`, in px; there, r = 1."""
     return float(np.hypot(size[0], size[1]) / 2)
 
 
@@ -148,7 +151,7 @@ def apply_homography(homography: NDArray[Any], points: NDArray[Any]) -> Points:
 
 
 def resize_points(points: Points, from_size: tuple[int, int], to_size: tuple[int, int]) -> Points:
-    """Carry points `(N, 2)` from one size of a photo to another, both `(width, height)`."""
+    """Convert points `(N, 2)` from one size of a photo to another, both `(width, height)`."""
     scale = np.array(to_size, np.float64) / np.array(from_size, np.float64)
     return (points + 0.5) * scale - 0.5
 
@@ -168,12 +171,12 @@ def grid_points(xs: NDArray[Any], ys: NDArray[Any]) -> Points:
 def spline_basis(
     points: Points, size: tuple[int, int], shape: tuple[int, int]
 ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    """Which control points of a uniform cubic B-spline act on each point, and how strongly.
+    """The control points of a uniform cubic B-spline that affect each point, and their weights.
 
     Parameters
     ----------
     points : (N, 2) array
-        In px of a photo of `size`; points beyond its edges take the value at the edge.
+        In px of a photo of `size`; points beyond an edge take the value at that edge.
     size : tuple of int
         `(width, height)` of the photo that the control points cover.
     shape : tuple of int
@@ -184,7 +187,7 @@ def spline_basis(
     taps : (N, 16) int array
         Indices into the control points, row by row.
     weights : (N, 16) array
-        Their weights; each row sums to 1.
+        Weights of these control points; each row sums to 1.
     """
     rows, columns = shape
     column_taps, column_weights = _spline_basis_1d(points[:, 0], size[0], columns)

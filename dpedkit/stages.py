@@ -14,7 +14,7 @@ from dpedkit.core.errors import OutputExistsError, TooManyRejectedError
 
 if TYPE_CHECKING:
     from dpedkit.align.config import AlignConfig
-    from dpedkit.align.driver import AlignSummary
+    from dpedkit.align.folder import AlignSummary
     from dpedkit.enhancement.config import EnhanceConfig
     from dpedkit.enhancement.driver import EnhanceSummary
     from dpedkit.evaluation.config import EvaluateConfig
@@ -88,7 +88,7 @@ def align(
     overwrite: bool = False,
 ) -> AlignSummary:
     """Align two folders of photos, and write the report that shows it."""
-    from dpedkit.align.driver import align_folders
+    from dpedkit.align.folder import align_folders
     from dpedkit.report import write_report
 
     try:

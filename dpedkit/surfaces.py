@@ -1,9 +1,9 @@
-"""The surfaces of a scene with depth: which one each place of the phone photo shows, and by how
-much it is displaced.
+"""The surfaces of a scene with depth, their displacements, and where the map holds.
 
-Two cameras side by side see near things displaced against far ones, so no single smooth map fits
-both photos. A grid of cells over the phone photo says for each cell which surface it shows, or that
-nothing in the DSLR photo matches it, and what its surface adds to the map.
+Two cameras side by side see near objects displaced against far ones, so no single smooth map fits
+both photos. A grid of cells over the phone photo holds for each cell the surface that it shows, or
+the reason why the map is not known to hold there, and the displacement that its surface adds to the
+map.
 """
 
 from __future__ import annotations
@@ -21,29 +21,29 @@ from numpy.typing import NDArray
 
 Points = NDArray[np.float64]
 
-NOWHERE, NOT_FOUND, ON_EDGE = 0, 254, 255  # labels of cells where no map is known to hold
+NOWHERE, NOT_FOUND, ON_EDGE = 0, 254, 255  # labels of cells where the map is not known to hold
 DOMINANT = 1  # label of the largest surface
-UNKNOWN, HOLDS, EDGE, MISSING = 0, 1, 2, 3  # what is known of a place
-_UNITS = 64  # displacements are stored in this many parts of a pixel
-_MOST = 8192  # cells along a side
-_PLACES = 200  # along the shorter side of a rectangle, where a share of it is asked for
+UNKNOWN, HOLDS, EDGE, MISSING = 0, 1, 2, 3  # what is known of a pixel, see `Surfaces.known`
+_UNITS = 64  # displacements are stored in units of 1/64 px
+_MAX_CELLS = 8192  # along a side
+_SAMPLES = 200  # along the shorter side of a rectangle, for the share of it where the map holds
 
 
 @dataclass(frozen=True)
 class Layer:
-    """A displacement field with breaks, on a grid of square cells over the phone photo.
+    """A piecewise smooth displacement on a grid of square cells over the phone photo.
 
-    Each cell continues its displacement by the slope to its neighbours on the same surface; between
-    the centres of cells these are blended bilinearly. Other surfaces have no part in it.
+    Each cell extrapolates its displacement by the slope to its neighbours on the same surface;
+    between the centres of cells these are blended bilinearly. Cells of other surfaces are ignored.
 
     Attributes
     ----------
     cell : float
-        Side of a cell, phone px. The first cell begins at the photo's corner.
+        Side of a cell, phone px. The first cell starts at the top left corner of the photo.
     surface : (R, C) uint8 array
-        Number of the surface that each cell shows.
+        Number of the surface of each cell.
     displacement : (R, C, 2) float64 array
-        What is added to a phone point before the rest of the map, px, in 64ths.
+        Displacement of the phone points before the homography, px, in multiples of 1/64.
     """
 
     cell: float
@@ -67,7 +67,7 @@ class Layer:
             for right in (0, 1):
                 column = np.clip(first[:, 0] + right, 0, columns - 1)
                 weight = weight_y * (part[:, 0] if right else 1 - part[:, 0])
-                # The cell that a point lies in is one of the four, so some weight is always left.
+                # The cell that contains a point is one of the four, so the total is never zero.
                 weight = weight * (self.surface[row, column] == surface)
                 there = self.displacement[row, column]
                 offset = place - np.stack([column, row], axis=1)
@@ -82,8 +82,8 @@ class Layer:
 
     @cached_property
     def _slopes(self) -> NDArray[np.float64]:
-        """(R, C, 2, 2) change of the displacement from a cell to the next, along x and along y, as
-        far as the neighbours show the same surface."""
+        """(R, C, 2, 2) mean change of the displacement per cell along x and along y, to neighbours
+        on the same surface."""
         slopes = np.zeros((*self.surface.shape, 2, 2))
         for axis, k in ((1, 0), (0, 1)):
             step = np.diff(self.displacement, axis=axis)
@@ -100,22 +100,22 @@ class Layer:
 
 @dataclass(frozen=True)
 class Surfaces:
-    """Which surface each cell of the phone photo shows, and the displacement that this adds.
+    """The surface of each cell of the phone photo, its displacement, and where the map holds.
 
     Attributes
     ----------
     cell : float
-        Side of a cell, phone px. The first cell begins at the photo's corner.
+        Side of a cell, phone px. The first cell starts at the top left corner of the photo.
     labels : (R, C) uint8 array
-        1 for the largest surface, then 2, 3, ...; 255 on an edge between two of them that are
-        displaced against each other; 254 where the phone photo has detail that was not found in the
-        DSLR photo: hidden, moved, or not followed; 0 where there is no detail to tell.
+        1 for the dominant surface, then 2, 3, ...; 255 on a depth discontinuity between two
+        surfaces; 254 where detail of the phone photo was not found in the DSLR photo (occluded,
+        moved, or the map is wrong); 0 where there is no detail to decide.
     layer : Layer
-        The displacement. Its cells are as large or larger.
+        The displacement. Its cells may be larger than those of `labels`.
     other : Layer, optional
-        The same, but along edges it continues the other one of the two surfaces that meet there.
+        Equal to `layer`, except that along edges it extends the other of the two surfaces.
     shows_other : (R, C) bool array, optional
-        Which cells take their displacement from the `other` layer.
+        Cells that take their displacement from `other`.
     """
 
     cell: float
@@ -126,12 +126,11 @@ class Surfaces:
 
     @classmethod
     def of(cls, cell: float, labels: NDArray[np.uint8], displacement: NDArray[np.float64]) -> Self:
-        """One layer of cells `(R, C)` with a displacement `(R, C, 2)`, which is rounded to what is
-        stored."""
+        """From labels `(R, C)` and a displacement `(R, C, 2)` in px, which is rounded to 1/64."""
         return cls(cell, labels, Layer(cell, labels, np.rint(displacement * _UNITS) / _UNITS))
 
     def label_at(self, points: Points) -> NDArray[np.uint8]:
-        """Labels `(N,)` of the cells that the phone points `(N, 2)` lie in; beyond the photo, of
+        """Labels `(N,)` of the cells that contain the phone points `(N, 2)`; beyond the photo, of
         the nearest ones."""
         column, row = _cells(points, self.cell, self.labels.shape)
         return self.labels[row, column]
@@ -161,7 +160,7 @@ class Surfaces:
         x, y, width, height = rectangle
         if width * height == 0:
             return 0.0
-        step = max(self.cell / 2, min(width, height) / _PLACES, 1.0)
+        step = max(self.cell / 2, min(width, height) / _SAMPLES, 1.0)
         across, down = np.arange(x, x + width, step), np.arange(y, y + height, step)
         points = np.stack(np.meshgrid(across, down), axis=-1).reshape(-1, 2)
         return float(self.holds(points).mean())
@@ -172,8 +171,8 @@ class Surfaces:
         Returns
         -------
         (height, width) uint8 array
-            `HOLDS`; `EDGE` between surfaces that are displaced against each other; `MISSING` where
-            detail was not found in the DSLR photo; `UNKNOWN` where there is none to tell.
+            `HOLDS`; `EDGE` on depth discontinuities; `MISSING` where detail was not found in the
+            DSLR photo; `UNKNOWN` where there is no detail to decide.
         """
         x, y, width, height = rectangle
         state = np.full(self.labels.shape, HOLDS, np.uint8)
@@ -187,7 +186,7 @@ class Surfaces:
         return state[row[:, None], column[None, :]]
 
     def to_dict(self) -> dict[str, Any]:
-        """JSON-ready values; `from_dict` gives the same back, bit for bit."""
+        """The surfaces as JSON-ready values; `from_dict` restores them bit for bit."""
         values: dict[str, Any] = {
             "cell": self.cell,
             "shape": list(self.labels.shape),
@@ -200,7 +199,7 @@ class Surfaces:
         units = _units(self.layer)
         values["displacement"] = _packed_steps(units)
         if self.other is not None and self.shows_other is not None:
-            # Away from edges both layers are the same, and nothing packs best.
+            # Away from edges both layers are equal, so their difference compresses well.
             values["other_surface"] = _packed(self.other.surface - self.layer.surface)
             values["other_displacement"] = _packed_steps(_units(self.other) - units)
             values["shows_other"] = _packed(np.packbits(self.shows_other))
@@ -208,12 +207,12 @@ class Surfaces:
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Self:
-        """Read back what `to_dict` gave.
+        """Restore surfaces from the values of `to_dict`.
 
         Raises
         ------
         ValueError
-            If the values do not fit together.
+            If the values are inconsistent.
         """
         try:
             cell, shape = _grid(values["cell"], values["shape"])
@@ -242,7 +241,7 @@ class Surfaces:
 def _cells(
     points: Points, cell: float, shape: tuple[int, ...]
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Columns and rows `(N,)` of the cells that points `(N, 2)` lie in, or next to."""
+    """Columns and rows `(N,)` of the cells that contain points `(N, 2)`, or the nearest ones."""
     place = np.floor((points + 0.5) / cell).astype(np.int64)
     return np.clip(place[:, 0], 0, shape[1] - 1), np.clip(place[:, 1], 0, shape[0] - 1)
 
@@ -252,7 +251,7 @@ def _units(layer: Layer) -> NDArray[np.int64]:
 
 
 def _packed_steps(units: NDArray[np.int64]) -> str:
-    """Differences along a row are small numbers, which pack well."""
+    """Differences along a row are small, so they compress well."""
     return _packed(np.diff(units, axis=1, prepend=0).astype("<i4"))
 
 
@@ -268,7 +267,7 @@ def _bytes(text: str, shape: tuple[int, int]) -> NDArray[np.uint8]:
 def _grid(cell: Any, shape: Any) -> tuple[float, tuple[int, int]]:
     rows, columns = map(operator.index, shape)
     side = float(cell)
-    if not (0 < rows <= _MOST and 0 < columns <= _MOST and 0 < side < np.inf):
+    if not (0 < rows <= _MAX_CELLS and 0 < columns <= _MAX_CELLS and 0 < side < np.inf):
         raise ValueError(f"surfaces of {rows} x {columns} cells of {side} px")
     return side, (rows, columns)
 
@@ -278,7 +277,7 @@ def _packed(values: NDArray[Any]) -> str:
 
 
 def _unpacked(text: str, size: int) -> bytes:
-    """`size` bytes; never more, whatever a stranger's file holds."""
+    """Exactly `size` bytes; never more, since the file may be malicious."""
     unpacker = zlib.decompressobj()
     try:
         content = unpacker.decompress(base64.b64decode(text, validate=True), size)

@@ -15,7 +15,7 @@ from PIL import Image
 from test_align_pair import SCENE, photograph, true_map
 
 from dpedkit.align.config import AlignFoldersConfig
-from dpedkit.align.driver import PAIRS, align_folders
+from dpedkit.align.folder import PAIRS, align_folders
 from dpedkit.core import workfolder
 from dpedkit.core.errors import DpedkitError, OutputExistsError, TooManyRejectedError
 from dpedkit.core.manifest import read_json, read_jsonl, write_jsonl
@@ -191,7 +191,7 @@ RUN = """
 import sys
 from pathlib import Path
 from dpedkit.align.config import AlignFoldersConfig
-from dpedkit.align.driver import align_folders
+from dpedkit.align.folder import align_folders
 raw = Path(sys.argv[1])
 align_folders(raw / "phone", raw / "dslr", raw / "killed", AlignFoldersConfig(field="off"), jobs=1)
 """
@@ -329,11 +329,12 @@ def test_decisions_do_not_count_towards_the_limit_of_rejected_pairs(raw):
 
 def test_decisions_about_unknown_pairs_are_named(raw, caplog):
     assert run(raw, decide(raw, "7,rejected", "1,rejected", "8,rejected")).rejected == 1
-    assert "decisions.csv names pairs that are not there: 7, 8." in caplog.text
+    assert "decisions.csv names pairs that do not exist: 7, 8." in caplog.text
 
 
 @pytest.mark.parametrize(
-    ("line", "words"), [("1,maybe", "line 2: 'maybe' is no decision"), ("1", "'' is no decision")]
+    ("line", "words"),
+    [("1,maybe", "line 2: 'maybe' is not a decision"), ("1", "'' is not a decision")],
 )
 def test_a_line_that_is_no_decision_is_refused_before_anything_is_done(raw, line, words):
     with pytest.raises(DpedkitError, match=words):
@@ -408,14 +409,14 @@ def test_a_folder_is_one_however_it_is_spelt(raw, monkeypatch):
 
 
 def test_a_pair_whose_process_died_is_rejected_and_tried_again(raw, monkeypatch):
-    from dpedkit.align import driver
+    from dpedkit.align import folder
 
     def dying(function, items, jobs, *, lost):
         for item in items:
             yield lost(item, "its process died (SIGSEGV)") if item.name == "1" else function(item)
 
     with monkeypatch.context() as patch:
-        patch.setattr(driver, "ordered_map", dying)
+        patch.setattr(folder, "ordered_map", dying)
         summary = run(raw, dataclasses.replace(FAST, max_rejected=0.5))
     assert summary.reasons == {"not aligned: its process died (SIGSEGV)": ["1"]}
     again = run(raw)

@@ -111,7 +111,7 @@ def test_strong_bending_is_followed_or_refused(bump):
     found = find_alignment(photograph(SCENE, truth), SCENE, AlignConfig())
     if not found.accepted:
         assert bump > 8
-        assert "lies in place" in found.reason or "px apart" in found.reason
+        assert "is in place" in found.reason or "px apart" in found.reason
         return
     points, error = errors(found, truth, PHONE_SIZE)
     held = found.map.holds(points)

@@ -13,7 +13,7 @@ from torch.utils.data import DataLoader
 
 import dpedkit
 from dpedkit.align.config import AlignFoldersConfig
-from dpedkit.align.imagefolder import IMAGE_LIST, write_image_list
+from dpedkit.align.sidecars import IMAGE_LIST, write_image_list
 from dpedkit.core.atomic import write_json
 from dpedkit.core.manifest import read_json, read_jsonl, write_jsonl
 from dpedkit.core.records import ACCEPTED, REJECTED, PairRecord, SourcePhoto

@@ -18,7 +18,7 @@ from fake_shards import make_patches, write_shards
 import dpedkit
 from dpedkit import images, pairing, report, shards
 from dpedkit.align.config import AlignConfig, AlignFoldersConfig
-from dpedkit.align.driver import align_folders
+from dpedkit.align.folder import align_folders
 from dpedkit.models import save_model
 from dpedkit.patches import cut_patches
 from dpedkit.resample import crop_phone, resample_dslr

@@ -274,5 +274,5 @@ def test_a_photo_smaller_than_a_window_gives_nothing() -> None:
 
 @pytest.mark.parametrize("flat", ["some", "10", "-5%", "120%", "%"])
 def test_a_flat_setting_that_makes_no_sense_is_refused(flat: str) -> None:
-    with pytest.raises(UsageError, match="keep, drop, or a share"):
+    with pytest.raises(UsageError, match="keep, drop, or a percentage"):
         PatchConfig(flat=flat)

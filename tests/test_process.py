@@ -17,7 +17,7 @@ from threadpoolctl import threadpool_info
 
 import dpedkit
 from dpedkit import stages
-from dpedkit.align.driver import align_folders
+from dpedkit.align.folder import align_folders
 from dpedkit.core import console
 from dpedkit.core.device import arithmetic_restored, full_float32, let_convolutions_round
 from dpedkit.core.process import SharedChange, one_thread

@@ -21,7 +21,7 @@ pytestmark = pytest.mark.slow
 
 REASONS = {
     "street": "the photos have too little in common",
-    "wall": "repeated texture: the photos fit as well when one is moved by (40, 0) px",
+    "wall": "repeated texture: the photos match equally well when one is shifted by (40, 0) px",
 }
 CHROMIUM = ("chromium", "chromium-browser", "google-chrome", "chrome")
 LAPTOP = {"width": 1366, "height": 768}

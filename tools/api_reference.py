@@ -31,8 +31,7 @@ _CONTENTS: dict[str, dict[str, tuple[str, ...]]] = {
     "Alignment": {
         "dpedkit": ("align_pair", "Alignment", "AlignConfig", "PairMap"),
         "dpedkit.surfaces": ("Surfaces", "Layer"),
-        "dpedkit.align.driver": ("align_folders", "AlignSummary"),
-        "dpedkit.align.config": ("AlignFoldersConfig",),
+        "dpedkit.align": ("align_folders", "AlignSummary", "AlignFoldersConfig"),
         "dpedkit.resample": ("crop_phone", "resample_dslr"),
         "dpedkit.core.records": ("PairRecord", "SourcePhoto", "WrittenFile"),
     },

@@ -1,8 +1,8 @@
-"""How far each block of the phone photo still is from its place in the warped DSLR photo.
+"""The residual shift of each block between the phone photo and the warped DSLR photo.
 
-Lucas and Kanade's equations (IJCAI 1981) are summed over blocks of pixels instead of windows
-round chosen points: no pixel with texture is left out, and each block states not only its shift
-but how precisely it is known in each direction (an edge says nothing along itself).
+The Lucas-Kanade equations (IJCAI 1981) are summed over a grid of blocks rather than windows around
+selected points. So every textured pixel counts, and each block gives its shift together with the
+precision in each direction (an edge has none along itself).
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 _WINDOW = 17  # px of the local normalisation
-_FLAT = 0.1  # of the rms local contrast: below it a place counts as flat and is not amplified
+_FLAT = 0.1  # of the RMS local contrast; regions below it count as flat and are not amplified
 CELL = 8  # px
-_AROUND = 2  # cells at the frame that normalisation and gradients cannot see whole
+_AROUND = 2  # cells at the frame where normalisation and gradients lack support
 _STRIP = 8  # rows of cells at a time
 
 
@@ -31,14 +31,14 @@ class Blocks:
     points : (N, 2) array
         Block centres in px of the image.
     shift : (N, 2) array
-        By how much the warped image's content must move to fit, in px: the warped image at
-        `points + shift` looks like the phone image at `points`.
+        Residual shift in px: the warped image at `points + shift` looks like the phone image at
+        `points`.
     information : (N, 2, 2) array
-        Inverse covariance of the shift for independent noise, in px^-2.
+        Inverse covariance of the shift, assuming independent noise, in px^-2.
     ncc : (N,) array
-        Normalised cross-correlation of the two locally normalised blocks, as they lie.
+        Normalised cross-correlation of the two locally normalised blocks at zero shift.
     contrast : (N, 2) array
-        In the phone image and in the warped one: from 0 for a flat block to 1 for strong detail.
+        Of the phone block and the warped block, from 0 (flat) to 1 (strong detail).
     """
 
     points: NDArray[np.float64]
@@ -51,7 +51,7 @@ class Blocks:
         return len(self.points)
 
     def where(self, kept: NDArray[np.bool_]) -> Self:
-        """The blocks that `kept` `(N,)` names."""
+        """The blocks selected by the mask `kept` `(N,)`."""
         return type(self)(
             self.points[kept],
             self.shift[kept],
@@ -61,7 +61,7 @@ class Blocks:
         )
 
     def sigma(self) -> NDArray[np.float64]:
-        """(N,) standard deviation of the shift in its worst direction, independent noise, px."""
+        """(N,) standard deviation of the shift in its least certain direction, px."""
         a, b, c = (self.information[:, row, column] for row, column in ((0, 0), (0, 1), (1, 1)))
         weakest = (a + c) / 2 - np.sqrt(((a - c) / 2) ** 2 + b**2)
         return 1 / np.sqrt(np.maximum(weakest, 1e-12))
@@ -69,17 +69,17 @@ class Blocks:
 
 @dataclass(frozen=True)
 class Cells:
-    """What the two images show together, summed over cells of 8 px.
+    """Second moments of the two images, averaged over cells of 8 px.
 
-    Blocks of any size that is a multiple of a cell's are measured from one set of cells.
+    Blocks of any multiple of the cell size can be measured from one set of cells.
 
     Attributes
     ----------
     means : (8, R, C) float32 array
-        Of the products of gradients (xx, xy, yy), of gradients and difference (x, y), and of the
-        images (phone phone, warped warped, phone warped).
+        Means of the gradient products (xx, xy, yy), of gradient times difference (x, y), and of
+        the image products (phone phone, warped warped, phone warped).
     covered : (R, C) bool array
-        Whether both photos show the cell and its surroundings, as far as filters look.
+        Whether both photos cover the cell and the support of the filters around it.
     """
 
     means: NDArray[np.float32]
@@ -89,17 +89,17 @@ class Cells:
 def normalise(image: NDArray[np.float32], shrunk: float = 1.0) -> NDArray[np.float32]:
     """Subtract the local mean and divide by the local deviation.
 
-    Exposure, vignetting and tone curves drop out; detail stays.
+    This removes exposure, vignetting and tone curves, and keeps detail.
 
     Parameters
     ----------
     image : (H, W) float32 array
     shrunk : float
-        How many times smaller the image shows things than the one it is compared with; the
-        surroundings that count as local are smaller, too.
+        How many times smaller the image is than the one it is compared with; the window is
+        reduced by this factor.
     """
-    image = image - np.float32(image.mean())  # keeps the variance below exact in float32
-    # Mean and variance change slowly: they are summed up over squares of a quarter of the window.
+    image = image - np.float32(image.mean())  # avoids cancellation in the float32 variance below
+    # Mean and variance vary slowly, so they are computed on squares of a quarter of the window.
     square = max(1, round(_WINDOW / shrunk / 4))
     size = image.shape[::-1]
     fewer = (max(1, round(size[0] / square)), max(1, round(size[1] / square)))
@@ -119,8 +119,7 @@ def normalise(image: NDArray[np.float32], shrunk: float = 1.0) -> NDArray[np.flo
 
 
 def _box(width: float) -> NDArray[np.float32]:
-    """Taps of the mean over `width` px, at least 1, centred on a pixel: the outermost count in
-    part."""
+    """Taps of a centred mean over `width` px, at least 1; the outermost have partial weight."""
     whole = int((width - 1) // 2)
     ends = (width - 1) / 2 - whole
     taps = np.array([ends, *[1.0] * (2 * whole + 1), ends], np.float32)
@@ -133,18 +132,18 @@ def observe(
     shown: NDArray[np.bool_],
     every: int = 1,
 ) -> Cells:
-    """Sum up two locally normalised images of the same size, cell by cell.
+    """Average the second moments of two locally normalised images of the same size over cells.
 
     Parameters
     ----------
     phone : (H, W) float32 array
     warped_rows : callable
-        The rows of the warped image from a first up to a last; few at a time stay in the
-        processor's cache.
+        Returns the rows of the warped image from a first one up to a last; a few at a time stay
+        in the processor's cache.
     shown : (R, C) bool array
-        Which cells the warped image shows.
+        Which cells the warped image covers.
     every : int
-        Look at every second, third, ... strip of 64 rows alone; the others count as not shown.
+        Use only every n-th strip of 64 rows; the other cells count as not covered.
     """
     height, width = phone.shape
     rows, columns = height // CELL, width // CELL
@@ -152,7 +151,7 @@ def observe(
     seen = np.zeros((rows, 1), bool)
     for first in range(0, rows, every * _STRIP):
         last = min(rows, first + _STRIP)
-        # Gradients look one row further up and down, where there is one.
+        # Gradients need one more row above and below, where there is one.
         top, bottom = max(0, first * CELL - CELL), min(height, last * CELL + 1)
         inner = slice(first * CELL - top, last * CELL - top)
         ours, theirs = phone[top:bottom], warped_rows(top, bottom)
@@ -189,20 +188,20 @@ def observe(
 
 
 def measure(cells: Cells, block: int) -> Blocks:
-    """Measure all whole blocks that both photos show.
+    """Measure the shift of every complete block that both photos cover.
 
     Parameters
     ----------
     cells : Cells
     block : int
-        Side of a block in px, a multiple of a cell's.
+        Side of a block in px, a multiple of the cell size.
     """
     side = block // CELL
     rows, columns = (count // side for count in cells.covered.shape)
     whole = np.s_[..., : rows * side, : columns * side]
     split = (rows, side, columns, side)
     covered = cells.covered[whole].reshape(split).all(axis=(1, 3))
-    # Summing slices is several times as fast as NumPy's mean over two short axes.
+    # Summing slices is several times faster than NumPy's mean over two short axes.
     parts = cells.means[whole].astype(np.float64).reshape(8, *split)
     means = np.zeros((8, rows, columns))
     for row, column in np.ndindex(side, side):

@@ -16,63 +16,62 @@ class AlignConfig(Config):
 
     matcher: str = option(
         "sift",
-        "How points of the two photos are matched at first: 'sift' is the surest, 'orb' faster on "
-        "easy pairs.",
+        "Keypoint matcher of the first step: 'sift' is the most reliable, 'orb' is faster on easy "
+        "pairs.",
         choices=("sift", "orb"),
     )
     working_mp: float = option(
         1.5,
-        "Size to which the phone photo is reduced for the fine alignment. Larger is slower and, on "
-        "sharp photos, a little more accurate.",
+        "Size to which the phone photo is reduced for the fine alignment. A larger size is slower "
+        "and, on sharp photos, slightly more accurate.",
         minimum=0.3,
         maximum=30,
         metavar="MP",
     )
     field: str = option(
         "auto",
-        "What may be added to homography and lens distortion: 'auto' adds a smooth field (slight "
-        "parallax, bent paper) or several surfaces at different depths where they fit clearly "
-        "better, 'off' never adds anything.",
+        "What may be added to the homography and the lens distortion: 'auto' adds a smooth field "
+        "(slight parallax, curved paper) or several surfaces at different depths if they fit "
+        "clearly better; 'off' adds nothing.",
         choices=("auto", "off"),
     )
     max_residual: float = option(
         1.0,
-        "Reject a pair when the median distance between matching details is larger than this after "
+        "Reject a pair if the median distance between matching details exceeds this after "
         "alignment, in pixels of the reduced photos.",
         minimum=0,
         metavar="PX",
     )
     min_verified: int = option(
         40,
-        "Reject a pair with fewer image blocks than this whose detail is found again in the other "
-        "photo, in place.",
+        "Reject a pair if fewer image blocks than this are found in place in the other photo.",
         minimum=1,
         metavar="N",
     )
     min_in_place: float = option(
         0.4,
-        "Reject a pair when less than this share of the detail that both photos have lies in "
-        "place after alignment.",
+        "Reject a pair if less than this fraction of the detail in both photos is in place after "
+        "alignment.",
         minimum=0,
         maximum=1,
         metavar="SHARE",
     )
     min_overlap: float = option(
         0.1,
-        "Reject a pair when what both photos show is a smaller share of the phone photo than this.",
+        "Reject a pair if the DSLR photo covers less than this fraction of the phone photo.",
         minimum=0,
         maximum=1,
         metavar="SHARE",
     )
     min_size: int = option(
         128,
-        "Reject photos, and crops, with a side shorter than this.",
+        "Reject photos and crops that have a side shorter than this.",
         minimum=32,
         metavar="PX",
     )
     max_blur: float = option(
         4.5,
-        "Reject photos whose sharpest edges are blurred by more than this (standard deviation).",
+        "Reject photos whose sharpest edges have a blur of more than this (standard deviation).",
         minimum=0.5,
         metavar="PX",
     )
@@ -80,33 +79,33 @@ class AlignConfig(Config):
 
 @dataclass(frozen=True)
 class AlignFoldersConfig(AlignConfig, PhotoLimits, PairingConfig):
-    """Settings of `align_folders`: those of pairing, of reading and of `align_pair`, and these."""
+    """Settings of `align_folders`: pairing, reading, `align_pair`, and the output folder."""
 
     images: bool = option(
         True,
-        "Write the aligned images. Without them `dpedkit patches` cuts straight from the original "
-        "photos: the same patches, sooner, and nothing stored twice; the originals must stay "
+        "Write the aligned images. Without them, `dpedkit patches` cuts the same patches from the "
+        "original photos, which is faster and stores nothing twice, but the originals must stay "
         "where they are.",
     )
     image_format: str = option(
         "png",
-        "Format of the aligned images. PNG and TIFF keep every pixel as it is; JPEG is smaller and "
-        "faster but is a second lossy step in the training data.",
+        "Format of the aligned images. PNG and TIFF are lossless; JPEG is smaller and faster, but "
+        "compresses the training data a second time.",
         choices=("png", "jpg", "tiff"),
     )
     decisions: str | None = option(
         None,
-        "File of pairs that you rejected after looking at them, as the report lets you download "
-        "it. They are left out, also when the command is given again without the file; a pair "
-        "comes back when a file without its line is given.",
+        "File that lists pairs you rejected by hand, as downloaded from the report. They stay "
+        "rejected in later runs without this option. To restore a pair, give a file without its "
+        "line.",
         metavar="FILE",
         affects_output=False,
         is_file=True,
     )
     max_rejected: float = option(
         0.5,
-        "End with exit code 3 when a larger share of the pairs than this was rejected, other than "
-        "by --decisions. Everything is written all the same.",
+        "Exit with code 3 if more than this fraction of the pairs was rejected, not counting "
+        "--decisions. All output is written in any case.",
         minimum=0,
         maximum=1,
         metavar="SHARE",
@@ -115,7 +114,7 @@ class AlignFoldersConfig(AlignConfig, PhotoLimits, PairingConfig):
 
     @classmethod
     def of(cls, config: AlignConfig | None) -> Self:
-        """These settings; those of `align_pair` alone take the defaults of all others."""
+        """`config` as folder settings; what an `AlignConfig` lacks takes its default."""
         if isinstance(config, cls):
             return config
         return cls(**config.to_dict()) if config else cls()

@@ -1,12 +1,12 @@
-"""What a person decided about pairs after looking at them: `dpedkit align --decisions FILE`.
+"""Pairs that a person rejected after looking at them: `dpedkit align --decisions FILE`.
 
-The file is CSV in UTF-8 as the report of aligned pairs lets one download it, a pair a line:
+The file is a UTF-8 CSV, as downloaded from the report of aligned pairs, with one pair per line:
 
     name,decision,note
     0007,rejected,a tram drove by
 
-They are kept with the aligned photos, in `decisions.csv`, and hold until another file is given: a
-pair comes back when a file without its line is given.
+The decisions are saved with the aligned photos, in `decisions.csv`, and apply until another file is
+given. A pair is restored by a file without its line.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from dpedkit.core.errors import DpedkitError
 from dpedkit.core.lists import read_list
 from dpedkit.core.manifest import read_jsonl
 from dpedkit.core.records import BY_HAND, REJECTED, PairRecord, SourcePhoto
+from dpedkit.core.wording import counted
 
 KEPT_DECISIONS = "decisions.csv"
 _HEADER = ["name", "decision", "note"]
@@ -29,22 +30,22 @@ _NAMED_UNKNOWN = 5
 
 
 def read_decisions(file: Path | None, names: Collection[str]) -> dict[str, str]:
-    """The pairs that a person rejected, each with the note that was written beside it.
+    """The rejected pairs, each with its note.
 
-    Empty lines and lines that begin with # are skipped; the note may be left out. Decisions about
-    pairs that do not exist are named in a warning: with a misspelt name nothing would be done.
+    Empty lines and lines that start with # are skipped; the note is optional. Names of pairs that
+    do not exist are listed in a warning, since they may be misspelt.
 
     Parameters
     ----------
     file : Path or None
-        None decides nothing.
+        None stands for no decisions.
     names : collection of str
-        Of the pairs that there are.
+        Names of all pairs.
 
     Raises
     ------
     DpedkitError
-        If the file is missing or no text, or a line is no decision.
+        If the file is missing or not a text file, or a line is not a decision.
     """
     if file is None:
         return {}
@@ -53,7 +54,7 @@ def read_decisions(file: Path | None, names: Collection[str]) -> dict[str, str]:
     if unknown:
         more = len(unknown) - _NAMED_UNKNOWN
         listed = ", ".join(unknown[:_NAMED_UNKNOWN]) + (f" and {more} more" if more > 0 else "")
-        console.warn(f"{file} names pairs that are not there: {listed}.")
+        console.warn(f"{file} names pairs that do not exist: {listed}.")
     return rejected
 
 
@@ -65,20 +66,20 @@ def _read(file: Path) -> dict[str, str]:
             continue
         if decision != REJECTED:
             raise DpedkitError(
-                f"{file}, line {number}: '{decision}' is no decision; write: NAME,{REJECTED} (a "
-                "pair is accepted again when its line is removed)."
+                f"{file}, line {number}: '{decision}' is not a decision; write NAME,{REJECTED} "
+                "(removing the line restores the pair)."
             )
         rejected[name] = note
     return rejected
 
 
 def kept_decisions(folder: Path, names: Collection[str]) -> dict[str, str]:
-    """What was decided in an earlier run in this aligned folder, and is told again.
+    """The decisions of an earlier run in this aligned folder, which are also reported.
 
     Raises
     ------
     DpedkitError
-        If the file that keeps it is damaged.
+        If `decisions.csv` is damaged.
     """
     file = folder / KEPT_DECISIONS
     if not file.is_file():
@@ -87,19 +88,19 @@ def kept_decisions(folder: Path, names: Collection[str]) -> dict[str, str]:
     held = len(decisions.keys() & set(names))
     if held:
         console.say(
-            f"{held} pair{'' if held == 1 else 's'} stay{'s' if held == 1 else ''} rejected by "
-            f"hand, see {file}; to take one back, give a list without it: --decisions FILE"
+            f"{counted(held, 'pair')} still rejected by hand (see {file}); to restore a pair, give "
+            "a list without it: --decisions FILE"
         )
     return decisions
 
 
 def keep_decisions(folder: Path, decisions: Mapping[str, str]) -> None:
-    """Write the decisions that hold from now on into the aligned folder.
+    """Save the decisions in the aligned folder.
 
     Raises
     ------
     DpedkitError
-        If the folder may not be written to, or the disk is full.
+        If the folder is not writable, or the disk is full.
     """
     file = folder / KEPT_DECISIONS
     if not decisions and not file.exists():
@@ -111,7 +112,7 @@ def keep_decisions(folder: Path, decisions: Mapping[str, str]) -> None:
 
 
 def _recorded(folder: Path) -> dict[str, str]:
-    """The decisions by the records of an earlier version, which kept them nowhere else."""
+    """The decisions in the records of an earlier version, which had no `decisions.csv`."""
     file = folder / "pairs.jsonl"
     if not file.is_file():
         return {}
@@ -126,18 +127,18 @@ def _recorded(folder: Path) -> dict[str, str]:
 def rejected_by_hand(
     index: int, name: str, photos: tuple[Path, Path], note: str, before: PairRecord | None
 ) -> PairRecord:
-    """The record of a pair that a person rejected; what was measured of it earlier stays in it.
+    """The record of a pair rejected by hand; it keeps the measurements of an earlier run.
 
     Parameters
     ----------
     index, name
         Of the pair.
     photos : tuple of Path
-        The phone's and the DSLR's.
+        Of the phone and of the DSLR.
     note : str
-        The person's own reason; may be empty.
+        The person's reason; may be empty.
     before : PairRecord or None
-        The record of the same two files by an earlier run, if there is one.
+        The record of the same two files from an earlier run, if any.
     """
     reason = f"{BY_HAND}: {note}" if note else BY_HAND
     if before is None:
@@ -151,7 +152,7 @@ def decided(
     pairs: Iterable[tuple[str, Path, Path]],
     before: Mapping[str, PairRecord],
 ) -> dict[str, PairRecord]:
-    """The records of all pairs, given as name, phone and DSLR photo, that a person rejected."""
+    """The records of the pairs (name, phone photo, DSLR photo) that a person rejected."""
     records = {}
     for index, (name, phone, dslr) in enumerate(pairs):
         if name in decisions:

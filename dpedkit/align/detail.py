@@ -1,8 +1,8 @@
-"""What each cell of the phone photo shows under a map: whether it has detail, where that lies, and
-whether the DSLR photo shows the same there.
+"""The evidence of each cell of the phone photo under a map: whether it has detail, its residual
+shift, and whether the DSLR photo shows the same.
 
-Whether a cell has detail is decided from the photos alone, never from how well they match: a cell
-that a wrong map matches badly must count against that map.
+Whether a cell has detail is decided from the photos alone, never from how well they match, so cells
+that a wrong map matches badly count against that map.
 """
 
 from __future__ import annotations
@@ -19,22 +19,22 @@ from dpedkit.align.refine import NOISE_FACTOR, Level
 from dpedkit.align.smoothing import Displacements, Information, chi2, with_model_error
 from dpedkit.geometry import PairMap, Points, grid_points, resize_points
 
-SIDE = 16  # px of the working image: of a cell here, two of those that are summed up
-_TEXTURE = 0.003  # least gradient power along the weaker direction, of locally normalised photos
-_EDGE = 0.01  # least gradient power along the stronger direction, of a cell with an edge alone
-_NCC = 0.6  # of a cell that matches by itself; unrelated ones stay below 0.4
-_NCC_SUPPORTED = 0.35  # of a cell that its neighbours on the same surface support
+SIDE = 16  # px of the working image; twice the side of the cells in `blocks`
+_TEXTURE = 0.003  # minimum gradient power in the weaker direction, locally normalised photos
+_EDGE = 0.01  # minimum gradient power in the stronger direction, of a cell with just an edge
+_NCC = 0.6  # of a cell that matches by itself; unrelated cells stay below 0.4
+_NCC_SUPPORTED = 0.35  # of a cell supported by its neighbours on the same surface
 _NCC_AROUND = 0.5
-_UNLIKE, _UNLIKE_AROUND = 0.25, 0.3  # NCC below which a cell shows something else
-_SHIFT = 1.0  # px of the working image: a larger shift is out of place
-_CHI2 = 9.0  # unless noise explains it: 1% of a chi-square with two degrees of freedom
+_UNLIKE, _UNLIKE_AROUND = 0.25, 0.3  # NCC below which a cell does not match
+_SHIFT = 1.0  # px of the working image: a cell with a larger shift is out of place
+_CHI2 = 9.0  # unless noise explains it: 1% level of a chi-square with two degrees of freedom
 _MODEL_ERROR = 0.15  # px of the working image
-_PART_CONTRAST, _PART_NCC = 0.25, 0.2  # a quarter of a cell that shows something else
+_PART_CONTRAST, _PART_NCC = 0.25, 0.2  # of a quarter of a cell that does not match
 
 
 @dataclass(frozen=True)
 class Grid:
-    """Square cells of 16 px over the phone photo at one working size; the last ones overhang.
+    """Square cells of 16 px over the phone photo at one working size; the last ones may overhang.
 
     Attributes
     ----------
@@ -42,10 +42,10 @@ class Grid:
     centres : (R, C, 2) array
         In px of the working image.
     textured : (R, C) bool array
-        Whether the phone photo has detail in both directions there.
+        Whether the phone photo has detail in two directions.
     edgy : (R, C) bool array
-        Whether it has detail in one direction alone there: an edge, which tells nothing along
-        itself.
+        Whether it has detail in one direction only: an edge, which does not constrain the shift
+        along itself.
     """
 
     level: Level
@@ -78,8 +78,8 @@ class Grid:
         return SIDE * self.level.working_px
 
     def dslr_detail(self, current: PairMap) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
-        """Whether the DSLR photo has detail where a map puts each cell: `(R, C)` in both
-        directions, and in any."""
+        """Whether the DSLR photo has detail where a map puts each cell: `(R, C)`, in two
+        directions and in at least one."""
         level = self.level
         size = (level.dslr.shape[1], level.dslr.shape[0])
         there = current(self.phone_points(self.centres))
@@ -93,27 +93,27 @@ class Grid:
         return weaker > _TEXTURE, stronger > _EDGE
 
     def phone_points(self, points: Displacements) -> Points:
-        """Points `(..., 2)` of the working image in px of the full-size phone photo, `(N, 2)`."""
+        """Points `(..., 2)` of the working image as `(N, 2)` points in full-size phone px."""
         size = (self.level.phone.shape[1], self.level.phone.shape[0])
         return resize_points(points.reshape(-1, 2), size, self.level.phone_shows)
 
 
 @dataclass(frozen=True)
 class View:
-    """What the cells show under a map, each array `(R, C, ...)`.
+    """The evidence of the cells under a map, each array `(R, C, ...)`.
 
     Attributes
     ----------
     shift : (R, C, 2) array
-        By how much the DSLR photo's content still is out of place, px of the working image.
+        Residual shift of the DSLR photo, px of the working image.
     information : (R, C, 3) array
         Inverse covariance of the shift: xx, xy, yy, px^-2.
     ncc : (R, C) array
-        Of the two locally normalised photos as they lie.
+        Of the two locally normalised photos at zero shift.
     textured : (R, C) bool array
-        Both photos have detail in both directions there.
+        Both photos have detail in two directions.
     edgy : (R, C) bool array
-        Both have detail there, in one direction alone.
+        Both have detail, but not both in two directions.
     """
 
     shift: Displacements
@@ -126,7 +126,7 @@ class View:
 
     @classmethod
     def of(cls, cells: Cells, grid: Grid, current: PairMap) -> Self:
-        """From what was observed at the grid's level under a map."""
+        """From the second moments observed at the grid's level under a map."""
         shape = grid.shape
         blocks = measure(cells, SIDE)
         information = blocks.information / NOISE_FACTOR
@@ -152,31 +152,31 @@ class View:
 
     @property
     def detailed(self) -> NDArray[np.bool_]:
-        """(R, C) whether both photos have detail of either kind."""
+        """(R, C) whether both photos have detail in at least one direction."""
         return self.textured | self.edgy
 
     def in_place(self, labels: NDArray[np.uint8]) -> NDArray[np.bool_]:
-        """Which cells with detail `(R, C)` lie in place, given the surface that each shows."""
+        """Which cells with detail `(R, C)` are in place, given the surface of each cell."""
         alike = self.ncc > _NCC
         alike |= (self.ncc > _NCC_SUPPORTED) & (self._ncc_around(labels) > _NCC_AROUND)
         return self.detailed & alike & ~self._clashing & ~self._moved()
 
     def contradicting(self, labels: NDArray[np.uint8]) -> NDArray[np.bool_]:
-        """Which cells with detail `(R, C)` show something else, or out of place.
+        """Which cells with detail `(R, C)` do not match, or are out of place.
 
-        The others that are not in place are those where noise or blur leaves it open.
+        The remaining cells that are not in place are inconclusive because of noise or blur.
         """
         unlike = (self.ncc < _UNLIKE) | (self._ncc_around(labels) < _UNLIKE_AROUND)
         return self.detailed & (unlike | self._clashing | self._moved())
 
     def _moved(self) -> NDArray[np.bool_]:
-        """Where the content is clearly out of place."""
+        """Where the residual shift is significantly too large."""
         length = np.linalg.norm(self.shift, axis=2)
         information = with_model_error(self.information, _MODEL_ERROR)
         return (length > _SHIFT) & (chi2(self.shift, information) > _CHI2)
 
     def _ncc_around(self, labels: NDArray[np.uint8]) -> NDArray[np.float64]:
-        """NCC over each cell and those of its 8 neighbours that show the same surface."""
+        """NCC over each cell and those of its 8 neighbours that are on the same surface."""
         product = self.ncc * np.sqrt(self._powers.prod(axis=2))
         planes = np.concatenate([self._powers, product[..., None]], axis=2)
         padded = np.pad(planes, [(1, 1), (1, 1), (0, 0)])
@@ -190,7 +190,7 @@ class View:
 
 
 def in_place_at(level: Level, cells: Cells, current: PairMap) -> float:
-    """Share of the detail that lies in place at a working size, under the map that the cells were
+    """Share of the detail that is in place at a working size, under the map that the cells were
     observed under."""
     grid = Grid.over(level)
     view = View.of(cells, grid, current)
@@ -203,7 +203,7 @@ def _gradient_powers(
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """(R, C) eigenvalues of the mean structure tensor of each cell, the smaller and the larger.
 
-    On the image at half size, where pixel noise is averaged out.
+    Computed on the image at half size, where pixel noise is averaged out.
     """
     rows, columns = (-(-side // SIDE) for side in image.shape)
     half = cv2.resize(image, (image.shape[1] // 2, image.shape[0] // 2), None, 0, 0, cv2.INTER_AREA)
@@ -219,10 +219,22 @@ def _gradient_powers(
     return mean - spread, mean + spread
 
 
+def cell_means(
+    plane: NDArray[np.float32], shape: tuple[int, int], parts: int = 1
+) -> NDArray[np.float64]:
+    """Means of an image `(H, W)` over cells: `(parts R, parts C)`, each cell cut into `parts` along
+    each side. Beyond the image its border is repeated."""
+    rows, columns = shape
+    down, right = rows * SIDE - plane.shape[0], columns * SIDE - plane.shape[1]
+    whole = cv2.copyMakeBorder(plane, 0, down, 0, right, cv2.BORDER_REPLICATE)
+    size = (parts * columns, parts * rows)
+    return np.asarray(cv2.resize(whole, size, interpolation=cv2.INTER_AREA), np.float64)
+
+
 def placed(
     values: NDArray[np.float64], blocks: Blocks, side: int, shape: tuple[int, int]
 ) -> NDArray[np.float64]:
-    """Values `(N, ...)` of blocks on a grid `(R, C, ...)`, 0 where there is none."""
+    """Values `(N, ...)` of blocks as a grid `(R, C, ...)`; 0 where there is no block."""
     result = np.zeros((*shape, *values.shape[1:]))
     column, row = np.floor(blocks.points / side).astype(int).T
     result[row, column] = values

@@ -1,7 +1,7 @@
-"""Robust fits of the pair's map to measured block shifts: homography, lens distortion, field.
+"""Robust fits of a map to measured block shifts: homography, lens distortion, smooth field.
 
-All three are fitted together by weighted least squares in phone pixels, as an increment to the
-current map; the coefficients of lens distortion and field are held near zero by a prior.
+All three are fitted jointly by iteratively reweighted least squares in phone pixels, as an
+increment to the current map; priors regularise lens distortion and field towards zero.
 """
 
 from __future__ import annotations
@@ -17,31 +17,31 @@ from dpedkit.geometry import PairMap, Points, centre_of, half_diagonal, spline_b
 
 HOMOGRAPHY, RADIAL, FIELD = "homography", "radial", "field"
 
-# Prior standard deviation of k1, k2, k3: phone photos come undistorted to within a few percent,
-# and each further term of a lens model is about a tenth of the one before.
+# Prior standard deviation of k1, k2, k3: phones correct distortion to within a few percent, and the
+# terms of a lens model get smaller with their order.
 _RADIAL_SIGMA = np.array([0.03, 0.01, 0.003])
 _H, _K = 8, 3  # parameters of the homography and of the lens distortion
-_MEDIAN_CHI2 = 1.386  # of two degrees of freedom
+_MEDIAN_CHI2 = 1.386  # median of a chi-square with two degrees of freedom
 _ROBUST_STEPS = 3
-_MISFIT_SAMPLE = 600  # blocks are enough for a median
-_MISFITS = np.geomspace(1e-3, 64.0, 17)  # px; tried, then refined between two of them
-_CAUCHY = 3.0  # squared residuals of this many variances get half the weight
+_MISFIT_SAMPLE = 600  # blocks, enough for a median
+_MISFITS = np.geomspace(1e-3, 64.0, 17)  # px; a coarse search, then refined
+_CAUCHY = 3.0  # chi-square per axis at which the weight is halved
 _FIELD_SPACING = 10  # control points along the longer side of the phone photo
 _FOLDS = 4
-_TILES = 8  # along the longer side: a fold holds out whole tiles, never single blocks
+_TILES = 8  # along the longer side; a fold holds out whole tiles, never single blocks
 
 
 @dataclass(frozen=True)
 class Fit:
-    """A fitted map and how well it fits.
+    """A fitted map with its goodness of fit.
 
     Attributes
     ----------
     map : PairMap
     weights : (N,) array
-        Robust weight of each block, 1 for one that fits.
+        Robust weight of each block; 1 if its residual is zero.
     misfit : float
-        Standard deviation, in phone px, of what the model cannot follow and noise cannot explain.
+        Standard deviation of the model error in phone px: residuals that noise does not explain.
     covariance : (P, P) array
         Of the parameters of `model`.
     """
@@ -53,7 +53,7 @@ class Fit:
     covariance: NDArray[np.float64]
 
     def standard_error(self, points: Points) -> NDArray[np.float64]:
-        """Expected distance `(N,)` between fitted and true place of phone points `(N, 2)`, px."""
+        """Expected error `(N,)` of the map at phone points `(N, 2)`, px."""
         rigid = _rigid_jacobian(self.map, points, self.model)
         basis = _field_basis(self.map, points, self.model)
         variance = np.zeros(len(points))
@@ -68,24 +68,24 @@ class Fit:
 def fit_map(
     current: PairMap, blocks: Blocks, noise_factor: float, model: str, bend: float = 1.0
 ) -> Fit:
-    """Fit the map to the shifts that blocks show under the current map.
+    """Fit the map to block shifts measured under the current map.
 
     Parameters
     ----------
     blocks : Blocks
         In px of the full-size phone photo.
     noise_factor : float
-        How many times the variance of a shift is larger than for independent pixel noise.
+        Variance of a shift relative to that for independent pixel noise.
     model : str
-        "homography", "radial" or "field", each with what the ones before it have.
+        "homography", "radial" or "field"; each includes the ones before it.
     bend : float
-        How far a control point of the field is expected to lie from the line through its
-        neighbours, in phone px; unused for the other models.
+        Prior standard deviation of the second differences of the field's control points, in
+        phone px: smaller is stiffer. Unused for the other models.
 
     Raises
     ------
     numpy.linalg.LinAlgError
-        If the blocks do not determine the map, as when all lie on one line.
+        If the blocks do not determine the map, for example if all lie on one line.
     """
     problem = Problem(current, blocks, noise_factor, model)
     prior = problem.prior(bend)
@@ -96,11 +96,11 @@ def fit_map(
 
 
 class Problem:
-    """The equations of one fit: rows are blocks, columns the parameters of the model.
+    """The least-squares problem of one fit: rows are blocks, columns are model parameters.
 
-    The eight parameters of the homography count from the current one; the others are absolute,
-    so that leaving out columns leaves out that part of the model. A field moves x and y by one
-    and the same basis, so its part of the equations is put together from three products of it.
+    The eight parameters of the homography are relative to the current one; the others are
+    absolute, so that dropping columns drops that part of the model. The field uses the same basis
+    for x and y, so its part of the normal equations consists of three products of that basis.
     """
 
     def __init__(self, current: PairMap, blocks: Blocks, noise_factor: float, model: str) -> None:
@@ -116,7 +116,7 @@ class Problem:
     def solve_robustly(
         self, prior: NDArray[np.float64]
     ) -> tuple[NDArray[np.float64], NDArray[np.float64], float]:
-        """Iteratively reweighted least squares: parameters, block weights, misfit."""
+        """Iteratively reweighted least squares: parameters, block weights and misfit."""
         residuals, solution = self.shift, np.zeros(self.count)
         for _ in range(_ROBUST_STEPS):
             misfit = self.misfit(residuals)
@@ -164,7 +164,7 @@ class Problem:
     def predicted(
         self, solution: NDArray[np.float64], rows: NDArray[np.bool_] | slice = slice(None)
     ) -> NDArray[np.float64]:
-        """(N, 2) shifts in px by the parameters, or by the first few of them, in `rows`."""
+        """(N, 2) shifts in px predicted by the parameters, or by the first few of them."""
         rigid = self.rigid[rows]
         n = min(rigid.shape[2], len(solution))
         moved: NDArray[np.float64] = rigid[:, :, :n] @ solution[:n]
@@ -173,7 +173,7 @@ class Problem:
         return moved
 
     def misfit(self, residuals: NDArray[np.float64]) -> float:
-        """The model error in px that makes the median residual as large as it is."""
+        """The model error in px that explains the median residual."""
         some = slice(None, None, max(1, len(residuals) // _MISFIT_SAMPLE))
         residuals, covariance = residuals[some], self.covariance[some]
         if _median_chi2(residuals, covariance, np.zeros(1))[0] <= _MEDIAN_CHI2:
@@ -186,7 +186,7 @@ class Problem:
         return float(trials[len(trials) // 2])
 
     def prior(self, bend: float) -> NDArray[np.float64]:
-        """(P, P) inverse covariance that the parameters have before anything is measured."""
+        """(P, P) inverse prior covariance of the parameters."""
         prior = np.zeros((self.count, self.count))
         if self.model != HOMOGRAPHY:
             prior[range(_H, _H + _K), range(_H, _H + _K)] = _RADIAL_SIGMA**-2.0
@@ -198,7 +198,7 @@ class Problem:
         return prior
 
     def map_of(self, solution: NDArray[np.float64]) -> PairMap:
-        """The map with these parameters."""
+        """The map that these parameters describe."""
         size = self.current.phone_size
         increment = np.append(solution[:_H], 0).reshape(3, 3) + np.eye(3)
         scale, centre = half_diagonal(size), centre_of(size)
@@ -217,25 +217,25 @@ class Problem:
 
 
 class CrossValidation:
-    """How well each model predicts the shifts of blocks from those of blocks elsewhere.
+    """How well each model predicts the shifts of held-out blocks.
 
-    The photo is cut into tiles; each of four folds holds out every fourth of them.
+    The photo is divided into tiles; each of four folds holds out every fourth tile.
 
     Parameters
     ----------
     current, blocks, noise_factor
         See `fit_map`.
     bend : float
-        Of a field by which the blocks that fit no model are told; see `fit_map`.
+        Stiffness of the field that the robust weights are computed with; see `fit_map`.
     """
 
     def __init__(self, current: PairMap, blocks: Blocks, noise_factor: float, bend: float) -> None:
         self._problem = problem = Problem(current, blocks, noise_factor, FIELD)
-        # One set of weights for all models, so that all are judged by the same equations.
+        # One set of weights for all models, so that all are compared on the same equations.
         _, weights, misfit = problem.solve_robustly(problem.prior(bend))
         information = problem.information(misfit)
         tile = tile_of(blocks.points, current.phone_size)
-        fold = (tile[:, 0] + 2 * tile[:, 1]) % _FOLDS  # neighbouring tiles differ
+        fold = (tile[:, 0] + 2 * tile[:, 1]) % _FOLDS  # neighbouring tiles are in different folds
         self._folds = [
             (inside, *problem.normal_equations(weights, information, inside))
             for inside in (fold == held_out for held_out in range(_FOLDS))
@@ -244,7 +244,7 @@ class CrossValidation:
         self._vector = np.sum([own for _, _, own in self._folds], axis=0)
 
     def homography(self) -> NDArray[np.float64]:
-        """Residuals `(N, 2)` of the held-out blocks, in phone px."""
+        """Residuals `(N, 2)` of the held-out blocks under a homography, in phone px."""
         return self._residuals(self._problem.prior(1.0)[:_H, :_H])
 
     def radial(self) -> NDArray[np.float64]:
@@ -267,7 +267,7 @@ class CrossValidation:
 
 
 def tile_of(points: NDArray[np.float64], size: tuple[int, int]) -> NDArray[np.int64]:
-    """Column and row `(N, 2)` of the square tile of the photo that each point lies in."""
+    """Column and row `(N, 2)` of the tile of the photo that contains each point."""
     return np.floor((points + 0.5) / (max(size) / _TILES)).astype(np.int64)
 
 
@@ -278,7 +278,7 @@ def field_shape(size: tuple[int, int]) -> tuple[int, int]:
 
 
 def _parameters(current: PairMap, model: str) -> NDArray[np.float64]:
-    """The current values; those of the homography count from the current one, so they are 0."""
+    """The current parameters; those of the homography are relative, so they are 0."""
     parts = [np.zeros(_H)]
     if model != HOMOGRAPHY:
         parts.append(np.array(current.radial))
@@ -292,8 +292,8 @@ def _parameters(current: PairMap, model: str) -> NDArray[np.float64]:
 def _rigid_jacobian(
     current: PairMap, points: NDArray[np.float64], model: str
 ) -> NDArray[np.float64]:
-    """(N, 2, 8 or 11) derivative of the straightened phone points, in px, by the parameters of
-    homography and lens distortion."""
+    """(N, 2, 8 or 11) Jacobian of the undistorted phone points, in px, with respect to the
+    parameters of homography and lens distortion."""
     scale, centre = half_diagonal(current.phone_size), centre_of(current.phone_size)
     x, y = ((points + current.displacement(points) - centre) / scale).T
     one, zero = np.ones_like(x), np.zeros_like(x)
@@ -309,7 +309,7 @@ def _rigid_jacobian(
 
 
 def _field_basis(current: PairMap, points: NDArray[np.float64], model: str) -> NDArray[np.float64]:
-    """(N, control points) weights of the field's coefficients; no columns for other models."""
+    """(N, control points) basis of the field; no columns for other models."""
     if model != FIELD:
         return np.zeros((len(points), 0))
     shape = field_shape(current.phone_size)
@@ -321,9 +321,9 @@ def _field_basis(current: PairMap, points: NDArray[np.float64], model: str) -> N
 
 @functools.cache
 def _bending(rows: int, columns: int) -> NDArray[np.float64]:
-    """(RC, RC) quadratic form: squared second differences of the coefficients.
+    """(RC, RC) thin-plate penalty: squared second differences of the coefficients.
 
-    A thousandth of their squares is added, since planes and constants belong to the homography.
+    A small ridge also penalises constants and planes, which belong to the homography.
     """
     identity_r, identity_c = np.eye(rows), np.eye(columns)
     second_r, second_c = np.diff(identity_r, 2, axis=0), np.diff(identity_c, 2, axis=0)
@@ -342,7 +342,7 @@ def _chi2(residuals: NDArray[np.float64], information: NDArray[np.float64]) -> N
 def _median_chi2(
     residuals: NDArray[np.float64], covariance: NDArray[np.float64], misfits: NDArray[np.float64]
 ) -> NDArray[np.float64]:
-    """(M,) median squared residual, in variances, for each of M model errors in px."""
+    """(M,) median chi-square of the residuals for each of M model errors in px."""
     (x, y), variance = residuals.T, misfits[:, None] ** 2
     a, b, c = covariance[:, 0, 0] + variance, covariance[:, 0, 1], covariance[:, 1, 1] + variance
     chi2 = (c * x * x - 2 * b * x * y + a * y * y) / (a * c - b * b)
@@ -350,7 +350,7 @@ def _median_chi2(
 
 
 def _with_floor(information: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Keep an edge's information along itself from being exactly zero."""
+    """Keep an edge's information along itself above zero."""
     trace = information[:, 0, 0] + information[:, 1, 1]
     return information + (1e-3 * trace + 1e-9)[:, None, None] * np.eye(2)
 

@@ -1,8 +1,12 @@
-"""Which model a pair needs: homography with lens distortion, or a smooth field on top.
+"""Choose the model of a pair: a rigid map, a smooth field on top of it, or several surfaces.
 
-A field follows parallax and bent paper, but on a rigid scene it follows noise. So it is used only
-where it predicts the shifts of blocks that it was not fitted to clearly better, and its stiffness
-is the one that predicts best.
+Two cameras side by side see near objects displaced against far ones. A scene with one surface needs
+a rigid map, or a smooth field where that surface is curved. Otherwise there are several surfaces,
+each with a displacement of its own.
+
+A field models slight parallax and curved paper, but on a rigid scene it overfits noise. So it is
+used only where cross-validation shows that it predicts held-out blocks clearly better, with the
+stiffness that predicts best.
 """
 
 from __future__ import annotations
@@ -18,27 +22,125 @@ from dpedkit.align.refine import (
     NOISE_FACTOR,
     Level,
     Refined,
-    Stride,
+    StepLength,
     blocks_of,
     bounded,
     observe_level,
 )
+from dpedkit.align.segment import CellFlow, cell_flow, several_surfaces
+from dpedkit.align.smoothing import smooth_at
+from dpedkit.align.validity import FittedMap, one_surface
 from dpedkit.geometry import PairMap
 
-# Candidate stiffnesses: how far a control point may lie from the line through its neighbours, in
-# px of the working image.
+# One surface or several
+_NO_DEPTH = 0.03  # share of the detail that may contradict one surface in a scene without depth
+_MIN_MORE = 1.02  # factor by which several surfaces must put more detail in place
+_MIN_EXPLAINED = 0.3  # minimum share of the detail that several surfaces put in place
+_SURE, _CLEARER = 0.85, 0.1  # shares of the detail in place
+_NO_BETTER, _MUCH_BETTER = 0.9, 0.7  # misfit of several surfaces relative to that of one
+# Flow of one smooth surface: smoothing it with this width, relative to the photo's longer side,
+# changes most of it by less than the error.
+_ONE_WIDTH, _ONE_ERROR, _ONE_SHARE = 0.036, 0.35, 0.85  # share, px of the working image, share
+
+# The smooth field
+# Candidate stiffnesses: standard deviation of the second differences of the control points, in px
+# of the working image.
 _BENDS = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0)
-_WORSE = 2  # softer fields in a row that predict worse than the best before end the search
-_MIN_GAIN = 0.01  # relative: a field that predicts less than a hundredth better is not worth it
-_MIN_SIGMAS = 3.0  # and the gain must stand out from its scatter over the photo
-_FIELD_STEPS = 4  # at most, a size
-_ALIKE = 0.3  # NCC of locally normalised blocks that show the same; it is 0 +- 0.1 by chance
-_MIN_ALIKE = 50  # with fewer, all are used
-_FAR = 0.15  # px of the working image: an error of the rigid map that may come from parallax
+_WORSE = 2  # stop after this many softer fields in a row that predict worse than the best one
+_MIN_GAIN = 0.01  # relative gain in prediction below which a field is not used
+_MIN_SIGMAS = 3.0  # standard errors by which the mean gain must exceed zero
+_FIELD_STEPS = 4  # maximum per size
+_ALIKE = 0.3  # NCC from which on two blocks show the same; unrelated ones have 0 +- 0.1
+_MIN_ALIKE = 50  # with fewer such blocks, all blocks are used
+_FAR = 0.15  # px of the working image: error of the rigid map that suggests parallax
+
+
+def fit_depth(pyramid: list[Level], refined: Refined, allow_depth: bool) -> FittedMap:
+    """Extend a rigid map by the depth of the scene, if there is any.
+
+    Parameters
+    ----------
+    pyramid : list of Level
+        Smallest first.
+    refined : Refined
+        The rigid map.
+    allow_depth : bool
+        If false, the map stays rigid, and only its validity is determined.
+
+    Raises
+    ------
+    numpy.linalg.LinAlgError
+        If the cells of a surface do not determine its map, for example if all lie on one line.
+    """
+    level, fit = pyramid[-1], refined.fit
+    cells = refined.observed if refined.converged else None
+    rigid = one_surface(level, fit, RADIAL, fit.map, cells)
+    if not allow_depth:
+        return rigid
+    if rigid.contradicted < _NO_DEPTH:
+        return _with_field(pyramid, refined) or rigid
+    flow = cell_flow(rigid.grid, fit.map)
+    several = several_surfaces(rigid.grid, fit, flow)
+    doubtful = several is None or several.in_place < _SURE or _is_smooth(flow)
+    if several is not None and not doubtful and _fits_better(several, rigid):
+        return several
+    one = _with_field(pyramid, refined) or rigid
+    if several is not None and not _fits_better(several, one):
+        several = None
+    return _at_best_size(pyramid, one, several)
+
+
+def _at_best_size(pyramid: list[Level], one: FittedMap, several: FittedMap | None) -> FittedMap:
+    """One surface or several, whichever fits; also judged at the next smaller size, since noise
+    hides detail at the largest size first."""
+    found = several or one
+    if several is not None and _fits_much_better(several, one):
+        return several
+    if len(pyramid) > 1 and found.in_place < _SURE:
+        clearer = one_surface(pyramid[-2], one.fit, one.model, one.map)
+        if clearer.in_place > found.in_place + _CLEARER:
+            return clearer
+    return found
+
+
+def _with_field(pyramid: list[Level], refined: Refined) -> FittedMap | None:
+    """The map with a smooth field, if it predicts better; see `choose_model`."""
+    chosen = choose_model(pyramid, refined)
+    if chosen.model == RADIAL:
+        return None
+    return one_surface(pyramid[-1], chosen, FIELD, chosen.map)
+
+
+def _fits_better(several: FittedMap, one: FittedMap) -> bool:
+    """Whether several surfaces fit the detail clearly better than one does."""
+    if several.in_place < _MIN_EXPLAINED:
+        return False
+    if several.in_place < _SURE and several.misfit() > _NO_BETTER * one.misfit():
+        return False
+    found, found_by_one = several.verified.sum(), one.verified.sum()
+    return bool(
+        found > _MIN_MORE * found_by_one
+        or (found > found_by_one / _MIN_MORE and _fits_much_better(several, one))
+    )
+
+
+def _fits_much_better(several: FittedMap, one: FittedMap) -> bool:
+    return several.misfit() < _MUCH_BETTER * one.misfit()
+
+
+def _is_smooth(flow: CellFlow) -> bool:
+    """Whether most of the flow is consistent with one smooth surface."""
+    if not flow.valid.any():
+        return False
+    isotropic = np.broadcast_to([1.0, 0.0, 1.0], (*flow.valid.shape, 3))
+    width = _ONE_WIDTH * max(flow.valid.shape)
+    smoothed = smooth_at(flow.displacement, isotropic, flow.valid, width)
+    missed = np.linalg.norm(flow.displacement - smoothed, axis=2)[flow.valid]
+    return bool((missed < _ONE_ERROR).mean() > _ONE_SHARE)
 
 
 def choose_model(pyramid: list[Level], refined: Refined) -> Fit:
-    """Add a smooth field to a refined map where cross-validation says that it helps.
+    """Add a smooth field to a refined map if cross-validation favours it.
 
     Parameters
     ----------
@@ -50,14 +152,14 @@ def choose_model(pyramid: list[Level], refined: Refined) -> Fit:
     Raises
     ------
     numpy.linalg.LinAlgError
-        If the blocks of a part of the photo do not determine a map, as when all lie on one line.
+        If the blocks of a fold do not determine a map, for example if all lie on one line.
     """
     rigid = refined.fit
     finest = _compare(pyramid[-1], *_last_seen(pyramid[-1], refined))
     begin = [pyramid[-1]]
     found = finest
-    # Parallax of several pixels is out of reach of a linear step at full working size, so there
-    # the field begins one size below.
+    # At full working size, parallax of several pixels exceeds the reach of a linear step, so the
+    # field is started one size below.
     if finest.errors[RADIAL] > _FAR * pyramid[-1].working_px:
         begin = pyramid[-2:]
         found = _compare(begin[0], rigid.map, _large_blocks(begin[0], rigid.map))
@@ -83,15 +185,15 @@ class _Comparison:
 def _last_seen(level: Level, refined: Refined) -> tuple[PairMap, Blocks]:
     """Large blocks, and the map that they were measured under.
 
-    A step that settles is so short that it is not worth looking again after it.
+    A converged step is so short that the observation before it is still valid.
     """
-    if not refined.settled:
+    if not refined.converged:
         return refined.fit.map, _large_blocks(level, refined.fit.map)
     return refined.under, blocks_of(refined.observed, level, level.large_block)
 
 
 def _compare(level: Level, current: PairMap, measured: Blocks) -> _Comparison:
-    """Cross-validate all models on the shifts that blocks show under the current map."""
+    """Cross-validate all models on block shifts measured under the current map."""
     blocks = _alike(measured, level)
     bends = [bend * level.working_px for bend in _BENDS]
     found = CrossValidation(current, blocks, NOISE_FACTOR, bends[len(bends) // 2])
@@ -99,7 +201,7 @@ def _compare(level: Level, current: PairMap, measured: Blocks) -> _Comparison:
     residuals = {HOMOGRAPHY: found.homography(), RADIAL: found.radial(), FIELD: field}
     with_field = _loss(blocks, field)
     gain = _loss(blocks, residuals[RADIAL]) - with_field
-    helps = gain.mean() > _MIN_GAIN * with_field.mean() and _stands_out(
+    helps = gain.mean() > _MIN_GAIN * with_field.mean() and _is_significant(
         gain, tile_of(blocks.points, current.phone_size)
     )
     precise = blocks.sigma() <= np.median(blocks.sigma())
@@ -113,7 +215,7 @@ def _compare(level: Level, current: PairMap, measured: Blocks) -> _Comparison:
 def _best_field(
     found: CrossValidation, blocks: Blocks, bends: list[float]
 ) -> tuple[float, NDArray[np.float64]]:
-    """The stiffness that predicts best, and its residuals; from the stiffest field on."""
+    """The stiffness that predicts best, and its residuals, searched from the stiffest field on."""
     lowest, best, worse = np.inf, (bends[0], blocks.shift), 0
     for bend in bends:
         residuals = found.field(bend)
@@ -128,15 +230,15 @@ def _best_field(
 
 
 def _fitted_field(level: Level, found: _Comparison) -> Fit:
-    """Fit the field to the blocks of a comparison, then to what is left."""
-    current, blocks, stride = found.under, found.blocks, Stride()
+    """Fit the field to the blocks of a comparison, then to the residual shifts."""
+    current, blocks, step_length = found.under, found.blocks, StepLength()
     for step in range(_FIELD_STEPS):
         if step:
             blocks = _large_blocks(level, current)
-        lengthened = stride.lengthened(_alike(blocks, level))
+        lengthened = step_length.lengthened(_alike(blocks, level))
         before, fit = current, fit_map(current, lengthened, NOISE_FACTOR, FIELD, found.bend)
         current = fit.map
-        if stride.settles(before, current, level):
+        if step_length.converges(before, current, level):
             break
     return fit
 
@@ -146,23 +248,23 @@ def _large_blocks(level: Level, current: PairMap) -> Blocks:
 
 
 def _alike(blocks: Blocks, level: Level) -> Blocks:
-    """Without the blocks where the photos show different things: water, leaves, passers-by.
+    """Drop blocks where the photos show different things: water, leaves, passers-by.
 
-    A homography outvotes them; a field, which bends locally, would follow their chance shifts
-    wherever there are no others.
+    They are outliers to a homography. A field is local, so it would fit their random shifts
+    wherever there are no other blocks.
     """
     alike = blocks.ncc > _ALIKE
     return bounded(blocks.where(alike) if alike.sum() > _MIN_ALIKE else blocks, level)
 
 
 def _loss(blocks: Blocks, residuals: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Robust loss of each block: the logarithm of a Cauchy density."""
+    """Robust loss of each block: the negative log-likelihood of a Cauchy distribution."""
     squared = np.einsum("ni,nij,nj->n", residuals, blocks.information / NOISE_FACTOR, residuals)
     return np.log1p(squared / 6)
 
 
-def _stands_out(gain: NDArray[np.float64], tile: NDArray[np.int64]) -> bool:
-    """Whether the mean gain of the tiles is clearly above zero; blocks in a tile are related."""
+def _is_significant(gain: NDArray[np.float64], tile: NDArray[np.int64]) -> bool:
+    """Whether the mean gain is significantly above zero; blocks of a tile are correlated."""
     _, place = np.unique(tile, axis=0, return_inverse=True)
     counts = np.bincount(place)
     means = np.bincount(place, gain) / counts

@@ -1,4 +1,4 @@
-"""`align_pair`: two photos in, two images that match pixel for pixel out, with the evidence."""
+"""`align_pair`: from two photos to two images that match pixel for pixel, with the evidence."""
 
 from __future__ import annotations
 
@@ -13,15 +13,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dpedkit.align import verdict
-from dpedkit.align.ambiguity import second_fit, tells_apart
 from dpedkit.align.blocks import Blocks
-from dpedkit.align.coarse import MANY_INLIERS, CoarseFit, coarse_fit, coarse_fits
 from dpedkit.align.config import AlignConfig
-from dpedkit.align.crop import largest_crop, overlap_share
-from dpedkit.align.depth import follow
 from dpedkit.align.detail import in_place_at
-from dpedkit.align.features import MATCHERS, Matcher
-from dpedkit.align.holding import Followed
+from dpedkit.align.features import (
+    MANY_INLIERS,
+    MATCHERS,
+    CoarseFit,
+    Matcher,
+    coarse_fit,
+    coarse_fits,
+)
+from dpedkit.align.model import fit_depth
 from dpedkit.align.refine import (
     Level,
     blocks_of,
@@ -30,36 +33,39 @@ from dpedkit.align.refine import (
     refine,
     warped,
 )
-from dpedkit.align.sharpness import edge_blur
+from dpedkit.align.validity import FittedMap
+from dpedkit.align.verdict import distinguishes, edge_blur, second_fit
 from dpedkit.core.arrays import check_photo
 from dpedkit.core.process import one_thread
 from dpedkit.geometry import PairMap, Rectangle
-from dpedkit.resample import crop_phone, resample_dslr
+from dpedkit.resample import crop_phone, largest_crop, overlap_share, resample_dslr
 
-_SHOWN_MATCHES = 150  # kept in the record for a report to draw
+_SHOWN_MATCHES = 150  # kept in the record, for the report to draw
 _SHOWN_RESIDUALS = 300
-_HALVED = 8  # photos are cut to a multiple of this: averaging whole 2 x 2 squares is fast
-_LONGEST = 32_766  # px of a side: what OpenCV resamples
+_MULTIPLE = 8  # sides are cut to a multiple of this, since averaging whole 2 x 2 squares is fast
+_MAX_SIDE = 32_766  # px: the limit of OpenCV's remap
 _FEW_KEYPOINTS = 30
-_SAME = 0.005  # share of blocks with strong detail that may differ without asking why
-_MORE = 1.1  # inliers of the mirrored photo, as a factor, that are more than chance
-_SECOND_FIT = 0.8  # correlation of another shift, relative, that has to be looked into
+_MIN_DIFFERING = (
+    0.005  # share of blocks with strong, differing detail that triggers the mirror test
+)
+_MIRRORED_GAIN = 1.1  # factor by which a mirrored photo must have more inliers
+_SECOND_FIT = 0.8  # relative correlation at another shift from which on that shift is examined
 
 
 @dataclass(frozen=True)
 class Alignment:
-    """The verdict on a pair, what it rests on, and, if it was accepted, the aligned images.
+    """The verdict on a pair, its evidence and, if the pair was accepted, the aligned images.
 
     Attributes
     ----------
     reason : str
         Why the pair was rejected; empty when it was accepted.
     map : PairMap or None
-        How phone pixels map to DSLR pixels; None where none was found.
+        From phone pixels to DSLR pixels; None if no map was found.
     crop : tuple of int
         `(x, y, width, height)` of the aligned images in the phone photo.
     phone, dslr : (height, width, 3) uint8 array or None
-        The aligned images: the phone's own pixels, and the DSLR photo resampled to them.
+        The aligned images: the phone's original pixels, and the DSLR photo resampled to them.
     evidence : dict
         JSON-ready; see docs/formats.md.
     seconds : dict
@@ -96,12 +102,12 @@ def align_pair(
     Returns
     -------
     Alignment
-        Rejected with its reason when the photos cannot be aligned; nothing is raised for that.
+        If the photos cannot be aligned, it is rejected and states the reason; that raises nothing.
 
     Raises
     ------
     TypeError, ValueError
-        If `phone` or `dslr` is not such an array.
+        If `phone` or `dslr` is not an array of this type or shape.
     """
     check_photo("phone", phone)
     check_photo("dslr", dslr)
@@ -140,7 +146,7 @@ def find_alignment(
         if fit is None:
             break
         if fit.phone_to_dslr is None:
-            trial = Alignment(_why_no_homography(fit), evidence=_coarse_evidence(fit))
+            trial = Alignment(_no_homography_reason(fit), evidence=_coarse_evidence(fit))
         else:
             trial = _refined(photos, fit, config, clock)
         if best is None or _verified(trial) >= _verified(best):
@@ -153,12 +159,12 @@ def find_alignment(
 
 @dataclass(frozen=True)
 class Photos:
-    """Luma of the two photos, as it is compared.
+    """Luma of the two photos, ready to be compared.
 
     Attributes
     ----------
     phone, dslr : (H, W) uint8 array
-        Without the last few rows and columns, so that they can be halved exactly several times.
+        Without up to seven rows and columns at the end, so that both can be halved three times.
     phone_size, dslr_size : tuple of int
         `(width, height)` of the whole photos.
     """
@@ -181,14 +187,14 @@ class Photos:
 
 
 class Clock:
-    """Adds up the seconds spent in named steps."""
+    """Adds up the time spent in named steps, in seconds."""
 
     def __init__(self) -> None:
         self.seconds: dict[str, float] = {}
 
     @contextmanager
     def measuring(self, step: str) -> Iterator[None]:
-        """Count the time of the block to `step`."""
+        """Add the time that the block takes to `step`."""
         started = time.perf_counter()
         yield
         spent = self.seconds.get(step, 0.0) + time.perf_counter() - started
@@ -196,35 +202,38 @@ class Clock:
 
 
 def _evenly_cut(photo: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    height, width = (side - side % _HALVED or side for side in photo.shape[:2])
+    height, width = (side - side % _MULTIPLE or side for side in photo.shape[:2])
     return photo[:height, :width]
 
 
 def _inspect(photos: Photos, config: AlignConfig) -> tuple[str, dict[str, Any]]:
-    """Why one photo by itself cannot be used, if so, and how sharp both are."""
+    """Why one of the photos is unusable, empty if neither is, and the blur of both."""
     evidence: dict[str, Any] = {}
     for name, photo in (("phone", photos.phone), ("dslr", photos.dslr)):
         title = "DSLR" if name == "dslr" else name
         width, height = photos.phone_size if name == "phone" else photos.dslr_size
         if min(width, height) < config.min_size:
             return f"the {title} photo is only {width} x {height} px", evidence
-        if max(width, height) > _LONGEST:
-            return f"the {title} photo is {width} x {height} px: {_LONGEST} is the most", evidence
+        if max(width, height) > _MAX_SIDE:
+            return (
+                f"the {title} photo is {width} x {height} px; the maximum side is {_MAX_SIDE} px",
+                evidence,
+            )
         blur = edge_blur(photo)
         if not np.isfinite(blur):
             return f"the {title} photo is blank", evidence
         evidence[f"{name}_blur"] = round(blur, 2)
         if blur > config.max_blur:
             return (
-                f"the {title} photo is out of focus or shaken: its sharpest edges are blurred by "
-                f"{blur:.1f} px (limit {config.max_blur:g})",
+                f"the {title} photo is out of focus or blurred by camera shake: the blur of its "
+                f"sharpest edges is {blur:.1f} px (limit {config.max_blur:g})",
                 evidence,
             )
     return "", evidence
 
 
 def _refined(photos: Photos, coarse: CoarseFit, config: AlignConfig, clock: Clock) -> Alignment:
-    """Refine a coarse homography, follow the scene's depth, and judge what comes out."""
+    """Refine a coarse homography, fit the scene's depth, and judge the result."""
     assert coarse.phone_to_dslr is not None
     start = photos.map_by(coarse.phone_to_dslr)
     evidence = _coarse_evidence(coarse)
@@ -232,44 +241,44 @@ def _refined(photos: Photos, coarse: CoarseFit, config: AlignConfig, clock: Cloc
         pyramid = levels(photos.phone, photos.dslr, start, config.working_mp)
         rigid = refine(pyramid, start)
     if rigid is None:
-        reason = "the photos do not match in detail: the first fit does not hold on a closer look"
+        reason = "the initial homography cannot be refined: the photos do not match in detail"
         return Alignment(reason, evidence=evidence)
     try:
         with clock.measuring("depth"):
-            followed = follow(pyramid, rigid, allow_depth=config.field == "auto")
+            fitted = fit_depth(pyramid, rigid, allow_depth=config.field == "auto")
     except np.linalg.LinAlgError:
-        reason = "the detail in common lies in too narrow a strip to determine the lens"
+        reason = "the shared detail lies in too narrow a strip to estimate the lens distortion"
         return Alignment(reason, evidence=evidence)
     with clock.measuring("verdict"):
         smallest = pyramid[0]
-        cells = observe_level(smallest, followed.map)
+        cells = observe_level(smallest, fitted.map)
         here = blocks_of(cells, smallest)
-        share = in_place_at(smallest, cells, followed.map)
-        judged = _judged(followed, here, share, evidence, config)
+        share = in_place_at(smallest, cells, fitted.map)
+        judged = _judged(fitted, here, share, evidence, config)
         if judged.accepted:
-            doubt = _doubt(photos, smallest, here, judged, MATCHERS[config.matcher])
+            doubt = _ambiguity(photos, smallest, here, judged, MATCHERS[config.matcher])
             judged = replace(judged, reason=doubt)
     return judged
 
 
 def _judged(
-    followed: Followed,
+    fitted: FittedMap,
     small: Blocks,
     share_small: float,
     evidence: dict[str, Any],
     config: AlignConfig,
 ) -> Alignment:
-    """The verdict by the cells of the largest working size, and by what the smallest shows: its
-    blocks, and the share of its detail that lies in place."""
-    pair_map, working_px = followed.map, followed.grid.level.working_px
-    # Where surfaces are displaced against each other, the dominant one decides.
+    """The verdict, from the cells at the largest working size and from two results of the smallest
+    one: its blocks, and the share of its detail that is in place."""
+    pair_map, working_px = fitted.map, fitted.grid.level.working_px
+    # Several surfaces have no common outline, so the dominant one decides.
     outline = replace(pair_map, surfaces=None)
     crop, overlap = largest_crop(outline), overlap_share(outline)
-    found = verdict.verify(followed, share_small, crop)
+    found = verdict.verify(fitted, share_small, crop)
     strong = verdict.agreement(small)
     evidence |= {
-        "model": followed.model,
-        "surfaces": followed.surfaces.count,
+        "model": fitted.model,
+        "surfaces": fitted.surfaces.count,
         "textured": found.textured,
         "verified": found.verified,
         "in_place": round(found.share, 4),
@@ -280,12 +289,12 @@ def _judged(
         "overlap": round(overlap, 4),
         "residual_median": _finite(found.residual_median),
         "residual_p95": _finite(found.residual_p95),
-        "error": _finite(verdict.expected_error(followed)),
+        "error": _finite(verdict.expected_error(fitted)),
         "ncc": round(found.ncc, 4),
         "residuals": _rounded(np.hstack([found.points, found.shifts]), _SHOWN_RESIDUALS, 3),
     }
     return Alignment(
-        verdict.objection(found, strong, crop, overlap, working_px, config),
+        verdict.rejection_reason(found, strong, crop, overlap, working_px, config),
         pair_map,
         crop,
         evidence=evidence,
@@ -293,13 +302,15 @@ def _judged(
     )
 
 
-def _doubt(photos: Photos, level: Level, here: Blocks, judged: Alignment, matcher: Matcher) -> str:
-    """Why an alignment that looks right may be wrong all the same, in words, or nothing."""
+def _ambiguity(
+    photos: Photos, level: Level, here: Blocks, judged: Alignment, matcher: Matcher
+) -> str:
+    """Why an alignment that passed all tests is ambiguous; empty if it is not."""
     assert judged.map is not None
-    if verdict.agreement(here).differing > _SAME * len(here) and _fits_mirrored(
+    if verdict.agreement(here).differing > _MIN_DIFFERING * len(here) and _fits_mirrored(
         photos, judged, matcher
     ):
-        return "one of the photos is mirrored: turned over, they match far better"
+        return "one of the photos is mirrored: flipped horizontally, they match far better"
     other = second_fit(level.phone, *warped(level, judged.map))
     judged.evidence["second_fit"] = round(other.ratio, 4)
     if other.ratio < _SECOND_FIT:
@@ -308,20 +319,20 @@ def _doubt(photos: Photos, level: Level, here: Blocks, judged: Alignment, matche
     if moved is None:
         return ""
     there = blocks_of(observe_level(level, moved.fit.map), level)
-    if tells_apart(here, there):
+    if distinguishes(here, there):
         return ""
     x, y = (round(shift * level.working_px) for shift in other.shift)
-    return f"repeated texture: the photos fit as well when one is moved by ({x}, {y}) px"
+    return f"repeated texture: the photos match equally well when one is shifted by ({x}, {y}) px"
 
 
 def _fits_mirrored(photos: Photos, judged: Alignment, matcher: Matcher) -> bool:
     mirrored = np.ascontiguousarray(photos.phone[:, ::-1])
     fit = coarse_fit(mirrored, photos.dslr, matcher, judged.evidence["matching_mp"])
-    return len(fit.phone_points) > _MORE * judged.evidence["inliers"]
+    return len(fit.phone_points) > _MIRRORED_GAIN * judged.evidence["inliers"]
 
 
 def _shifted(pair_map: PairMap, shift: tuple[float, float], working_px: float) -> PairMap:
-    """The map after which the DSLR photo lies moved by `shift` px of the working image."""
+    """The map that shifts the warped DSLR photo by `shift` px of the working image."""
     move = np.eye(3)
     move[:2, 2] = -np.array(shift) * working_px
     return replace(pair_map, phone_to_dslr=pair_map.phone_to_dslr @ move, field=None, surfaces=None)
@@ -339,22 +350,21 @@ def _coarse_evidence(fit: CoarseFit) -> dict[str, Any]:
     }
 
 
-def _why_no_homography(fit: CoarseFit) -> str:
+def _no_homography_reason(fit: CoarseFit) -> str:
     for name, count in (("phone", fit.phone_keypoints), ("DSLR", fit.dslr_keypoints)):
         if count < _FEW_KEYPOINTS:
             return (
-                f"the {name} photo shows almost no detail ({count} keypoints): it is blank, dark "
+                f"the {name} photo has almost no detail ({count} keypoints): it is blank, too dark "
                 "or out of focus"
             )
-    if fit.unbelievable >= MANY_INLIERS:
+    if fit.implausible_inliers >= MANY_INLIERS:
         return (
-            "the photos are taken from too far apart: their "
-            f"{fit.unbelievable} matching keypoints agree on a view that two cameras side by side "
-            "do not have"
+            "the photos were taken from too far apart: the homography that "
+            f"{fit.implausible_inliers} matches agree on implies too wide a baseline"
         )
     return (
-        f"the photos have too little in common: of {fit.matches} matching keypoints no "
-        "believable set agrees on one view"
+        "the photos have too little in common: RANSAC found no plausible homography among "
+        f"{fit.matches} matches"
     )
 
 
@@ -368,7 +378,7 @@ def _finite(value: float) -> float | None:
 
 
 def _rounded(rows: NDArray[np.float64], limit: int, decimals: int) -> list[list[float]]:
-    """At most `limit` rows, evenly taken, rounded."""
+    """At most `limit` evenly spaced rows, rounded."""
     step = max(1, -(-len(rows) // limit))
     kept: list[list[float]] = np.round(rows[::step], decimals).tolist()
     return kept

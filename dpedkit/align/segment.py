@@ -1,63 +1,284 @@
-"""The surfaces of a scene at several depths.
+"""Segment a scene with depth into surfaces.
 
-The rigid map fits the surface that most of the photo shows; what is displaced against it belongs to
-other surfaces, found as planes in the optical flow (RANSAC, one after the other) and as connected
-patches of it. Each cell of the phone photo is then given to the surface whose displacement fits
-what the cell itself shows, and each surface's displacement is smoothed over its own cells alone, so
-edges between near and far stay sharp.
+Dense optical flow (DIS; Kroeger et al., ECCV 2016) finds displacements of tens of pixels, which are
+beyond the reach of block shifts. It blurs depth discontinuities and is accurate to about a tenth of
+a pixel, so it tells which surfaces there are, and the block shifts tell where they lie.
+
+The rigid map is fitted to the dominant surface, the one that covers most of the photo. What is
+displaced against it belongs to other surfaces, found as planes in the flow (sequential RANSAC) and
+as connected patches of it. Each cell of the phone photo is then assigned to the surface whose
+displacement fits the cell's own block shift, and the displacement of each surface is smoothed over
+its own cells only, so depth discontinuities stay sharp.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from dpedkit.align.detail import SIDE, Grid, View
-from dpedkit.align.dominant import dominant_surface
-from dpedkit.align.fit import Fit
-from dpedkit.align.flow import CellFlow
-from dpedkit.align.holding import Followed, Labels, finished, with_surfaces
-from dpedkit.align.refine import observe_level
+from dpedkit.align.blocks import Blocks
+from dpedkit.align.detail import SIDE, Grid, View, cell_means
+from dpedkit.align.features import is_plausible
+from dpedkit.align.fit import RADIAL, Fit, fit_map
+from dpedkit.align.refine import NOISE_FACTOR, blocks_of, bounded, observe_level, warped
 from dpedkit.align.smoothing import Displacements, chi2, smooth, with_model_error
-from dpedkit.geometry import PairMap
+from dpedkit.align.validity import FittedMap, Labels, with_surfaces, with_validity
+from dpedkit.geometry import PairMap, centre_of
 from dpedkit.surfaces import DOMINANT
 
 SURFACES = "surfaces"
 
-_STEPS = 2  # of giving cells to surfaces
-_MODEL_ERROR, _LOOSE_ERROR = 0.05, 0.15  # px, in fits and in what a cell may miss its surface by
-_ALIKE = 0.4  # NCC of a cell whose shift says which surface it shows
-_REACH = 2.5  # px: what a block shift can measure
-_FITS = 12.0  # chi-square; a cell that misses a surface by more does not show it
-_STRANGER = 0.5  # chi-square: the dominant surface is preferred by this much
-_NEIGHBOUR = 0.75  # chi-square that a neighbour on the same surface is worth
-_PLANES, _PLANE_ERROR = 12, 0.5  # at most; px
+# Optical flow of cells
+_LEVELS = 40.0  # grey levels per standard deviation of the locally normalised photos
+_AGREEMENT = 1.0  # px per axis: forward-backward error of the flow
+_MIN_AGREEING = 0.6  # share of a cell's pixels whose flow is consistent
+_MAX_SPREAD = 1.2  # px; a cell with more varied flow lies on a depth discontinuity
+
+# The rigid map of the dominant surface
+_CLOSE = 0.5  # px of the working image: cells with less flow are in place
+_RANSAC_PX = 0.4  # px of the working image
+_FLOW_SIGMA = 0.1  # px of the working image
+_FLOW_STEPS, _BLOCK_STEPS = 8, 2
+_FLOW_SAMPLE = 500  # cells, enough for eleven parameters
+_GROWS = 1.005  # factor by which the cells in place must grow for another step
+_BETTER = 1.02  # factor by which another candidate must put more cells in place
+_MAX_RADIAL = 0.2  # of any coefficient of the lens distortion
+_NOWHERE = 1e6  # px
+_MIN_FIT_CELLS, _MIN_FIT_SHARE = 40, 0.15  # minimum for a fit to block shifts
+_CONVERGED = 0.02  # px of the working image
+
+# Segmentation
+_STEPS = 2  # of assigning cells to surfaces
+_MODEL_ERROR, _LOOSE_ERROR = (
+    0.05,
+    0.15,
+)  # px, in the fit of a surface and in the assignment of cells
+_ALIKE = 0.4  # minimum NCC of a cell whose shift is used
+_REACH = 2.5  # px: largest shift that a block can measure
+_FITS = 12.0  # maximum chi-square of a cell on the surface it is assigned to
+_SWITCH_COST = 0.5  # chi-square by which the dominant surface is preferred
+_NEIGHBOUR_BONUS = 0.75  # chi-square for each neighbour on the same surface
+_PLANES, _PLANE_ERROR = 12, 0.5  # maximum number; px
 _MIN_PLANE, _MIN_PLANE_SHARE = 10, 0.004  # cells
-_MIN_NEIGHBOURS = 4  # of a cell and its 8 neighbours; fewer agree with a plane by chance
+_MIN_NEIGHBOURS = 4  # inliers among a cell and its 8 neighbours; fewer may be random
 _MIN_PATCH, _MAX_STEP = 6, 0.75  # cells of a connected patch; px from one to the next
 _MIN_CELLS = 4
-_MAX_SURFACES = 250  # labels are bytes, and the last two mean something else
+_MAX_SURFACES = 250  # labels are bytes, and the last two are reserved
 
 
-def several_surfaces(grid: Grid, rigid: Fit, flow: CellFlow) -> Followed | None:
-    """Surfaces at several depths, as the flow under the rigid map shows them."""
+@dataclass(frozen=True)
+class CellFlow:
+    """Mean flow of each cell.
+
+    Attributes
+    ----------
+    displacement : (R, C, 2) array
+        px of the working image: the warped DSLR photo at `centre + displacement` matches the phone
+        photo at `centre`.
+    valid : (R, C) bool array
+        Where there is texture and the forward and backward flow agree.
+    """
+
+    displacement: Displacements
+    valid: NDArray[np.bool_]
+
+
+def cell_flow(grid: Grid, current: PairMap) -> CellFlow:
+    """Flow from the phone photo to the DSLR photo warped by `current`."""
+    moved, shown = warped(grid.level, current)
+    first, second = _as_grey(grid.level.phone), _as_grey(moved)
+    search = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_FAST)
+    there = search.calc(first, second, None)
+    back = search.calc(second, first, None)
+    height, width = first.shape
+    target = there.copy()
+    target[..., 0] += np.arange(width, dtype=np.float32)
+    target[..., 1] += np.arange(height, dtype=np.float32)[:, None]
+    # One remap for both the backward flow and whether the DSLR photo covers the target.
+    returned = cv2.remap(
+        cv2.merge([back[..., 0], back[..., 1], np.where(shown, 0, 1e3).astype(np.float32)]),
+        target,
+        None,
+        cv2.INTER_LINEAR,
+        borderMode=cv2.BORDER_CONSTANT,
+        borderValue=(1e3, 1e3, 1e3),
+    )
+    missed = cv2.max(
+        cv2.max(cv2.absdiff(there[..., 0], -returned[..., 0]), returned[..., 2]),
+        cv2.absdiff(there[..., 1], -returned[..., 1]),
+    )
+    agreeing = (missed < _AGREEMENT).astype(np.float32)
+    x, y = there[..., 0] * agreeing, there[..., 1] * agreeing
+    share, mean_x, mean_y, square = (
+        cell_means(plane, grid.shape)
+        for plane in (agreeing, x, y, x * there[..., 0] + y * there[..., 1])
+    )
+    share_there = np.maximum(share, 1e-6)
+    mean = np.stack([mean_x, mean_y], axis=-1) / share_there[..., None]
+    variance = square / share_there - (mean**2).sum(axis=2)
+    valid = grid.textured & (share > _MIN_AGREEING) & (variance < _MAX_SPREAD**2)
+    return CellFlow(mean, valid)
+
+
+def _as_grey(normalised: NDArray[np.float32]) -> NDArray[np.uint8]:
+    return cv2.convertScaleAbs(cv2.max(normalised + 128 / _LEVELS, 0), alpha=_LEVELS)
+
+
+def dominant_surface(grid: Grid, start: Fit, flow: CellFlow) -> tuple[Fit, CellFlow]:
+    """Fit the rigid map to the dominant surface: the one with most cells in place.
+
+    A robust fit to all blocks can end up between two surfaces, or on the smaller one. The flow is
+    dense and mostly right, so candidates are compared by the number of cells they put in place.
+
+    Parameters
+    ----------
+    grid : Grid
+    start : Fit
+        The rigid map under which the flow was measured.
+    flow : CellFlow
+
+    Returns
+    -------
+    Fit
+    CellFlow
+        The same flow relative to the new map.
+
+    Raises
+    ------
+    numpy.linalg.LinAlgError
+        If the cells do not determine a map.
+    """
+    best, seen = start, flow
+    for candidate in _candidates(grid, start.map, flow):
+        fit, under = _fit_to_flow(
+            grid, candidate, _flow_under(grid, start.map, candidate.map, flow)
+        )
+        if _close(under).sum() > _BETTER * _close(seen).sum() or fit is start:
+            best, seen = fit, under
+    if _close(seen).sum() >= _MIN_FIT_SHARE * flow.valid.sum():
+        best, seen = _fit_to_blocks(grid, best, seen)
+    # A candidate that nothing was fitted to has no covariance.
+    return (best, seen) if best.covariance.size else (start, flow)
+
+
+def _candidates(grid: Grid, rigid: PairMap, flow: CellFlow) -> Iterator[Fit]:
+    """The rigid map, and the largest plane by RANSAC with and without the lens distortion of the
+    rigid map: fitted across two depths, that distortion is meaningless."""
+    nothing = Fit(rigid, RADIAL, np.zeros(0), 0.0, np.zeros((0, 0)))
+    if _plausible(rigid):
+        yield nothing
+    if flow.valid.sum() < _MIN_FIT_CELLS:
+        return
+    here = grid.phone_points(grid.centres[flow.valid])
+    there = rigid(grid.phone_points((grid.centres + flow.displacement)[flow.valid]))
+    scale = rigid.scale_at(centre_of(rigid.phone_size)) * grid.level.working_px
+    for lens in (rigid, replace(rigid, radial=(0.0, 0.0, 0.0))):
+        homography, _ = cv2.findHomography(
+            here + lens.displacement(here),
+            there,
+            cv2.USAC_FAST,
+            _RANSAC_PX * scale,
+            maxIters=3000,
+            confidence=0.9999,
+        )
+        if homography is not None:
+            plane = replace(lens, phone_to_dslr=homography / homography[2, 2])
+            if _plausible(plane):
+                yield replace(nothing, map=plane)
+
+
+def _fit_to_flow(grid: Grid, fit: Fit, flow: CellFlow) -> tuple[Fit, CellFlow]:
+    """Fit to the flow of the cells in place while their number grows."""
+    for _ in range(_FLOW_STEPS):
+        close = _close(flow)
+        if close.sum() < _MIN_FIT_CELLS:
+            break
+        px = grid.level.working_px
+        some = np.flatnonzero(close)[:: max(1, int(close.sum()) // _FLOW_SAMPLE)]
+        count = len(some)
+        blocks = Blocks(
+            grid.phone_points(grid.centres.reshape(-1, 2)[some]),
+            flow.displacement.reshape(-1, 2)[some] * px,
+            np.tile(np.eye(2) / (_FLOW_SIGMA * px) ** 2, (count, 1, 1)),
+            np.ones(count),
+            np.ones((count, 2)),
+        )
+        larger = fit_map(fit.map, blocks, NOISE_FACTOR, RADIAL)
+        if not _plausible(larger.map):
+            break
+        under = _flow_under(grid, fit.map, larger.map, flow)
+        if _close(under).sum() <= _GROWS * close.sum():
+            break
+        fit, flow = larger, under
+    return fit, flow
+
+
+def _fit_to_blocks(grid: Grid, fit: Fit, flow: CellFlow) -> tuple[Fit, CellFlow]:
+    """Fit to the block shifts of the cells in place, which are more accurate than the flow."""
+    level = grid.level
+    for _ in range(_BLOCK_STEPS):
+        blocks = blocks_of(observe_level(level, fit.map), level, SIDE)
+        column, row = np.floor((blocks.points + 0.5) / grid.cell).astype(int).T
+        kept = _close(flow)[row, column]
+        if kept.sum() < _MIN_FIT_CELLS:
+            break
+        finer = fit_map(fit.map, bounded(blocks.where(kept), level), NOISE_FACTOR, RADIAL)
+        if not _plausible(finer.map):
+            break
+        under = _flow_under(grid, fit.map, finer.map, flow)
+        moved = np.linalg.norm(under.displacement - flow.displacement, axis=2)[_close(flow)]
+        fit, flow = finer, under
+        if moved.mean() < _CONVERGED:
+            break
+    return fit, flow
+
+
+def _flow_under(grid: Grid, before: PairMap, after: PairMap, flow: CellFlow) -> CellFlow:
+    """The flow relative to another map."""
+    # Extrapolated maps may diverge; the cells there get a huge displacement.
+    with np.errstate(all="ignore"):
+        return _carried(grid, before, after, flow)
+
+
+def _carried(grid: Grid, before: PairMap, after: PairMap, flow: CellFlow) -> CellFlow:
+    there = before(grid.phone_points(grid.centres + flow.displacement))
+    moved = after.inverse(there) - grid.phone_points(grid.centres)
+    displacement = (moved / grid.level.working_px).reshape(flow.displacement.shape)
+    return replace(flow, displacement=np.nan_to_num(displacement, nan=_NOWHERE, posinf=_NOWHERE))
+
+
+def _plausible(rigid: PairMap) -> bool:
+    """Whether a rigid map is plausible for two cameras side by side. Fitted to a small part of the
+    photo, it may be anything elsewhere."""
+    if not is_plausible(rigid.phone_to_dslr, rigid.phone_size, rigid.dslr_size):
+        return False
+    return max(map(abs, rigid.radial)) < _MAX_RADIAL
+
+
+def _close(flow: CellFlow) -> NDArray[np.bool_]:
+    return flow.valid & (np.linalg.norm(flow.displacement, axis=2) < _CLOSE)
+
+
+def several_surfaces(grid: Grid, rigid: Fit, flow: CellFlow) -> FittedMap | None:
+    """Surfaces at several depths, from the flow under the rigid map; None if there are none."""
     if not flow.valid.any():
         return None
     fit, flow = dominant_surface(grid, rigid, flow)
     labels, displacement = _first_labels(flow)
     error = np.zeros(grid.shape)
     for _ in range(_STEPS):
-        view, filled = _look(grid, fit.map, labels, displacement)
+        view, filled = _observed(grid, fit.map, labels, displacement)
         labels, displacement, error = _assigned(view, labels, filled)
         if not labels.any():
             return None
-    view, filled = _look(grid, fit.map, labels, displacement)
+    view, filled = _observed(grid, fit.map, labels, displacement)
     error = np.where(labels > 0, error, np.inf)
     everywhere_labelled, _ = _nearest(labels)
-    return finished(grid, fit, SURFACES, view, everywhere_labelled, filled, error)
+    return with_validity(grid, fit, SURFACES, view, everywhere_labelled, filled, error)
 
 
 def _first_labels(flow: CellFlow) -> tuple[Labels, Displacements]:
@@ -84,7 +305,7 @@ def _planes(
 ) -> Iterator[NDArray[np.bool_]]:
     """Cells of the largest plane among those `left`, then of the next, and so on.
 
-    A plane seen by two cameras is displaced by a homography.
+    Two views of a plane are related by a homography.
     """
     left = left.copy()
     needed = max(_MIN_PLANE, _MIN_PLANE_SHARE * of)
@@ -119,10 +340,10 @@ def _planes(
 def _connected(
     displacement: Displacements, member: NDArray[np.bool_]
 ) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
-    """Patches of cells whose displacement changes little from one to the next: numbers `(R, C)`,
-    0 for none, and sizes."""
+    """Connected components of cells with similar displacement: their numbers `(R, C)`, 0 for none,
+    and their sizes."""
     rows, columns = member.shape
-    # Cells with the links between them, as a picture whose connected parts OpenCV finds.
+    # An image of the cells and the links between them, for OpenCV's connected components.
     linked = np.zeros((2 * rows - 1, 2 * columns - 1), np.uint8)
     linked[::2, ::2] = member
     for axis, places in ((1, np.s_[::2, 1::2]), (0, np.s_[1::2, ::2])):
@@ -136,11 +357,11 @@ def _connected(
     return numbers, sizes
 
 
-def _look(
+def _observed(
     grid: Grid, rigid: PairMap, labels: Labels, displacement: Displacements
 ) -> tuple[View, Displacements]:
-    """What the cells show under the map with these surfaces, and the displacement of every cell:
-    those without a label take the nearest one's."""
+    """The view of the cells under the map with these surfaces, and the displacement of every cell.
+    Cells without a label take that of the nearest one."""
     everywhere, _ = _nearest(labels)
     filled = _filled(displacement, labels > 0)
     current = with_surfaces(grid, rigid, everywhere, filled)
@@ -150,7 +371,7 @@ def _look(
 def _assigned(
     view: View, labels: Labels, under: Displacements
 ) -> tuple[Labels, Displacements, NDArray[np.float64]]:
-    """Fit each surface to its cells, then give every cell to the surface that it fits best."""
+    """Fit each surface to its cells, then assign every cell to the surface that fits it best."""
     measured = under + view.shift
     usable = view.detailed & (view.ncc > _ALIKE)
     usable &= np.linalg.norm(view.shift, axis=2) < _REACH
@@ -163,15 +384,15 @@ def _assigned(
         if member.sum() < _MIN_CELLS:
             continue
         found = smooth(measured, tight, member, may_be_none=label == DOMINANT)
-        if found.width == 0:  # the rigid map, which holds everywhere
+        if found.width == 0:  # the rigid map, which is defined everywhere
             box = (slice(None), slice(None))
             near, values, errors = np.ones_like(usable), np.zeros_like(under), np.zeros_like(error)
         else:
             box, near, values, errors = found.box, found.near, found.displacement, found.error
-        misfit = chi2(measured[box] - values, loose[box]) + _STRANGER * (label != DOMINANT)
+        misfit = chi2(measured[box] - values, loose[box]) + _SWITCH_COST * (label != DOMINANT)
         same = (labels[box] == label).astype(np.float64)
         around = cv2.boxFilter(same, -1, (3, 3), normalize=False, borderType=cv2.BORDER_CONSTANT)
-        misfit -= _NEIGHBOUR * (around - same)
+        misfit -= _NEIGHBOUR_BONUS * (around - same)
         taken = near & usable[box] & (misfit < best[box])
         best[box][taken], result[box][taken] = misfit[taken], label
         displacement[box][taken], error[box][taken] = values[taken], errors[taken]
@@ -181,7 +402,7 @@ def _assigned(
 
 
 def _nearest(labels: Labels) -> tuple[Labels, NDArray[np.float32]]:
-    """For each cell the label of the nearest one that has any, and the distance to it in cells."""
+    """For each cell, the label of the nearest labelled one and the distance to it in cells."""
     missing = (labels == 0).astype(np.uint8)
     if missing.all():
         return labels, np.full(labels.shape, np.inf, np.float32)
@@ -190,7 +411,7 @@ def _nearest(labels: Labels) -> tuple[Labels, NDArray[np.float32]]:
 
 
 def _filled(values: NDArray[np.float64], known: NDArray[np.bool_]) -> NDArray[np.float64]:
-    """Values `(R, C, ...)` where they are known, elsewhere those of the nearest such cell."""
+    """Values `(R, C, ...)` where known, elsewhere those of the nearest known cell."""
     if known.all() or not known.any():
         return values
     _, source = _sources((~known).astype(np.uint8))
@@ -198,7 +419,7 @@ def _filled(values: NDArray[np.float64], known: NDArray[np.bool_]) -> NDArray[np
 
 
 def _sources(missing: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-    """Distance to the nearest cell that is not missing, and its index in the flat grid."""
+    """Distance to the nearest cell that is not missing, and its flat index."""
     distance, number = cv2.distanceTransformWithLabels(
         missing, cv2.DIST_L2, 5, labelType=cv2.DIST_LABEL_PIXEL
     )

@@ -1,8 +1,8 @@
-"""A smooth displacement through noisy ones on a grid of cells: local linear regression.
+"""Smooth noisy displacements on a grid of cells by local linear regression.
 
-Each cell's displacement is known with its own precision in each direction (an edge says nothing
-along itself), so the regression weighs by 2 x 2 information matrices. How far it smooths is the
-width that best predicts cells whose whole neighbourhood was left out (Fan and Gijbels, *Local
+Each cell's displacement has its own precision in each direction (an edge has none along itself), so
+the regression is weighted by 2 x 2 information matrices. The bandwidth is the one that best
+predicts each cell from others, leaving out its whole neighbourhood (Fan and Gijbels, *Local
 Polynomial Modelling and Its Applications*, 1996, chapters 3 and 4).
 """
 
@@ -17,35 +17,41 @@ from numpy.typing import NDArray
 Displacements = NDArray[np.float64]  # (R, C, 2) in px of the working image
 Information = NDArray[np.float64]  # (R, C, 3): xx, xy, yy of inverse covariances, px^-2
 
-_WIDTHS = (12.0, 6.0, 3.2, 1.8, 1.0)  # Gaussian deviation in cells, tried from the widest on
-_WORSE = 2  # narrower widths in a row that predict worse than the best before end the search
-_FEW = 30  # cells; fewer do not tell one width from another
-_REACH = 2.5  # deviations; the kernel ends there
-_SLOPE = 1.5  # prior deviation of the slope, px of displacement per cell
-_CAUCHY = 3.0  # squared residuals of this many variances get half the weight
+_WIDTHS = (
+    12.0,
+    6.0,
+    3.2,
+    1.8,
+    1.0,
+)  # bandwidths: Gaussian sigma in cells, tried from the widest on
+_WORSE = 2  # stop after this many narrower widths in a row that predict worse than the best one
+_FEW = 30  # cells; fewer do not determine a width
+_REACH = 2.5  # sigmas; the kernel is cut off there
+_SLOPE = 1.5  # prior standard deviation of the slope, px of displacement per cell
+_CAUCHY = 3.0  # chi-square per axis at which the weight is halved
 _ROBUST_WIDTH, _ROBUST_STEPS = 3.2, 1
-_MIN_GAIN = 0.01  # relative: displacements that predict a hundredth better are not worth it
-_MIN_SIGMAS = 3.0  # and the gain must stand out from its scatter over the photo
-_TILES = 8  # along the longer side, for that scatter: cells in a tile are related
-GROWTH = 3  # cells; how far beyond its cells a surface is continued
+_MIN_GAIN = 0.01  # relative gain in prediction below which no displacement is preferred
+_MIN_SIGMAS = 3.0  # standard errors by which the mean gain must exceed zero
+_TILES = 8  # along the longer side, for that standard error: cells of a tile are correlated
+GROWTH = 3  # cells; how far a surface is extrapolated beyond its own cells
 
 
 @dataclass(frozen=True)
 class Smooth:
-    """A smooth displacement near the cells that it was fitted to.
+    """A smooth displacement in and around the cells it was fitted to.
 
     Attributes
     ----------
     box : tuple of slice
         The part of the grid that the arrays cover, H x W cells.
     near : (H, W) bool array
-        Where it is defined: within three cells of the fitted ones.
+        Where it is defined: within three cells of those it was fitted to.
     displacement : (H, W, 2) array
         px of the working image.
     error : (H, W) array
         Standard error in the least certain direction, px of the working image.
     width : float
-        Gaussian deviation of the smoothing in cells; 0 where no displacement is the best one.
+        Bandwidth in cells; 0 if zero displacement is preferred.
     """
 
     box: tuple[slice, slice]
@@ -70,7 +76,7 @@ def smooth(
     member : (R, C) bool array
         The cells to fit to, at least one.
     may_be_none : bool
-        Whether no displacement at all is preferred unless another one clearly predicts better.
+        Whether zero displacement is preferred unless a fitted one predicts clearly better.
     """
     box = _around(member)
     measured, information, member = measured[box], information[box], member[box]
@@ -79,7 +85,7 @@ def smooth(
     near = _grown(member)
     if may_be_none:
         gain = _loss(measured, information)[member] - losses
-        if not (gain.mean() > _MIN_GAIN * losses.mean() and _stands_out(gain, member)):
+        if not (gain.mean() > _MIN_GAIN * losses.mean() and _is_significant(gain, member)):
             nothing = np.zeros(member.shape)
             return Smooth(box, near, np.zeros_like(measured), nothing, 0.0)
     found, error = _regression(measured, weighted, member, width, near)
@@ -92,8 +98,8 @@ def _best_width(
     weighted: Information,
     member: NDArray[np.bool_],
 ) -> tuple[float, NDArray[np.float64]]:
-    """The width that predicts best, and the loss of each member by it."""
-    # Kernels wider than the surface are all alike.
+    """The width that predicts best, and the loss of each member at that width."""
+    # Kernels wider than the surface are equivalent.
     widths = [width for width in _WIDTHS if width < max(member.shape)] or [_WIDTHS[-1]]
     if member.sum() < _FEW:
         widths = widths[:1]
@@ -113,12 +119,12 @@ def _best_width(
 def smooth_at(
     measured: Displacements, information: Information, member: NDArray[np.bool_], width: float
 ) -> Displacements:
-    """Displacement `(R, C, 2)` of the members, smoothed by a given width in cells."""
+    """Displacement `(R, C, 2)` of the members, smoothed with a given width in cells."""
     return _regression(measured, information, member, width, member)[0]
 
 
 def with_model_error(information: Information, error: float) -> Information:
-    """Information `(R, C, 3)` with an independent error of `error` px added to each axis."""
+    """Information `(R, C, 3)` after adding an independent error of `error` px to each axis."""
     a, b, c = np.moveaxis(information, -1, 0)
     floor = 1e-3 * (a + c) + 1e-9  # keeps an edge's information along itself from being zero
     a, c = a + floor, c + floor
@@ -129,14 +135,14 @@ def with_model_error(information: Information, error: float) -> Information:
 
 
 def chi2(residuals: Displacements, information: Information) -> NDArray[np.float64]:
-    """Squared residuals `(R, C)` in variances."""
+    """Squared Mahalanobis length `(R, C)` of the residuals."""
     x, y = residuals[..., 0], residuals[..., 1]
     a, b, c = np.moveaxis(information, -1, 0)
     return np.asarray(a * x * x + 2 * b * x * y + c * y * y)
 
 
 def _around(member: NDArray[np.bool_]) -> tuple[slice, slice]:
-    """The part of the grid within reach of the members."""
+    """Bounding box of the members, extended by `GROWTH` cells."""
     slices = []
     for axis in (1, 0):
         inside = np.flatnonzero(member.any(axis=axis))
@@ -162,12 +168,12 @@ def _robust_weights(
 
 
 def _loss(residuals: Displacements, information: Information) -> NDArray[np.float64]:
-    """Robust loss of each cell: the logarithm of a Cauchy density."""
+    """Robust loss of each cell: the negative log-likelihood of a Cauchy distribution."""
     return np.log1p(chi2(residuals, information) / (2 * _CAUCHY))
 
 
-def _stands_out(gain: NDArray[np.float64], member: NDArray[np.bool_]) -> bool:
-    """Whether the mean gain of the tiles is clearly above zero."""
+def _is_significant(gain: NDArray[np.float64], member: NDArray[np.bool_]) -> bool:
+    """Whether the mean gain is significantly above zero; cells of a tile are correlated."""
     side = max(1, -(-max(member.shape) // _TILES))
     row, column = np.nonzero(member)
     _, place = np.unique((row // side) * member.shape[1] + column // side, return_inverse=True)
@@ -188,8 +194,8 @@ def _regression(
 ) -> tuple[Displacements, NDArray[np.float64]]:
     """Displacement `(R, C, 2)` and its standard error `(R, C)` at the cells `where`.
 
-    At each cell a plane is fitted to the members around it; with a `hole`, to those beyond the
-    3 x 3 nearest. The normal equations are sums over neighbours, so they are convolutions.
+    At each cell a plane is fitted to the members around it; with a `hole`, the nearest 3 x 3 cells
+    are left out. The normal equations are sums over neighbours, so they are convolutions.
     """
     reach = max(2, int(np.ceil(_REACH * width)))
     offset = np.arange(-reach, reach + 1.0)
@@ -206,7 +212,7 @@ def _regression(
     known = information * member[..., None]
     (a, b, c), (x, y) = np.moveaxis(known, -1, 0), np.moveaxis(measured, -1, 0)
     pull = np.stack([a * x + b * y, b * x + c * y], axis=-1)
-    terms = ((0, 0), (1, 0), (0, 1))  # of the plane: its height, its slopes along x and y
+    terms = ((0, 0), (1, 0), (0, 1))  # of the plane: its height and its slopes along x and y
     orders = {(i[0] + j[0], i[1] + j[1]) for i in terms for j in terms}
     moments = {order: summed(known, *order) for order in orders}
     count = int(where.sum())
@@ -231,6 +237,6 @@ def _regression(
 def _convolved(
     planes: NDArray[np.float64], x: NDArray[np.float64], y: NDArray[np.float64]
 ) -> NDArray[np.float64]:
-    """Correlation of `(R, C, P)` planes with a separable kernel; 0 lies beyond the grid."""
+    """Correlation of `(R, C, P)` planes with a separable kernel, zero-padded."""
     result = cv2.sepFilter2D(planes, cv2.CV_64F, x, y, borderType=cv2.BORDER_CONSTANT)
     return np.asarray(result)

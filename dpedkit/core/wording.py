@@ -15,3 +15,8 @@ def some(names: Iterable[object], shown: int = 3) -> str:
 def decibel(psnr: float | None) -> str:
     """A PSNR with two decimals; None stands for one without limit."""
     return "inf" if psnr is None else f"{psnr:.2f}"
+
+
+def counted(number: int, noun: str, plural: str | None = None) -> str:
+    """A number of things, in agreement: '1 patch pair', '1,570 patch pairs', '2 processes'."""
+    return f"{number:,} {noun if number == 1 else plural or noun + 's'}"

@@ -1,4 +1,4 @@
-"""Cut matching patch pairs out of aligned photos: windows matched, judged, kept with provenance.
+"""Cut matching patch pairs from aligned photos and record where each comes from.
 
 >>> from dpedkit.patches import PatchConfig, match_windows        # doctest: +SKIP
 >>> patches = match_windows(phone, dslr, PatchConfig())           # doctest: +SKIP

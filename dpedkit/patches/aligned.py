@@ -1,4 +1,4 @@
-"""The aligned folder as `patches` reads it: checked, identified by its content, pair by pair."""
+"""Read an aligned folder: check it, hash its content, and load its pairs."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _SIDES = ("phone", "dslr")
 
 
 class OriginalGoneError(PhotoError):
-    """An original that is needed is not there now, or was changed."""
+    """A required original is missing or has changed."""
 
 
 def read_aligned(folder: Path) -> tuple[list[PairRecord], dict[str, Any]]:
@@ -42,12 +42,12 @@ def read_aligned(folder: Path) -> tuple[list[PairRecord], dict[str, Any]]:
         raise DpedkitError(f"{folder} is a file; give the folder that `dpedkit align` made.")
     if not folder.is_dir():
         raise DpedkitError(
-            f"{folder}: there is no such folder; make it with `dpedkit align PHONE DSLR` first."
+            f"{folder} does not exist; create it with `dpedkit align PHONE DSLR` first."
         )
     if not description_file.is_file():
         raise DpedkitError(
             f"{folder} was not made by `dpedkit align` (it has no dataset.json); run "
-            "`dpedkit align PHONE DSLR` first, or give the folder that it made."
+            "`dpedkit align PHONE DSLR` first, and give the folder that it makes."
         )
     description = read_json(description_file)
     if description.get("kind") != "aligned":
@@ -60,21 +60,21 @@ def read_aligned(folder: Path) -> tuple[list[PairRecord], dict[str, Any]]:
         )
     if not description.get("complete"):
         raise DpedkitError(
-            f"{folder} is not finished: its `dpedkit align` run was stopped. Run the same command "
-            "again; it continues where it stopped."
+            f"{folder} is incomplete: its `dpedkit align` run was stopped. Run the same command "
+            "again to resume it."
         )
     pairs_file = folder / "pairs.jsonl"
     records = [PairRecord.from_dict(line, pairs_file) for line in read_jsonl(pairs_file)]
     accepted = [record for record in records if record.accepted]
     if not accepted:
         raise DpedkitError(
-            f"{folder} has no accepted pair among {len(records)}; see the reasons in {pairs_file}."
+            f"{folder} has no accepted pair among {len(records)}; {pairs_file} gives the reasons."
         )
     return accepted, description
 
 
 def content_hash(folder: Path, records: Iterable[PairRecord], description: dict[str, Any]) -> str:
-    """A short hash of all that decides the pixels of the aligned photos."""
+    """A short hash of everything that determines the pixels of the aligned photos."""
     digest = hashlib.sha256(json.dumps(description.get("config"), sort_keys=True).encode())
     photos = AlignedPhotos.of(folder, description)
     for record in records:
@@ -85,15 +85,15 @@ def content_hash(folder: Path, records: Iterable[PairRecord], description: dict[
 
 @dataclass(frozen=True)
 class AlignedPhotos:
-    """The two aligned photos of each pair, wherever they come from.
+    """Access to the two aligned photos of each pair, stored or made from the originals.
 
     Attributes
     ----------
     folder : Path
         The aligned folder.
     suffix : str
-        Of its images, without the dot; empty where it has none (`dpedkit align --no-images`), and
-        the originals are cropped and resampled when they are asked for.
+        Of its images, without the dot; empty if it has none (`dpedkit align --no-images`). Then
+        the originals are cropped and resampled on demand.
     """
 
     folder: Path
@@ -101,7 +101,7 @@ class AlignedPhotos:
 
     @classmethod
     def of(cls, folder: Path, description: dict[str, Any]) -> Self:
-        """By the folder's `dataset.json`."""
+        """From the folder's `dataset.json`."""
         config = description["config"]
         return cls(folder, str(config["image_format"]) if config.get("images", True) else "")
 
@@ -113,9 +113,9 @@ class AlignedPhotos:
         PhotoError
             If one cannot be read.
         OriginalGoneError
-            If an original is not the file any more that was aligned.
+            If an original is no longer the file that was aligned.
         DpedkitError
-            If an aligned photo is not the file any more that was written.
+            If an aligned photo is no longer the file that was written.
         """
         if self.suffix:
             self._refuse_damaged(record, WrittenFile.is_still)
@@ -129,8 +129,8 @@ class AlignedPhotos:
 
     @staticmethod
     def known(record: PairRecord) -> NDArray[np.uint8] | None:
-        """What the alignment knows of each place, `(H, W) uint8`, see `Surfaces.known`; None for
-        records of format 1, which do not say.
+        """Validity of the alignment at each pixel, `(H, W) uint8`, see `Surfaces.known`; None for
+        records of format 1, which lack it.
 
         Raises
         ------
@@ -144,12 +144,12 @@ class AlignedPhotos:
             return Surfaces.from_dict(surfaces).known(record.crop)
         except (KeyError, ValueError, TypeError) as error:
             raise PhotoError(
-                f"the record of where its map holds is damaged ({error}); run `dpedkit align` "
+                f"the record of its surfaces is damaged ({error}); run `dpedkit align` "
                 "again with --overwrite."
             ) from None
 
     def refuse_damaged(self, records: Iterable[PairRecord]) -> None:
-        """Raise DpedkitError if an aligned photo is gone or has not the size that was written."""
+        """Raise DpedkitError if an aligned photo is missing or its size has changed."""
         if self.suffix:
             for record in records:
                 self._refuse_damaged(record, WrittenFile.has_size_of)
@@ -160,14 +160,14 @@ class AlignedPhotos:
         for side, path in zip(_SIDES, self.files(record.name), strict=True):
             written = record.files.get(side)  # earlier versions did not record it
             if written is not None and not is_sound(written, path):
-                state = "is not as it was written; delete it," if path.exists() else "is missing;"
+                state = "has changed; delete it," if path.exists() else "is missing;"
                 raise DpedkitError(
-                    f"{path} {state} run the same `dpedkit align` command again, which makes it "
-                    "anew, and then this one."
+                    f"{path} {state} run the same `dpedkit align` command again to restore it, "
+                    "then run this command again."
                 )
 
     def are_back(self, record: PairRecord) -> bool:
-        """Whether both originals are the files that were aligned, where they are needed at all."""
+        """Whether both originals are the files that were aligned; true if they are not needed."""
         return bool(self.suffix) or (record.phone.unchanged() and record.dslr.unchanged())
 
     def files(self, name: str) -> tuple[Path, Path]:
@@ -176,7 +176,7 @@ class AlignedPhotos:
         return phone, dslr
 
     def state(self, record: PairRecord) -> list[int]:
-        """What changes when another file takes the place of one that is read."""
+        """Sizes and times that change if a file is replaced."""
         if not self.suffix:
             return [
                 record.phone.size,
@@ -191,7 +191,7 @@ class AlignedPhotos:
 def _read_original(photo: SourcePhoto) -> NDArray[np.uint8]:
     if not photo.unchanged():
         raise OriginalGoneError(
-            f"{photo.file} is gone or has changed since it was aligned; put it back, or run "
+            f"{photo.file} is missing or has changed since it was aligned; restore it, or run "
             "`dpedkit align` again."
         )
     return read_photo(Path(photo.file), NO_LIMITS)

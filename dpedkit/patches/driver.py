@@ -1,11 +1,11 @@
-"""Cut a whole aligned folder into shards: in parallel, resumable, the same bytes every time.
+"""Cut an aligned folder into shards: in parallel, resumable and byte-for-byte reproducible.
 
-Each pair's patches are first staged below `work/`, one file a pair, and its record is appended to
-`work/pairs.jsonl`. When all pairs are cut, they are divided into splits and packed into shards in
-pair order; a staged file is removed once its patches are in finished shards.
+The patches of each pair are first staged in `work/`, one file per pair, and its record is appended
+to `work/pairs.jsonl`. When all pairs are cut, they are divided into splits and packed into shards
+in pair order. A staged file is removed once its patches are in finished shards.
 
-Every run stages in a folder of its own: workers outlive a killed run for a moment, and must not
-write where the next run does.
+Every run stages in its own folder, because workers outlive a killed run for a moment and must not
+write to the folder of the next run.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from dpedkit.core.errors import DpedkitError, PhotoError, UsageError
 from dpedkit.core.manifest import Journal, read_jsonl
 from dpedkit.core.parallel import ordered_map
 from dpedkit.core.records import PairRecord
+from dpedkit.core.wording import counted
 from dpedkit.core.workfolder import WorkFolder, prepare
 from dpedkit.patches.aligned import AlignedPhotos, OriginalGoneError, content_hash, read_aligned
 from dpedkit.patches.config import PatchConfig
@@ -42,8 +43,8 @@ from dpedkit.shards.tally import NCC_EDGES, SHIFT_EDGES, histogram
 from dpedkit.shards.writer import Source, read_shard, write_shard, write_split
 
 _WORK = "work"
-_GONE = "original_gone"  # a pair that is left out for that is tried again
-_STAGED = "staged"  # where a pair's patches wait, below the work folder; only in the work journal
+_GONE = "original_gone"  # marks a pair that is tried again once its original is back
+_STAGED = "staged"  # path of the staged patches in the work folder; only in the work journal
 
 
 @lock.until_end()
@@ -55,36 +56,36 @@ def cut_patches(
     jobs: int = 0,
     overwrite: bool = False,
 ) -> PatchSummary:
-    """Cut the patches of every accepted pair of an aligned folder and pack them into shards.
+    """Cut the patches of all accepted pairs of an aligned folder and pack them into shards.
 
-    Killed at any moment, it continues where it was, and ends with the same bytes as an
-    uninterrupted run, whatever the number of workers.
+    It can be killed at any time and resumed by the same call. The resulting bytes are the same as
+    those of an uninterrupted run, for any number of workers.
 
     Parameters
     ----------
     aligned : str or Path
-        What `dpedkit align` made.
+        The output of `dpedkit align`.
     output : str or Path
         The shards folder.
     config : PatchConfig, optional
     jobs : int
-        Worker processes; 0 for every core. Does not change the result.
+        Worker processes; 0 uses every core. The result does not depend on it.
     overwrite : bool
-        Replace shards that were made with other settings.
+        Replace shards made with other settings.
 
     Raises
     ------
     DpedkitError
-        If `aligned` is no finished aligned folder, `output` was made with other settings, no
-        window was fit to be kept, or the disk is full.
+        If `aligned` is not a complete aligned folder, `output` was made with other settings, no
+        window was kept, or the disk is full.
     """
     aligned, output, config = Path(aligned), Path(output), config or PatchConfig()
     records, description = read_aligned(aligned)
     reserved = (config.test_pairs or 0) + (config.val_pairs or 0)
     if reserved >= len(records):
         raise UsageError(
-            f"--test-pairs and --val-pairs reserve {reserved} of {len(records)} photo pairs: "
-            "nothing is left to train on."
+            f"--test-pairs and --val-pairs reserve {reserved} of {len(records)} photo pairs, so "
+            "none is left for training; reserve fewer."
         )
     photos = AlignedPhotos.of(aligned, description)
     photos.refuse_damaged(records)
@@ -99,11 +100,13 @@ def cut_patches(
     )
     folder = begin(overwrite=overwrite)
     if folder.complete and (back := _back_again(output, records, photos)):
-        say(f"{output}: the originals of {back} pairs are back, so the patches are cut again")
+        say(
+            f"{output}: originals of {counted(back, 'pair')} are back, so the patches are cut again"
+        )
         folder = begin(overwrite=True)
     if folder.complete:
         shutil.rmtree(output / _WORK, ignore_errors=True)
-        say(f"{output} is complete already; nothing to do.")
+        say(f"{output} is already complete; nothing to do.")
         return summarise(output, _with_licence(folder, config.licence), resumed_complete=True)
     pairs = _cut_all(photos, folder, records, config, jobs)
     made_from = {
@@ -115,7 +118,7 @@ def cut_patches(
 
 
 def _back_again(output: Path, records: list[PairRecord], photos: AlignedPhotos) -> int:
-    """How many pairs were left out because an original was gone that is there now."""
+    """Number of pairs left out for a missing original that is back now."""
     if not (output / PAIRS_FILE).is_file():
         return 0
     gone = {pair.get("name") for pair in read_jsonl(output / PAIRS_FILE) if pair.get(_GONE)}
@@ -123,7 +126,7 @@ def _back_again(output: Path, records: list[PairRecord], photos: AlignedPhotos) 
 
 
 def _with_licence(folder: WorkFolder, licence: str) -> dict[str, Any]:
-    """The index of finished shards, changed if another licence is named now."""
+    """The index of finished shards, updated if a different licence is given."""
     settings = folder.description["patch_config"]
     if licence not in (UNKNOWN_LICENCE, settings["licence"]):
         settings = {**settings, "licence": licence}
@@ -143,14 +146,14 @@ def _cut_all(
 ) -> list[dict[str, Any]]:
     """Stage the patches of all pairs that an earlier run has not staged; return all records.
 
-    Pairs whose originals were gone then are tried again.
+    Pairs whose originals were missing then are tried again.
     """
     journal_file = make_folder(folder.path / _WORK) / PAIRS_FILE
     stage = make_folder(journal_file.parent / uuid.uuid4().hex)
     with Journal(journal_file) as journal:
         done = {pair["name"] for pair in read_jsonl(journal_file) if not pair.get(_GONE)}
         if done:
-            say(f"continuing after {len(done)} of {len(records)} pairs")
+            say(f"resuming after {len(done)} of {len(records)} pairs")
         cut = partial(_cut_pair, photos, stage, config)
         todo = [item for item in enumerate(records) if item[1].name not in done]
         with progress("patches", len(records), "pairs", done=len(done)) as bar:
@@ -180,9 +183,12 @@ def _cut_pair(
     except PhotoError as error:
         return {**record, "error": _public(error, photos, pair)}
     if phone.shape != dslr.shape:
-        return {**record, "error": "its two aligned photos differ in size; align them again."}
+        return {**record, "error": "the two aligned photos differ in size; align them again."}
     if known is not None and known.shape != phone.shape[:2]:
-        return {**record, "error": "its aligned photos are not of the size of its crop."}
+        return {
+            **record,
+            "error": "the size of the aligned photos is not that of their crop; align them again.",
+        }
     patches = match_windows(phone, dslr, config, known)
     staged = stage / f"{number:06d}.h5"
     if len(patches):
@@ -200,7 +206,7 @@ def _cut_pair(
 
 
 def _begin(pair: PairRecord) -> dict[str, Any]:
-    """The record of a pair of which nothing is cut yet."""
+    """The record of a pair before it is cut."""
     return {
         "name": pair.name,
         "split": None,
@@ -245,7 +251,7 @@ def _pack(
     """Divide the staged pairs into splits, pack them into shards, and finish the index."""
     work = folder.path / _WORK
     if not any(pair["kept"] for pair in pairs):
-        # Nothing here is worth keeping, and the cure is to run again with other settings.
+        # There is nothing to keep, and the user has to run again with other settings.
         shutil.rmtree(work)
         folder.description_file.unlink()
         raise DpedkitError(nothing_kept(folder.path, pairs, config))

@@ -1,4 +1,4 @@
-"""Match the windows of one aligned pair: arrays in, patch pairs out."""
+"""Match the windows of one aligned pair: from two photos to patch pairs."""
 
 from __future__ import annotations
 
@@ -23,32 +23,32 @@ CLIPPED, LOW_NCC, MISMATCH, FLAT = "clipped", "low NCC", "mismatch", "flat"
 TOO_FAR, OUTSIDE, OVERLAP = "too far", "outside", "overlap"
 PARTS, DEPTH, UNKNOWN = "parts", "depth", "unknown"
 DROP_REASONS = {
-    CLIPPED: "too much of it is pure black or white",
-    FLAT: "too plain to tell how it is shifted",
-    TOO_FAR: "its best match is further away than allowed",
-    OUTSIDE: "its match reaches beyond the photo",
-    LOW_NCC: "the two photos correlate too little",
-    MISMATCH: "something moved or is hidden in one of the photos",
-    PARTS: "a part of it is out of place: two depths, or something moved",
-    DEPTH: "it shows near and far things, which are displaced against each other",
-    UNKNOWN: "the alignment is not known to hold in all of it, and it is too plain to tell",
-    OVERLAP: "its match reaches into a better window",
+    CLIPPED: "too much of it is clipped to black or white",
+    FLAT: "too little texture to measure its shift",
+    TOO_FAR: "its best match is too far away",
+    OUTSIDE: "its match extends beyond the photo",
+    LOW_NCC: "the correlation of the two photos is too low",
+    MISMATCH: "something moved or is occluded in one of the photos",
+    PARTS: "part of it is out of place: two depths, or something moved",
+    DEPTH: "it contains a depth discontinuity",
+    UNKNOWN: "the alignment may not hold in all of it, and it has too little texture to check",
+    OVERLAP: "its match overlaps that of a better window",
 }
 
-_BORDER = 3  # px around a window that bicubic interpolation and a small motion may read
-_PHONE_GAP = 2  # px between windows that will be moved towards each other
-# Chi-square with 3 degrees of freedom at 1%: a motion that the window's content does not prove
-# would trade the alignment of the whole photo, and original pixels, for noise.
+_BORDER = 3  # px around a window, for bicubic interpolation and a small motion
+_PHONE_GAP = 2  # px between windows that may be moved towards each other
+# 1% level of a chi-square with 3 degrees of freedom. A motion without evidence would replace the
+# alignment of the whole photo, and original pixels, by noise.
 _EVIDENCE = 11.3
-# Of a window, on edges between near and far, and wherever the alignment does not hold, where its
-# own detail does not show that it is in place.
+# Maximum share of a window on depth discontinuities, and where the alignment may not hold, that its
+# own detail does not prove to be in place.
 _MAX_EDGE, _MAX_DOUBTFUL = 0.03, 0.1
-_MAX_MISSING = 0.75  # the same in a scene without edges, of what was not found
+_MAX_MISSING = 0.75  # the same in a scene without discontinuities, for detail that was not found
 
 
 @dataclass(frozen=True)
 class Patches:
-    """The patch pairs of one photo pair, and what became of every window.
+    """The patch pairs of one photo pair, and the outcome of every window.
 
     Attributes
     ----------
@@ -58,20 +58,20 @@ class Patches:
     xy : (N, 2) int32
         Corner of the window in the aligned photos before it was adjusted, px.
     shift : (N, 2) float32
-        How the adjusted photo's window was moved, px; 0 for flat windows.
+        Shift of the window in the adjusted photo, px; 0 for flat windows.
     angle : (N,) float32
-        How it was turned, degrees, clockwise on the screen.
+        Its rotation, degrees, clockwise on the screen.
     shift_error : (N,) float32
-        Standard error of the shift that the window's content allows, px; inf where it has none.
+        Standard error of the shift, px; inf if the window has no content to measure it.
     window_xy : (T, 2) int32
         Corners of all windows tried.
     window_fate : tuple of str
         "kept" or a key of `DROP_REASONS`, for each of them.
     window_ncc : (T,) float32
-        NCC of each of them; NaN where it was not computed.
+        NCC of each of them; NaN if it was not computed.
     window_shift : (T,) float32
-        Length of the shift that was measured in it, px, whether or not that was reason enough to
-        move it; NaN where its content cannot tell.
+        Length of the measured shift of each of them, px, even if it was not applied; NaN for flat
+        windows.
     """
 
     phone: NDArray[np.uint8]
@@ -103,10 +103,10 @@ class Patches:
 
 @dataclass(frozen=True)
 class _Window:
-    """One window and its fate.
+    """One window and its outcome.
 
-    `measured` is the length of its shift before it was decided whether to believe it; `moved` is
-    the adjusted photo's patch where there is one.
+    `measured` is the length of its measured shift, whether or not it is applied; `moved` is the
+    patch of the adjusted photo, if there is one.
     """
 
     x: int
@@ -126,20 +126,20 @@ def match_windows(
     config: PatchConfig | None = None,
     known: NDArray[np.uint8] | None = None,
 ) -> Patches:
-    """Cut matching windows out of two aligned photos (paper, section II).
+    """Cut matching windows from two aligned photos (paper, section II).
 
-    Windows lie side by side on the photo that is not adjusted. Each is registered in the other
-    photo to a fraction of a pixel and cut there with one resampling. Where a window's content
-    cannot tell how it is shifted, it stays where the alignment puts it.
+    The windows tile the photo that is not adjusted. Each is registered in the other photo to a
+    fraction of a pixel, and cut there by resampling once. A window without enough texture to
+    measure its shift stays where the alignment puts it.
 
     Parameters
     ----------
     phone, dslr : (H, W, 3) uint8
-        RGB, the same scene pixel for pixel up to a few px.
+        RGB, aligned to within a few px.
     config : PatchConfig, optional
     known : (H, W) uint8, optional
-        What the alignment knows of each place, see `Surfaces.known`; if not given, it is taken
-        to hold everywhere.
+        Validity of the alignment at each pixel, see `Surfaces.known`. By default it holds
+        everywhere.
 
     Returns
     -------
@@ -151,7 +151,7 @@ def match_windows(
     TypeError
         If `phone`, `dslr` or `known` is not an array of uint8.
     ValueError
-        If they have other shapes than these, or differ in height or width.
+        If their shapes are not these, or they differ in height or width.
     """
     config = config or PatchConfig()
     check_photo("phone", phone)
@@ -176,7 +176,7 @@ def match_windows(
 
 
 def window_grid(height: int, width: int, size: int, gap: int = 0) -> list[tuple[int, int]]:
-    """Corners (x, y) of windows side by side, row by row, centred in the photo."""
+    """Corners (x, y) of the windows that tile the photo, row by row, centred."""
     across, down = ((length - 2 * _BORDER + gap) // (size + gap) for length in (width, height))
     left = (width - across * (size + gap) + gap) // 2
     top = (height - down * (size + gap) + gap) // 2
@@ -188,7 +188,7 @@ def window_grid(height: int, width: int, size: int, gap: int = 0) -> list[tuple[
 
 
 class _Matcher:
-    """Two photos made ready for matching their windows one by one."""
+    """Two photos prepared for matching their windows one by one."""
 
     def __init__(
         self,
@@ -201,15 +201,15 @@ class _Matcher:
         self.still_luma = luma(still)
         self.template, self.target = Planes.of(self.still_luma), Planes.of(luma(moving))
         self.clipped = clipped_pixels(still), clipped_pixels(moving)
-        self.vouched: tuple[tuple[str, NDArray[np.bool_], float], ...] = ()
+        self.to_prove: tuple[tuple[str, NDArray[np.bool_], float], ...] = ()
         if known is not None and (known == EDGE).any():
-            self.vouched = (
+            self.to_prove = (
                 (DEPTH, known == EDGE, _MAX_EDGE),
                 (UNKNOWN, known != HOLDS, _MAX_DOUBTFUL),
             )
         elif known is not None:
-            # A flat scene hides hardly anything: what is too plain to tell is in place.
-            self.vouched = ((UNKNOWN, known == MISSING, _MAX_MISSING),)
+            # Without depth there are hardly any occlusions, so cells without detail count as valid.
+            self.to_prove = ((UNKNOWN, known == MISSING, _MAX_MISSING),)
 
     def match(self, x: int, y: int) -> _Window:
         config, size = self.config, self.config.size
@@ -242,7 +242,7 @@ class _Matcher:
         return _Window(x, y, fate, motion, score, flat, measured, moved if fate == KEPT else None)
 
     def _parts(self, x: int, y: int, motion: Motion) -> str:
-        """The fate of a window that matches as a whole, by its parts."""
+        """The outcome of a window that matches as a whole, from its parts."""
         size, limit = self.config.size, self.config.max_part_shift
         if not limit:
             return KEPT
@@ -251,18 +251,18 @@ class _Matcher:
         parts = compare_parts(self.template.full[area], there, limit)
         if parts.worst > limit:
             return PARTS
-        if not self.vouched:
+        if not self.to_prove:
             return KEPT
-        # What the alignment does not vouch for, the window's own detail must.
+        # Where the alignment may not hold, the window's own detail must prove that it is in place.
         unproven = (~parts.proven).astype(np.uint8)
         unproven = cv2.resize(unproven, (size, size), interpolation=cv2.INTER_NEAREST)
-        for fate, places, most in self.vouched:
+        for fate, places, most in self.to_prove:
             if np.count_nonzero(unproven & places[area]) > most * size * size:
                 return fate
         return KEPT
 
     def _inside(self, x: int, y: int, motion: Motion) -> bool:
-        """Whether the moved window and what interpolation reads around it are in the photo."""
+        """Whether the moved window and its margin for interpolation are inside the photo."""
         height, width = self.moving.shape[:2]
         half = (self.config.size - 1) / 2
         reach = half * _turned_side(motion.angle) + 2  # bicubic: two pixels on each side
@@ -290,12 +290,12 @@ def _least_channel_ncc(a: NDArray[np.uint8], b: NDArray[np.uint8]) -> float:
 
 
 def _turned_side(angle: float) -> float:
-    """Side of the upright square around a unit square turned by `angle` degrees."""
+    """Side of the bounding box of a unit square rotated by `angle` degrees."""
     return float(abs(np.cos(np.radians(angle))) + abs(np.sin(np.radians(angle))))
 
 
 def _without_overlap(windows: list[_Window], size: int) -> list[_Window]:
-    """Drop kept windows whose moved places overlap that of one with a higher NCC."""
+    """Drop kept windows that, once moved, overlap one with a higher NCC."""
     kept = [n for n, window in enumerate(windows) if window.fate == KEPT]
     kept.sort(key=lambda n: -windows[n].ncc)
     centres = np.array([np.add((w.x, w.y), w.motion.shift) for w in windows])
@@ -312,7 +312,7 @@ def _without_overlap(windows: list[_Window], size: int) -> list[_Window]:
 
 
 def _with_flat_share(windows: list[_Window], share: float) -> list[_Window]:
-    """Drop kept flat windows, those with the lowest NCC first, until they are few enough."""
+    """Drop kept flat windows, lowest NCC first, until their share is small enough."""
     flat = [n for n, window in enumerate(windows) if window.fate == KEPT and window.flat]
     others = sum(window.fate == KEPT for window in windows) - len(flat)
     allowed = len(flat) if share == 1 else int(others * share / (1 - share))

@@ -1,9 +1,9 @@
-"""Whether all parts of a matched window lie in place, each by itself.
+"""Check that every part of a matched window is in place.
 
-One motion registers a window as a whole. Where it shows two depths, something that moved, or what
-the other camera cannot see, that motion fits one part and not the others, and the NCC of the whole
-hardly tells. So the shift that is left is measured in every part by itself: Lucas and Kanade's
-equations (IJCAI 1981), summed from small cells.
+A window is registered by one motion. If it shows two depths, a moving object or an occlusion, that
+motion fits only some of its parts, while the NCC of the whole window hardly drops. So the residual
+shift is measured in each part separately, by the Lucas-Kanade equations (IJCAI 1981), summed from
+small cells.
 """
 
 from __future__ import annotations
@@ -14,31 +14,29 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-CELLS = 10  # across the window; parts are three cells wide and next to each other by one
+CELLS = 10  # across the window; parts are three cells wide, at a stride of one cell
 _PART = 3
-_TEXTURE = 0.008  # least gradient power along the weaker direction; plainer parts tell no shift
-_MIN_NCC = 0.3  # parts with detail that correlate less show different things
-_SURE_NCC, _SURE_ERROR = 0.6, 0.3  # a part that correlates so, and knows its shift to so many px
-_NOISE_FACTOR = 4.0  # neighbouring pixels share noise: a shift's variance is that much larger
-# Gradient power of the mean of two images, over the power of their difference, where both are
-# independent noise: by the smoothing and the even contrast of `Planes`, measured beside edges.
+_TEXTURE = 0.008  # minimum gradient power in the weaker direction for a part to have a shift
+_MIN_NCC = 0.3  # parts with detail and a lower NCC show different things
+_SURE_NCC, _SURE_ERROR = 0.6, 0.3  # minimum NCC, and maximum standard error in px, of a proven part
+_NOISE_FACTOR = 4.0  # ratio of the variance of a shift to that for independent noise
+# Ratio of the gradient power of the mean of two images to the power of their difference if both are
+# independent noise, after the smoothing and normalisation of `Planes`; measured beside edges.
 _NOISE_GRADIENT = 0.12
 _SIGNIFICANT = 2.0  # standard errors
 
 
 @dataclass(frozen=True)
 class Parts:
-    """What the parts of a matched window show.
+    """Result of the comparison of the parts of a matched window.
 
     Attributes
     ----------
     worst : float
-        How far the part that is furthest out of place is from its place, px, of those with detail
-        whose shift stands out from its noise; 0 where there is none, infinite where a part with
-        detail shows something else.
+        Largest significant residual shift of a part with detail, px; 0 if there is none, infinite
+        if a part with detail does not match.
     proven : (10, 10) bool array
-        Which tenths of the window, in rows and columns, lie in a part whose own detail shows that
-        it is in place.
+        Cells, a tenth of the window wide, in a part whose own detail proves that it is in place.
     """
 
     worst: float
@@ -46,15 +44,14 @@ class Parts:
 
 
 def compare_parts(a: NDArray[np.float32], b: NDArray[np.float32], limit: float) -> Parts:
-    """Measure the shift that is left in each part.
+    """Measure the residual shift of each part.
 
     Parameters
     ----------
     a, b : (S, S) float32
-        The two matched windows, smoothed and of one local brightness and contrast, as
-        `registration.Planes` has them.
+        The two matched windows, smoothed and locally normalised as in `registration.Planes`.
     limit : float
-        A part is in place up to this shift, px.
+        Maximum shift of a part that is in place, px.
     """
     size = len(a)
     planes = np.empty((8, size, size), np.float32)
@@ -78,7 +75,7 @@ def compare_parts(a: NDArray[np.float32], b: NDArray[np.float32], limit: float) 
     noise = np.maximum(power_a + power_b - 2 * product, 1e-6)
     pixels = (size * _PART / CELLS) ** 2
     error = np.sqrt(_NOISE_FACTOR * noise / (pixels * np.maximum(weaker, 1e-12)))
-    # An edge slides along itself, however much noise makes it look like detail.
+    # Noise makes an edge look like detail in two directions, but the shift along it is unknown.
     detail = np.maximum(weaker - _NOISE_GRADIENT * noise, 1e-12)
     doubt = np.sqrt(_NOISE_FACTOR * noise / (pixels * detail))
     textured = weaker > _TEXTURE
@@ -88,7 +85,7 @@ def compare_parts(a: NDArray[np.float32], b: NDArray[np.float32], limit: float) 
     else:
         worst = float(shift[textured & (shift > _SIGNIFICANT * error)].max(initial=0.0))
     sure = (ncc > _SURE_NCC) & (doubt < _SURE_ERROR) & (shift < limit)
-    # A part vouches for its middle; at the window's border, the outermost parts for what is there.
+    # A part proves its central cell; the outermost parts also prove the border of the window.
     border = _PART // 2
     proven = np.pad(sure, border, mode="edge")
     return Parts(worst, proven)

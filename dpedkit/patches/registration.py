@@ -1,13 +1,13 @@
-"""Sub-pixel registration of one window: shift and rotation, and how well they can be known.
+"""Sub-pixel registration of one window: shift and rotation, with their standard error.
 
-The template window stays where it is; the window in the other image moves to
+The template window is fixed; the window in the other image moves to
 
     x -> centre + R(angle) (x - centre) + shift        (centre: of the template window)
 
-An integer search over shifts by normalised cross-correlation on half-size images gives the start;
-inverse compositional Gauss-Newton (Baker and Matthews, 2004) on slightly smoothed full-size images
-gives shift and angle together. Gain and offset are eliminated in every step, so the least squares
-solved is the maximum of the NCC.
+Inverse compositional Gauss-Newton (Baker and Matthews, 2004) on slightly smoothed full-size images
+estimates shift and angle jointly. If it does not match well, it is started again from an integer
+search by normalised cross-correlation on half-size images. Gain and offset are eliminated in every
+step, so the least-squares solution maximises the NCC.
 """
 
 from __future__ import annotations
@@ -22,38 +22,38 @@ from numpy.typing import NDArray
 
 Image = NDArray[np.float32]
 
-# Smoothing before registration, px. It keeps noise and the blur of bilinear interpolation from
-# steering the search: an NCC of unsmoothed windows grows with any interpolation at all.
+# Sigma of the smoothing before registration, px. Without it, noise and the blur of bilinear
+# interpolation bias the result: the NCC of unsmoothed windows grows with any interpolation.
 _SMOOTHING = 1.0
 
-# Light falls differently on two photos and their tone curves differ; in plain windows that would
-# pass for a shift. So brightness and contrast are evened out over this neighbourhood.
-_NEIGHBOURHOOD = (9, 9)  # points, of a grid of every fourth pixel
-_LEAST_CONTRAST = 4.0  # grey levels; noise is not to be blown up
+# Lighting and tone curves of two photos differ, which in windows with little texture looks like a
+# shift. So brightness and contrast are normalised over this neighbourhood.
+_NEIGHBOURHOOD = (9, 9)  # points on a grid of every fourth pixel
+_LEAST_CONTRAST = 4.0  # grey levels; avoids amplifying noise
 
 _ITERATIONS = 8
-_LAST_STEP = 0.1  # px at the corner of the window; steps shrink tenfold, so the next is none
-# px; two lenses blur differently and not symmetrically, so that fine and coarse detail disagree
-# by this much about the shift between two photos, however much of it there is.
+_LAST_STEP = 0.1  # px at the corner of the window; steps shrink tenfold, so the next is negligible
+# px; two lenses blur differently and asymmetrically, so fine and coarse detail give shifts that
+# differ by this much, however much detail there is.
 _BIAS = 0.05
 
-_NEAR = 0.5  # px; from here on the gradients of the two windows belong to each other
+_NEAR = 0.5  # px; from here on the gradients of the two windows correspond
 _LONGEST_STEP = 3.0  # px
-_TINY = 1e-12  # in the place of the energy of a constant window
-_SINGULAR = 1e-3  # determinant of a Hessian that is scaled to a unit diagonal
-_SEARCH_STEP = 2.0  # px of the full-size image to a pixel of the half-size one
+_TINY = 1e-12  # instead of the zero energy of a constant window
+_SINGULAR = 1e-3  # determinant of a Hessian scaled to unit diagonal
+_SEARCH_STEP = 2.0  # px of the full-size image per pixel of the half-size one
 
-# The alignment is right unless the window clearly says otherwise: a peak elsewhere that leaves
-# hardly less unexplained is repeated texture, or an edge that slides along itself.
+# The alignment is trusted unless the window clearly contradicts it. A peak elsewhere that is hardly
+# better is due to repeated texture, or to an edge, which does not constrain the shift along itself.
 _CLEARLY_BETTER = 0.8
-_EXPLAINED = 0.9  # NCC from which on nothing better is looked for
+_EXPLAINED = 0.9  # NCC from which on no better match is searched for
 
-_BLOCKS = 5  # the window's residuals are independent between 5x5 blocks, not between pixels
+_BLOCKS = 5  # residuals are independent between 5x5 blocks, not between pixels
 
 
 @dataclass(frozen=True)
 class Motion:
-    """A rigid motion of a window, with the evidence for it.
+    """A rigid motion of a window and its evidence.
 
     Attributes
     ----------
@@ -62,12 +62,12 @@ class Motion:
     angle : float
         Degrees, positive from the x axis towards the y axis (clockwise on the screen).
     shift_error : float
-        Standard error of the shift in its least certain direction, px; infinite where the window
-        holds nothing to register.
+        Standard error of the shift in its least certain direction, px; infinite if the window has
+        nothing to register.
     evidence : float
-        Wald statistic of this motion against none, 3 degrees of freedom.
+        Wald statistic of this motion against no motion, 3 degrees of freedom.
     ncc : float
-        NCC of the smoothed windows at this motion.
+        NCC of the smoothed windows under this motion.
     """
 
     shift: tuple[float, float] = (0.0, 0.0)
@@ -95,12 +95,12 @@ class Motion:
 
 @dataclass(frozen=True)
 class Planes:
-    """One image made ready for registration.
+    """One image prepared for registration.
 
     Attributes
     ----------
     full : (H, W) float32
-        Luma, smoothed, and brought to one local brightness and contrast.
+        Luma, smoothed and locally normalised.
     half : (H // 2, W // 2) float32
         The same at half size; pixel (i, j) is the mean of 2x2 pixels of `full`.
     """
@@ -119,7 +119,7 @@ class Planes:
 
 
 def _local_statistics(image: Image) -> tuple[Image, Image]:
-    """Mean and standard deviation around each pixel, worked out on a grid of every fourth."""
+    """Local mean and standard deviation, computed on a grid of every fourth pixel."""
     height, width = image.shape
     mean, square = (
         cv2.blur(_halved(_halved(plane)), _NEIGHBOURHOOD) for plane in (image, image * image)
@@ -129,7 +129,7 @@ def _local_statistics(image: Image) -> tuple[Image, Image]:
 
 
 def _halved(image: Image) -> Image:
-    """(H // 2, W // 2) means of 2x2 pixels; a last odd row or column is left out."""
+    """(H // 2, W // 2) means of 2x2 pixels; an odd last row or column is dropped."""
     height, width = image.shape
     even = image[: height // 2 * 2, : width // 2 * 2]
     return np.asarray(cv2.resize(even, (width // 2, height // 2), interpolation=cv2.INTER_AREA))
@@ -138,23 +138,23 @@ def _halved(image: Image) -> Image:
 def register(
     template: Planes, moving: Planes, x: int, y: int, size: int, max_shift: float
 ) -> Motion:
-    """Find the motion of the window at `(x, y)` that maximises the NCC.
+    """Estimate the motion of the window at `(x, y)` that maximises the NCC.
 
     Parameters
     ----------
     template, moving : Planes
-        Of two images of the same size that are aligned up to a few px.
+        Of two images of the same size, aligned to within a few px.
     x, y : int
         Corner of the window in both images.
     size : int
         Side of the window, px.
     max_shift : float
-        How far the integer search goes in x and in y, px; Gauss-Newton may go on from there.
+        Range of the integer search in x and in y, px; Gauss-Newton may go further.
 
     Returns
     -------
     Motion
-        The best motion; no motion with an infinite `shift_error` where the window is constant.
+        The best motion; for a constant window no motion, with an infinite `shift_error`.
     """
     fit = _Fit(template.full[y : y + size, x : x + size])
     motion = fit.solve(moving.full, x, y, (0.0, 0.0))
@@ -171,7 +171,7 @@ def register(
 def _search(
     template: Image, moving: Image, x: int, y: int, size: int, max_shift: float
 ) -> tuple[float, float]:
-    """The shift with the highest NCC among those of whole pixels of the half-size images, px."""
+    """The shift in px with the highest NCC among integer shifts of the half-size images."""
     left, top, side = (x + 1) // 2, (y + 1) // 2, size // 2 - 1
     window = template[top : top + side, left : left + side]
     reach = int(np.ceil(max_shift / 2))
@@ -185,14 +185,14 @@ def _search(
 class _Fit:
     """Inverse compositional Gauss-Newton for one template window.
 
-    J (3, S*S) holds the derivatives of the template by shift x, shift y and angle, made
-    orthogonal to gain and offset. The first steps use J J^T. The last ones, and the standard
-    error, use J K^T with K from the moved window instead: noise inflates the former, so that a
-    noisy window would stop early and seem certain; the noise of two photos is independent, and
-    what their gradients have in common is signal.
+    J (3, S*S) contains the derivatives of the template with respect to shift x, shift y and angle,
+    orthogonalised against gain and offset. The first steps use J J^T. The last ones, and the
+    standard error, use J K^T instead, with K from the moved window: noise inflates J J^T, so a
+    noisy window would stop early and seem certain, but the noise of two photos is independent, and
+    does not contribute to J K^T.
 
-    J itself is never formed: it is `rows`, less `sums / S^2` (offset) and `along * target` (gain),
-    and its products follow from products of these.
+    J itself is never formed: it is `rows` minus `sums / S^2` (offset) and `along * target` (gain),
+    and its products are computed from those of these terms.
     """
 
     def __init__(self, window: Image) -> None:
@@ -204,7 +204,7 @@ class _Fit:
         self.along = self.rows @ self.target / max(self.energy, _TINY)
 
     def solve(self, moving: Image, x: int, y: int, start: tuple[float, float]) -> Motion:
-        """Follow the NCC uphill from a shift in px."""
+        """Maximise the NCC from a start shift in px."""
         motion = Motion(start)
         inverse = _inverse(self._hessian(self.rows))
         common: NDArray[np.float64] | None = None
@@ -228,11 +228,11 @@ class _Fit:
         return self._with_evidence(motion, moved, fit, common)
 
     def _reach(self, step: NDArray[np.float64]) -> float:
-        """How far a step moves the window's corners at most, px."""
+        """Upper bound of how far a step moves the corners of the window, px."""
         return float(abs(step[0]) + abs(step[1]) + abs(step[2]) * self.size)
 
     def _compare(self, moved: Image) -> _Comparison:
-        """Fit the moved window to the template by gain and offset."""
+        """Compare the moved window with the template, up to gain and offset."""
         flat = moved.ravel()
         mean = cv2.mean(moved)[0]
         cross = float(flat @ self.target)
@@ -244,8 +244,8 @@ class _Fit:
         return _Comparison(mean, gain, cross / math.sqrt(power * self.energy), slope)
 
     def _hessian(self, rows: Image) -> NDArray[np.float64]:
-        """Symmetric part of J K^T, with K the `rows` of derivatives of any window."""
-        # Dot products one by one: BLAS is 3 times slower on a product this long and this narrow.
+        """Symmetric part of J K^T, with K the derivatives `rows` of any window."""
+        # Separate dot products: BLAS is 3 times slower on such a long, narrow product.
         product = np.array([[ours @ theirs for theirs in rows] for ours in self.rows], np.float64)
         product -= self.sums[:, None] * _sums(rows) / self.target.size
         product -= self.along[:, None] * (rows @ self.target)
@@ -254,7 +254,7 @@ class _Fit:
     def _with_evidence(
         self, motion: Motion, moved: Image, fit: _Comparison, inverse: NDArray[np.float64]
     ) -> Motion:
-        """Add the cluster-robust ("sandwich") standard error, blocks being the clusters."""
+        """Add the cluster-robust ("sandwich") standard error, with blocks as clusters."""
         planes = np.empty((5, self.target.size), np.float32)
         residual = planes[4]
         np.multiply(moved.ravel(), np.float32(fit.gain), out=residual)
@@ -264,7 +264,7 @@ class _Fit:
         sums = _block_sums(planes, self.size)
         scores = sums[:3] - self.along[:, None] * sums[3]
         scores -= self.sums[:, None] * sums[4] / self.target.size
-        scores -= scores.mean(axis=1)[:, None]  # what the last step has taken away
+        scores -= scores.mean(axis=1)[:, None]  # removed by the last step
         covariance = inverse @ (scores @ scores.T) @ inverse
         shift_error = _largest_axis(covariance[0, 0], covariance[0, 1], covariance[1, 1])
         radius = self.size / math.sqrt(6)  # root mean square distance from the window's centre
@@ -276,17 +276,17 @@ class _Fit:
 
 @dataclass(frozen=True)
 class _Comparison:
-    """A moved window against the template.
+    """Comparison of a moved window with the template.
 
     Attributes
     ----------
     mean : float
         Of the moved window.
     gain : float
-        What brings it nearest to the template once the means are equal.
+        Least-squares gain from the moved window to the template, after removing the means.
     ncc : float
     slope : (3,) float64
-        J times what is left.
+        J times the residual.
     """
 
     mean: float
@@ -296,7 +296,7 @@ class _Comparison:
 
 
 def moved_window(moving: Image, motion: Motion, x: int, y: int, size: int) -> Image:
-    """The moving image at the place of the moved window of corner `(x, y)`: (S, S) float32."""
+    """The moving image sampled at the moved window of corner `(x, y)`: (S, S) float32."""
     left, top = x + motion.shift[0], y + motion.shift[1]
     whole = motion.angle == 0 and left.is_integer() and top.is_integer()
     if whole and left >= 0 and top >= 0:
@@ -315,7 +315,7 @@ def moved_window(moving: Image, motion: Motion, x: int, y: int, size: int) -> Im
 
 
 def _derivatives(window: Image) -> Image:
-    """(3, S*S) derivatives of a window by shift x, shift y and angle; 0 at its border."""
+    """(3, S*S) derivatives of a window by shift x, shift y and angle; 0 at the border."""
     u, v = _centred_grid(len(window))
     rows = np.zeros((3, *window.shape), np.float32)
     np.subtract(window[:, 2:], window[:, :-2], out=rows[0, :, 1:-1])
@@ -339,7 +339,7 @@ def _block_sums(planes: Image, size: int) -> NDArray[np.float64]:
 
 
 def _compose(motion: Motion, step: NDArray[np.float64]) -> Motion:
-    """The motion after undoing a step of the template: W o W(step)^-1."""
+    """The motion composed with the inverse of a step of the template: W o W(step)^-1."""
     dx, dy, turn = map(float, step)
     angle = math.radians(motion.angle) - turn
     cos, sin = math.cos(angle), math.sin(angle)
@@ -349,12 +349,12 @@ def _compose(motion: Motion, step: NDArray[np.float64]) -> Motion:
 
 
 def _inverse(matrix: NDArray[np.float64]) -> NDArray[np.float64] | None:
-    """Inverse of a symmetric 3x3 matrix, or None unless it is safely positive definite."""
+    """Inverse of a symmetric 3x3 matrix; None unless it is safely positive definite."""
     (a, b, c), (_, d, e), (_, _, f) = matrix.tolist()
     minor = a * d - b * b
     first = (d * f - e * e, c * e - b * f, b * e - c * d)  # of the adjugate
     determinant = a * first[0] + b * first[1] + c * first[2]
-    # Sylvester's criterion, and a determinant that is not lost in rounding.
+    # Sylvester's criterion, with a determinant well above rounding errors.
     if not (a > 0 and minor > 0 and determinant > _SINGULAR * a * d * f):
         return None
     second, last = (a * f - c * c, b * c - a * e), minor
@@ -363,7 +363,7 @@ def _inverse(matrix: NDArray[np.float64]) -> NDArray[np.float64] | None:
 
 
 def _largest_axis(xx: float, xy: float, yy: float) -> float:
-    """Standard deviation along the long axis of the ellipse of a 2x2 covariance."""
+    """Standard deviation along the major axis of a 2x2 covariance."""
     middle = (xx + yy) / 2
     return float(np.sqrt(max(middle + np.hypot((xx - yy) / 2, xy), 0.0)))
 

@@ -1,4 +1,4 @@
-"""A few of the windows that were dropped, for people to look at."""
+"""A sample of the dropped windows, for the report."""
 
 from __future__ import annotations
 
@@ -9,24 +9,24 @@ import numpy as np
 
 from dpedkit.patches.matching import DROP_REASONS, Patches
 
-_EACH = 3  # windows by reason and photo pair
+_EACH = 3  # windows per reason and photo pair
 
 
 def sample_dropped(patches: Patches, name: str, seed: int) -> list[dict[str, Any]]:
-    """Up to three dropped windows of each reason, chosen by chance.
+    """Up to three randomly chosen dropped windows for each reason.
 
     Parameters
     ----------
     patches : Patches
     name : str
-        Of the photo pair; with `seed` it decides the choice.
+        Of the photo pair; together with `seed` it determines the choice.
     seed : int
 
     Returns
     -------
     list of dict
-        JSON-ready: `reason`, corner `xy` in the aligned photos, px, and `ncc`, None where it was
-        not computed. By reason in the order of `DROP_REASONS`, then from the top left.
+        JSON-ready: `reason`, corner `xy` in the aligned photos in px, and `ncc`, None if it was
+        not computed. Sorted by reason in the order of `DROP_REASONS`, then from the top left.
     """
     digest = hashlib.sha256(f"{seed}/{name}".encode()).digest()
     random = np.random.default_rng(int.from_bytes(digest[:8], "big"))

@@ -1,4 +1,4 @@
-"""What a run of `patches` tells: its summary, or why nothing was kept."""
+"""The summary of a run of `patches`, or why nothing was kept."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from dpedkit.shards.tally import window_totals
 
 @dataclass(frozen=True)
 class PatchSummary:
-    """What a run of `cut_patches` did.
+    """Result of a run of `cut_patches`.
 
     Attributes
     ----------
@@ -22,15 +22,15 @@ class PatchSummary:
     pairs : int
         Accepted pairs of the aligned folder.
     failed : dict of str to str
-        Pairs whose aligned photos could not be used, and why.
+        Pairs whose aligned photos are unusable, each with its reason.
     tried, kept : int
         Windows.
     dropped : dict of str to int
-        Windows by the reason for which they were dropped.
+        Number of windows dropped for each reason.
     splits : dict of str to dict
-        Photo pairs and patches of each split.
+        Number of photo pairs and patches of each split.
     resumed_complete : bool
-        Whether everything had been done by an earlier run.
+        Whether an earlier run had finished everything.
     """
 
     output: str
@@ -47,7 +47,7 @@ class PatchSummary:
         return dict(vars(self))
 
     def as_text(self) -> str:
-        """The summary for people."""
+        """The summary in words."""
         lines = [
             f"{self.output}: {self.kept} patch pairs kept of {self.tried} windows tried on "
             f"{self.pairs - len(self.failed)} photo pairs",
@@ -87,27 +87,27 @@ def _reasons_table(dropped: dict[str, int], tried: int) -> str:
 
 
 def nothing_kept(output: Path, pairs: list[dict[str, Any]], config: PatchConfig) -> str:
-    """Why no patch was kept, and the cure for the most frequent reason."""
+    """Why no patch was kept, and the remedy for the most frequent reason."""
     tried = sum(pair["tried"] for pair in pairs)
     failed = [pair for pair in pairs if "error" in pair]
     if failed and not tried:
-        return f"{output}: no pair could be used. {failed[0]['name']}: {failed[0]['error']}"
+        return f"{output}: no pair is usable. {failed[0]['name']}: {failed[0]['error']}"
     if not tried:
         return (
             f"{output}: no aligned photo is large enough for a window of {config.size} px; "
-            "choose a smaller --size."
+            "use a smaller --size."
         )
     dropped = window_totals(pairs)["dropped"]
     worst = max(dropped, key=lambda reason: dropped[reason])
     cure = {
-        "low NCC": f"lower --min-corr (it is {config.min_corr}), or look at the alignment in the "
+        "low NCC": f"lower --min-corr (now {config.min_corr}), or check the alignment in the "
         "report of the aligned folder",
         "clipped": "raise --max-clipped",
         "flat": "use --flat keep",
         "mismatch": "raise --max-mismatch",
-        "parts": "raise --max-part-shift, or look at the alignment in the report of the aligned "
+        "parts": "raise --max-part-shift, or check the alignment in the report of the aligned "
         "folder",
-    }.get(worst, "look at the alignment in the report of the aligned folder")
-    return f"{output}: none of {tried} windows was fit to be kept; {cure}.\n" + _reasons_table(
+    }.get(worst, "check the alignment in the report of the aligned folder")
+    return f"{output}: none of the {tried} windows was kept; {cure}.\n" + _reasons_table(
         dropped, tried
     )

@@ -1,4 +1,4 @@
-"""Is a matched window fit to learn from? Clipping, correlation, and places that differ."""
+"""Quality of a matched window: clipping, correlation, and local mismatch."""
 
 from __future__ import annotations
 
@@ -8,25 +8,27 @@ from numpy.typing import NDArray
 
 _STRIP = 256  # rows
 _LUMA = np.array([[0.299, 0.587, 0.114]], np.float32)
-_WHITE, _BLACK = 250, 5  # JPEG puts clipped areas a few levels off 255 and 0
+_WHITE, _BLACK = 250, 5  # in JPEGs, clipped areas are a few levels off 255 and 0
 _CELLS = 10  # across the window; blocks are two cells wide, a fifth of the window
 _CONTENT_FLOOR = 0.05  # of the window's variance
 _RIDGE = 1e-4  # of the window's variance
-_TONE_FLOOR = 4.0  # grey levels; in plain windows light, vignetting and rounding differ by this
+_TONE_FLOOR = 4.0  # grey levels of difference by lighting, vignetting and rounding in flat windows
 
 
 def luma(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
     """Luma of `(H, W, 3) uint8` RGB as (H, W) float32 from 0 to 255 (ITU-R BT.601)."""
     result = np.empty(pixels.shape[:2], np.float32)
-    for top in range(0, len(pixels), _STRIP):  # three floats a pixel of a whole photo are many
+    for top in range(
+        0, len(pixels), _STRIP
+    ):  # three float planes of a whole photo need much memory
         strip = pixels[top : top + _STRIP].astype(np.float32)
-        # Three times as fast as cvtColor.
+        # Three times faster than cvtColor.
         cv2.transform(strip, _LUMA, dst=result[top : top + _STRIP])
     return result
 
 
 def ncc(a: NDArray[np.float32], b: NDArray[np.float32]) -> float:
-    """Normalised cross-correlation of two arrays of one shape; 0 where one is constant."""
+    """Normalised cross-correlation of two arrays of the same shape; 0 if one is constant."""
     a = cv2.subtract(a, cv2.mean(a)[0]).ravel()
     b = cv2.subtract(b, cv2.mean(b)[0]).ravel()
     energy = float(a @ a) * float(b @ b)
@@ -34,7 +36,7 @@ def ncc(a: NDArray[np.float32], b: NDArray[np.float32]) -> float:
 
 
 def clipped_pixels(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """(H, W) uint8, not zero where a pixel of `(H, W, 3) uint8` RGB is pure white or black."""
+    """(H, W) uint8 mask, non-zero where `(H, W, 3) uint8` RGB is clipped to white or black."""
     red, green, blue = cv2.split(image)
     white = cv2.compare(cv2.min(cv2.min(red, green), blue), _WHITE, cv2.CMP_GE)
     black = cv2.compare(cv2.max(cv2.max(red, green), blue), _BLACK, cv2.CMP_LE)
@@ -42,11 +44,11 @@ def clipped_pixels(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 
 def worst_mismatch(a: NDArray[np.float32], b: NDArray[np.float32]) -> float:
-    """How much two matched windows differ in the place where they differ most.
+    """The largest local difference of two matched windows.
 
-    A pasted or moved thing that covers a tenth of a window hardly lowers its NCC. So one tone
-    curve for the whole window (a cubic) turns `a` into `b`, and what it leaves in each of the
-    overlapping blocks is divided by the detail there, that of the plainer of the two images.
+    An object that moved and covers a tenth of a window hardly lowers its NCC. So a cubic tone curve
+    is fitted from `a` to `b` over the whole window. Its residual in each of the overlapping blocks
+    is divided by the local variance of the image that has less of it.
 
     Parameters
     ----------
@@ -56,8 +58,8 @@ def worst_mismatch(a: NDArray[np.float32], b: NDArray[np.float32]) -> float:
     Returns
     -------
     float
-        Largest ratio of the residual's mean square to the detail's variance. Matched windows
-        stay well below 1, whatever their gain, offset and sharpness.
+        Largest ratio of the mean squared residual to the local variance. For matched windows it
+        is well below 1, whatever their gain, offset and sharpness.
     """
     a, scale_a = _standardised(a)
     b, scale_b = _standardised(b)
@@ -75,12 +77,12 @@ def worst_mismatch(a: NDArray[np.float32], b: NDArray[np.float32]) -> float:
 
 
 def _blocks(images: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Means of overlapping blocks, 2x2 cells each and next to each other by one cell.
+    """Means over overlapping blocks of 2x2 cells at a stride of one cell.
 
     Parameters
     ----------
     images : (P * S, S) float32
-        Images below each other, made small in one call.
+        Stacked images, reduced in one call.
 
     Returns
     -------
@@ -94,15 +96,17 @@ def _blocks(images: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def _tone_curve(powers: NDArray[np.float32], b: NDArray[np.float32]) -> NDArray[np.float32]:
-    """The combination of `powers`, the first four of one image, that is nearest to another."""
+    """Least-squares fit of `b` by the first four powers of an image."""
     rows = powers.reshape(4, -1)
-    ridge = _RIDGE * b.size * np.eye(4, dtype=np.float32)  # windows of two tones have no cubic
+    ridge = (
+        _RIDGE * b.size * np.eye(4, dtype=np.float32)
+    )  # windows with two tones do not determine a cubic
     curve = np.linalg.solve(rows @ rows.T + ridge, rows @ b.ravel())
     return (curve @ rows).reshape(b.shape)
 
 
 def _standardised(image: NDArray[np.float32]) -> tuple[NDArray[np.float32], float]:
-    """The image at half size, free of pixel noise, with mean 0 and variance 1; its deviation."""
+    """The image at half size, denoised, with mean 0 and variance 1; its standard deviation."""
     side = len(image) // 2
     half = cv2.resize(image[: 2 * side, : 2 * side], (side, side), interpolation=cv2.INTER_AREA)
     half = cv2.GaussianBlur(half, (5, 5), 0.6)

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dpedkit.geometry import PairMap, Rectangle, grid_points
-from dpedkit.pixelmap import PixelMap
+from dpedkit.resample import PixelMap
 from dpedkit.simulate.depth import Surface
 from dpedkit.simulate.textures import Field, Pixels
 

@@ -4,9 +4,9 @@ import cv2
 import numpy as np
 import pytest
 
-from dpedkit.align.boundaries import FINER, finer, outlines
 from dpedkit.align.detail import SIDE, Grid
 from dpedkit.align.refine import Level
+from dpedkit.align.validity import FINER, finer, outlines
 from dpedkit.geometry import PairMap
 
 SHAPE = (160, 240)

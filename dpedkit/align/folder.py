@@ -1,4 +1,4 @@
-"""`align_folders`: every pair of two folders, in parallel, resumable at any moment."""
+"""`align_folders`: align all pairs of two folders, in parallel, resumable at any time."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from dpedkit.align.decisions import (
     kept_decisions,
     read_decisions,
 )
-from dpedkit.align.imagefolder import write_image_list
+from dpedkit.align.sidecars import write_image_list, write_thumbnail
 from dpedkit.core import console, lock
 from dpedkit.core.atomic import make_folder
 from dpedkit.core.errors import PhotoError, TooManyRejectedError
@@ -33,7 +33,7 @@ from dpedkit.core.records import (
     WrittenFile,
     rejected_by_reason,
 )
-from dpedkit.core.wording import some
+from dpedkit.core.wording import counted, some
 from dpedkit.core.workfolder import WorkFolder, prepare
 from dpedkit.images import PhotoLimits, read_photo_and_metadata, write_photo
 from dpedkit.pairing.pairing import Pairing
@@ -52,24 +52,24 @@ _SIDES = ("phone", "dslr")
 
 @dataclass(frozen=True)
 class AlignSummary:
-    """What a run of `align_folders` did.
+    """Result of a run of `align_folders`.
 
     Attributes
     ----------
     output : Path
     pairs, accepted, rejected : int
-        All pairs in the folder.
+        Of all pairs in the folder.
     reused : int
-        Pairs that an earlier run had finished.
+        Pairs finished by an earlier run.
     reasons : dict of str to list of str
-        For each reason in words, most frequent first, the names of the pairs rejected for it; see
+        The names of the rejected pairs by reason, most frequent reason first; see
         `records.rejected_by_reason`.
     warned : list of str
         Names of accepted pairs with a warning.
     unpaired_phone, unpaired_dslr : int
         Photos without a partner.
     residual_median : float or None
-        Median over the accepted pairs of their median residual, in phone px.
+        Median of the accepted pairs' median residuals, in phone px.
     """
 
     output: Path
@@ -88,20 +88,20 @@ class AlignSummary:
         return {**self.__dict__, "output": str(self.output)}
 
     def as_text(self) -> str:
-        """A short summary for people."""
+        """A short summary in words."""
         lines = [f"{self.accepted} of {self.pairs} pairs aligned -> {self.output}"]
         if self.residual_median is not None:
             lines[0] += f" (median residual {self.residual_median:.2f} px)"
         if self.reused:
-            lines.append(f"{self.reused} of them were there from an earlier run")
+            lines.append(f"{self.reused} of them were done by an earlier run")
         for reason, names in self.reasons.items():
             lines.append(f"{len(names)} rejected: {reason} ({some(names)})")
         if self.warned:
-            lines.append(f"to look at: {some(self.warned)} (see the warnings in {PAIRS})")
+            lines.append(f"please check: {some(self.warned)} (see the warnings in {PAIRS})")
         if self.unpaired_phone or self.unpaired_dslr:
             lines.append(
-                f"without a partner: {self.unpaired_phone} phone photos, "
-                f"{self.unpaired_dslr} DSLR photos"
+                f"without a partner: {counted(self.unpaired_phone, 'phone photo')}, "
+                f"{counted(self.unpaired_dslr, 'DSLR photo')}"
             )
         return "\n".join(lines)
 
@@ -118,26 +118,26 @@ def align_folders(
 ) -> AlignSummary:
     """Align all pairs of photos of two folders.
 
-    Writes `dataset.json`, `pairs.jsonl` and the images of the accepted pairs. An interrupted run
-    is continued by the same call; pairs whose photos changed on the disk are done again.
+    Writes `dataset.json`, `pairs.jsonl` and the images of the accepted pairs. The same call resumes
+    an interrupted run; pairs whose photos have changed are aligned again.
 
     Parameters
     ----------
     phone_folder, dslr_folder : str or Path
-        `config.pair_by` says which photos belong together.
+        `config.pair_by` determines which photos form a pair.
     output : str or Path
     config : AlignFoldersConfig or AlignConfig, optional
     jobs : int
-        Worker processes; 0 stands for every usable core. The result does not depend on it.
+        Worker processes; 0 uses every available core. The result does not depend on it.
     overwrite : bool
-        Replace what an earlier run with other settings left.
+        Replace the results of an earlier run with other settings.
 
     Raises
     ------
     DpedkitError
-        If there is nothing to pair, or the output belongs to something else.
+        If there is nothing to pair, or the output folder is in use for something else.
     TooManyRejectedError
-        When all is written, if more pairs were rejected than `config.max_rejected` allows.
+        After everything is written, if more pairs were rejected than `config.max_rejected` allows.
     """
     phone_folder, dslr_folder, output = Path(phone_folder), Path(dslr_folder), Path(output)
     config = AlignFoldersConfig.of(config)
@@ -177,7 +177,7 @@ def align_folders(
     for path in strays:
         path.unlink()
     if not todo:
-        console.say(f"align: all {len(tasks)} pairs are done already")
+        console.say(f"align: all {len(tasks)} pairs are already aligned")
     records = known | _align(todo, config, output, jobs, len(tasks), known)
     ordered = [records[task.name] for task in tasks]
     write_image_list(output, ordered, config)
@@ -213,7 +213,7 @@ def _align(
     total: int,
     finished: dict[str, PairRecord],
 ) -> dict[str, PairRecord]:
-    """Align the pairs that are left, each written down before the next is waited for."""
+    """Align the remaining pairs; each record is saved before the next result is awaited."""
     for folder in (*_SIDES, THUMBNAILS) if config.images else (THUMBNAILS,):
         make_folder(output / folder)
     records: dict[str, PairRecord] = {}
@@ -234,9 +234,8 @@ def _align(
 
 
 def _align_one(config: AlignFoldersConfig, task: _Task) -> PairRecord:
-    """Read, align and write one pair; a photo that cannot be read is a rejected pair."""
+    """Read, align and write one pair; if a photo cannot be read, the pair is rejected."""
     from dpedkit.align.pair import Alignment, Clock, align_pair, find_alignment
-    from dpedkit.align.thumbnails import write_thumbnail
 
     clock = Clock()
     phone, dslr = _Photo(task.phone), _Photo(task.dslr)
@@ -277,13 +276,13 @@ def _align_one(config: AlignFoldersConfig, task: _Task) -> PairRecord:
 
 
 def _lost(task: _Task, cause: str) -> PairRecord:
-    """The record of a pair whose process died; it is tried again by the next run."""
+    """The record of a pair whose process died; the next run tries it again."""
     sources = SourcePhoto.of(task.phone), SourcePhoto.of(task.dslr)
     return PairRecord(task.index, task.name, REJECTED, f"{_LOST}: {cause}", *sources)
 
 
 class _Photo:
-    """An original and, once read, its pixels."""
+    """An original photo and, once read, its pixels."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -303,7 +302,7 @@ class _Photo:
 
 
 def _earlier(folder: WorkFolder) -> dict[str, PairRecord]:
-    """The records that an earlier run left, by the pair's name."""
+    """The records of an earlier run, by pair name."""
     found: dict[str, PairRecord] = {}
     for path in (folder.path / PAIRS, folder.path / _JOURNAL):
         if folder.resumed and path.exists():
@@ -313,7 +312,7 @@ def _earlier(folder: WorkFolder) -> dict[str, PairRecord]:
 
 
 def _recorded_ns(folder: WorkFolder) -> int:
-    """When the earlier run last recorded a pair; images that changed later are looked at."""
+    """When the earlier run last recorded a pair; images changed later are checked."""
     files = (folder.path / PAIRS, folder.path / _JOURNAL)
     return min((path.stat().st_mtime_ns for path in files if path.exists()), default=0)
 
@@ -324,7 +323,7 @@ def _finished(
     config: AlignFoldersConfig,
     recorded_ns: int,
 ) -> dict[str, PairRecord]:
-    """Records of an earlier run that still hold: same photos, and the same images."""
+    """Records of an earlier run that are still valid: same photos, same images."""
     finished = {}
     for task in tasks:
         record = earlier.get(task.name)
@@ -346,12 +345,12 @@ def _holds(record: PairRecord, task: _Task, config: AlignFoldersConfig, recorded
     images = {side: task.image(side, config) for side in _SIDES}
     sound = all(record.files[side].is_still(path, recorded_ns) for side, path in images.items())
     if not sound and any(path.exists() for path in images.values()):
-        console.say(f"{task.name}: its aligned images are damaged, so it is aligned again")
+        console.say(f"{task.name}: the aligned images are damaged, so the pair is aligned again")
     return sound
 
 
 def _strays(folder: Path, names: set[str]) -> list[Path]:
-    """Images of pairs that are left out now, and unfinished files of a killed run."""
+    """Images of pairs that no longer exist, and incomplete files of a killed run."""
     found = folder.iterdir() if folder.is_dir() else ()
     return [
         path
@@ -363,7 +362,7 @@ def _strays(folder: Path, names: set[str]) -> list[Path]:
 def _finish(
     folder: WorkFolder, pairing: Pairing, records: list[PairRecord], reused: int
 ) -> AlignSummary:
-    """Write the manifest in pair order, then say that the folder is complete."""
+    """Write the manifest in pair order, then mark the folder as complete."""
     rejected = [record for record in records if not record.accepted]
     accepted = [record for record in records if record.accepted]
     residuals = sorted(record.evidence["residual_median"] for record in accepted)
