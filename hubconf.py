@@ -21,7 +21,7 @@ def enhancer(path: str) -> Any:
 
 
 def generator(architecture: str = "resnet-12-64", **options: Any) -> Any:
-    """An untrained network by its name, for training loops of your own."""
+    """An untrained network by name, for your own training loop."""
     from dpedkit.models import build_generator
 
     return build_generator(architecture, **options)

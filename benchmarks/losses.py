@@ -52,7 +52,7 @@ def main() -> None:
     for folder in options.shards:
         found = judge_folder(folder, options.vgg, pairs=options.pairs)
         everything[str(folder)] = found.to_dict()
-        print(f"{folder}: {found.pairs} patch pairs, their middle {found.size} px")
+        print(f"{folder}: {found.pairs} patch pairs, the central {found.size} px")
         print(as_table(found), end="\n\n", flush=True)
     if options.json:
         options.json.write_text(json.dumps(everything, indent=1) + "\n", encoding="utf-8")

@@ -7,7 +7,7 @@ moved by up to 4.5 px and turned by up to 1.5 degrees. What `match_windows` find
 that. Then, and on the folders given (made by `dpedkit align`), the shift that is left between the
 two patches of each pair is measured by scikit-image's upsampled phase correlation, and a block of
 other content is pasted into each patch, to count how many are still accepted. What the measurement
-itself is worth is told by simulated patches that are cut at the exact place.
+itself is worth is shown by simulated patches that are cut at the exact position.
 """
 
 from __future__ import annotations
@@ -174,7 +174,7 @@ def compare_residuals(sources: list[Matched]) -> None:
         every = np.ones(len(source.phone), bool)
         cuts = [("kept", source.dslr, every), ("kept, observable", source.dslr, source.observable)]
         if source.exact is not None:
-            cuts.append(("the same, cut at the exact place", source.exact, source.observable))
+            cuts.append(("the same, cut at the exact position", source.exact, source.observable))
         for which, dslr, chosen in cuts:
             pairs = zip(source.phone[chosen], dslr[chosen], strict=True)
             left = [residual_shift(*pair) for pair in pairs]
@@ -229,7 +229,7 @@ def compare_occlusions(sources: list[Matched]) -> None:
         "side, cover",
         "accepted by NCC",
         f"with --max-mismatch {limit:g}",
-        "clean lost",
+        "clean dropped",
         "accepted if 5% clean are lost",
     )
     print(table(header, rows))

@@ -1,7 +1,7 @@
 """The colour baseline: one cubic polynomial from phone RGB to DSLR RGB, the same for every pixel.
 
-It answers what a network must beat: how far colour alone can go when it knows nothing of the
-picture but the pixel itself.
+It is the baseline that a network must beat: the best that colour alone can do, from nothing but the
+pixel itself.
 """
 
 from __future__ import annotations
@@ -83,7 +83,7 @@ class ColourMap:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Self:
-        """Read back what `to_dict` wrote."""
+        """Read a map back from the result of `to_dict`."""
         if [tuple(powers) for powers in values["exponents"]] != list(EXPONENTS):
             raise DpedkitError("This colour map has other monomials than this version of dpedkit.")
         return cls(np.asarray(values["coefficients"], dtype=np.float64))

@@ -42,7 +42,7 @@ _CODECS = {"JPEG": "jpg", "PNG": "zlib", "TIFF": "libtiff", "WebP": "webp", "AVI
 
 @dataclass(frozen=True)
 class VggPlace:
-    """What is in a place where training looks for VGG-19's weights.
+    """What is in one of the places where training looks for VGG-19 weights.
 
     Attributes
     ----------
@@ -55,7 +55,7 @@ class VggPlace:
     published : bool
         Whether it is the published file of its form, byte for byte.
     words : str
-        All of that, for a person; or why the file is of no use.
+        A description for people; or why the file cannot be used.
     """
 
     found: bool
@@ -68,7 +68,7 @@ class VggPlace:
 
 @dataclass(frozen=True)
 class Examination:
-    """The findings, and what should be mended, in words."""
+    """The findings, and what should be fixed, in words."""
 
     versions: dict[str, str]
     machine: dict[str, Any]
@@ -95,11 +95,13 @@ class Examination:
         text = lines("Versions", self.versions) + lines("Machine", self.machine)
         formats = {name: "yes" if there else "no" for name, there in self.photo_formats.items()}
         text += lines("Photo formats", formats)
-        text.append("VGG-19 weights are looked for in")  # whose paths are too long for a column
+        text.append("Places searched for VGG-19 weights")  # whose paths are too long for a column
         text += [f"  {name}\n    {place.words}" for name, place in self.vgg_weights.items()]
         text.append("")
         text += lines("Extras", self.extras)
-        text += [f"! {problem}" for problem in self.problems] or ["Everything needed is here."]
+        text += [f"! {problem}" for problem in self.problems] or [
+            "Everything required is installed."
+        ]
         return "\n".join(text)
 
 
@@ -109,7 +111,7 @@ def examine(vgg: Path | None = None) -> Examination:
     Parameters
     ----------
     vgg : Path, optional
-        A file of VGG-19's weights to look at besides those that training finds by itself.
+        A VGG-19 weights file to examine in addition to those that training finds automatically.
     """
     problems: list[str] = []
     versions = {"dpedkit": __version__, "python": platform.python_version()}
@@ -134,14 +136,14 @@ def _version(package: str) -> str | None:
 
 
 def explain_opencv(error: ImportError) -> str:
-    """Why `import cv2` failed, and the cure: two lines at most."""
+    """Why `import cv2` failed, and how to fix it: two lines at most."""
     if isinstance(error, ModuleNotFoundError):
         return "OpenCV is missing; install it with: pip install opencv-contrib-python"
     library, is_absent, _ = str(error).partition(": cannot open shared object file")
     why = f"{library} is missing, as on most servers" if is_absent else str(error)
     # All builds have the same files: where one goes, the other has to be put anew.
     return (
-        f"OpenCV cannot be loaded ({why}). Install the build without windows:\n  pip uninstall -y "
+        f"OpenCV cannot be loaded ({why}). Install the headless build:\n  pip uninstall -y "
         f"{' '.join(_OPENCV)} && pip install opencv-contrib-python-headless"
     )
 
@@ -207,16 +209,16 @@ def _vgg_weights(named: Path | None, problems: list[str]) -> dict[str, VggPlace]
     if named is not None:
         files = {str(named): named, **files}
         if not named.is_file():
-            problems.append(f"{named}: there is no such file of VGG-19 weights.")
+            problems.append(f"{named}: there is no such VGG-19 weights file.")
     places: dict[str, VggPlace] = {}
     for name, file in files.items():
         used = not any(place.used for place in places.values())
         places[name] = _examine_vgg(file, used, problems)
     if not any(place.found for place in places.values()):
         problems.append(
-            "No VGG-19 weights: training tries to download them, and uses the MS-SSIM + L1 content "
-            "loss where that fails. To have them: pip install 'dpedkit[vgg]', or name a file with "
-            "--vgg FILE of `dpedkit train`."
+            "No VGG-19 weights: training tries to download them, and uses the MS-SSIM + L1 "
+            "content loss where that fails. To get them: pip install 'dpedkit[vgg]', or pass a "
+            "file to `dpedkit train --vgg FILE`."
         )
     return places
 
@@ -231,10 +233,10 @@ def _examine_vgg(file: Path | None, used: bool, problems: list[str]) -> VggPlace
         checked = check_weights(file)
     except DpedkitError as error:
         problems.append(str(error))
-        return VggPlace(found=True, used=used, words="there, but of no use (see below)")
+        return VggPlace(found=True, used=used, words="found, but unusable (see below)")
     whole = "the published file" if checked.published else "not the published file"
     words = (
-        f"{checked.form.words}; all 16 layers read; {whole} (SHA-256 {checked.sha256[:12]}...)"
-        f"{'; training takes it' if used else ''}"
+        f"{checked.form.words}; all 16 layers read; {whole} (SHA-256 "
+        f"{checked.sha256[:12]}...){'; training uses it' if used else ''}"
     )
     return VggPlace(True, used, checked.form.name, checked.sha256, checked.published, words)

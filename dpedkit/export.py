@@ -1,4 +1,4 @@
-"""Writes a trained network as ONNX, for phones, browsers and other runtimes, and checks it."""
+"""Write a trained network as ONNX, for phones, browsers and other runtimes, and verify it."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def export_onnx(
     model_path : Path
         A model file.
     output : Path
-        The ONNX file; it is there afterwards only if it passed the verification.
+        The ONNX file; it is written only if it passes the verification.
     config : ExportConfig
     overwrite : bool
         Replace an existing file.
@@ -94,12 +94,12 @@ def export_onnx(
     """
     if output.suffix.lower() != ".onnx":
         raise UsageError(
-            f"{output}: only ONNX can be written; give a name that ends in .onnx, and convert that "
-            "file with the other format's own tool."
+            f"{output}: only ONNX can be written. Give a name that ends in .onnx, then convert "
+            "that file with the other format's own tool."
         )
     _require_extra()
     if output.exists() and not overwrite:
-        raise DpedkitError(f"{output} exists already; use --overwrite to replace it.")
+        raise DpedkitError(f"{output} already exists; use --overwrite to replace it.")
     from dpedkit.models.files import load_model
 
     model = load_model(model_path)
@@ -110,8 +110,8 @@ def export_onnx(
         difference = _largest_difference(model, part, config.precision)
         if not difference <= _TOLERANCE[config.precision]:
             raise DpedkitError(
-                f"{output} was not written: onnxruntime differs from torch by {difference:.1e}, "
-                f"more than {_TOLERANCE[config.precision]:.0e}."
+                f"{output} was not written: the output of onnxruntime differs from torch's by "
+                f"{difference:.1e}, more than the tolerance of {_TOLERANCE[config.precision]:.0e}."
             )
     return ExportSummary(output, output.stat().st_size, config.precision, difference)
 

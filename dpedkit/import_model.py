@@ -34,7 +34,7 @@ class ImportSummary:
         """One line for people."""
         return (
             f"{self.model}: {self.architecture} with {self.parameters:,} parameters from "
-            f"{self.checkpoint}, every checksum right"
+            f"{self.checkpoint}, all checksums match"
         )
 
 
@@ -61,7 +61,7 @@ def import_model(checkpoint: Path, output: Path, *, overwrite: bool = False) -> 
             ".index or .data-00000-of-00001."
         )
     if output.exists() and not overwrite:
-        raise DpedkitError(f"{output} exists; use --overwrite to replace it.")
+        raise DpedkitError(f"{output} already exists; use --overwrite to replace it.")
     model = load_checkpoint(checkpoint)
     if output.is_dir():
         raise DpedkitError(f"{output} is a folder; give the model file to write with -o.")

@@ -4,8 +4,8 @@
     loss = 0.1 * colour(enhanced, dslr) + 400 * TVLoss("paper")(enhanced)
 
 Images are `(N, 3, H, W)` float tensors in [0, 1]. Every term is a mean over the N images of a
-batch, except where its docstring says otherwise. `TrainConfig` holds the weights of the terms: the
-two definitions differ in size by orders of magnitude, so each goes with weights of its own.
+batch, except where its docstring says otherwise. `TrainConfig` holds the weights of the terms. The
+magnitudes of the two definitions differ by orders of magnitude, so each needs its own weights.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ class _Loss(nn.Module):
 class ContentLoss(_Loss):
     """Distance between the feature maps of two images (paper, eq. 6).
 
-    With `f` the maps of `C' x H' x W'` values that the network makes of an image:
+    With `f` the feature maps of an image, of `C' x H' x W'` values:
 
     - "paper": `||f(x) - f(y)||_2 / (C' H' W')`, the Euclidean distance over the number of values;
     - "authors": `||f(x) - f(y)||_2^2 / (C' H' W')`, the mean squared difference.
@@ -61,7 +61,7 @@ class ContentLoss(_Loss):
     ----------
     network : nn.Module
         From images in [0, 1] to feature maps (N, C', H', W'): VGG-19 up to relu5_4 in the paper.
-        Used as it is, not copied; put it into evaluation mode and freeze it first.
+        It is used directly, not copied; put it into evaluation mode and freeze it first.
     definition : str
         "paper" or "authors".
     """
@@ -78,7 +78,7 @@ class ContentLoss(_Loss):
         return self.distance(self.network(enhanced), target_features)
 
     def distance(self, features: Tensor, target_features: Tensor) -> Tensor:
-        """The loss of feature maps that are there already: (N, C', H', W') twice -> ()."""
+        """The loss of feature maps that are already computed: (N, C', H', W') twice -> ()."""
         if self.definition == "authors":
             return functional.mse_loss(features, target_features)
         distance = _norm(features - target_features)
@@ -88,7 +88,7 @@ class ContentLoss(_Loss):
 class ColourLoss(_Loss):
     """Squared distance of two blurred images (paper, eq. 2 to 4).
 
-    With `b` a Gaussian blur of each channel, zeros beyond the image:
+    With `b` a Gaussian blur of each channel, with zero padding:
 
     - "paper": `sum (b(x) - b(y))^2` over the values of an image. `b` is eq. 4, a Gaussian of
       *variance* 3 (standard deviation 1.73 px);
@@ -113,14 +113,14 @@ class ColourLoss(_Loss):
 
 
 class TextureLoss(_Loss):
-    """How little an image looks to the discriminator as if a DSLR had taken it (paper, eq. 5).
+    """How clearly the discriminator sees that an image is not from a DSLR (paper, eq. 5).
 
     With `D` the discriminator's probability of that, the sigmoid of its logit:
 
     - "paper": `-log D(x)`;
-    - "authors": `sum log (1 - D(x))`. It falls without limit as the discriminator is deceived, and
-      hardly pulls where it is not (the saturating form). It is a *sum* over the batch, so its share
-      grows with the batch's size.
+    - "authors": `sum log (1 - D(x))`. It falls without limit as the discriminator is
+      deceived, and has almost no gradient where it is not (the saturating form). It is a *sum* over
+      the batch, so its share grows with the batch size.
 
     Parameters
     ----------
@@ -169,7 +169,7 @@ class MSSSIML1Loss(nn.Module):
     """
 
     def forward(self, enhanced: Tensor, target: Tensor) -> Tensor:
-        """Two (N, C, H, W) images of at least 16 px a side -> () loss."""
+        """Two (N, C, H, W) images of at least 16 px on each side -> () loss."""
         _check_images(enhanced, target)
         structure = ms_ssim_loss(enhanced, target)
         return _MS_SSIM_SHARE * structure + (1 - _MS_SSIM_SHARE) * pixel_l1(enhanced, target)
@@ -262,4 +262,4 @@ def _check_images(*images: Tensor) -> None:
             )
     if len({image.shape for image in images}) > 1:
         shapes = " and ".join(str(tuple(image.shape)) for image in images)
-        raise ValueError(f"the images must have one shape, but are {shapes}")
+        raise ValueError(f"the images must all have the same shape, but have {shapes}")

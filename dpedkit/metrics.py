@@ -1,8 +1,8 @@
 """PSNR, SSIM and MS-SSIM, as the DPED authors compute them on 100x100 patches.
 
 All functions take two `(N, C, H, W)` float tensors in [0, 1], are differentiable, and run on any
-device. `psnr`, `ssim` and `ms_ssim` refuse anything else; the others are for callers who know what
-they hand over, and leave out that check. The authors use two procedures, which differ by over 2 dB
+device. `psnr`, `ssim` and `ms_ssim` refuse anything else; the other functions skip that check, for
+callers that have made it. The authors use two procedures, which differ by over 2 dB
 on the same weights:
 
 per image (their challenge code)
@@ -95,7 +95,7 @@ def ssim(a: Tensor, b: Tensor) -> Tensor:
 
 
 def ms_ssim(a: Tensor, b: Tensor) -> Tensor:
-    """MS-SSIM of each image as the authors compute it: five scales, the window shrinking.
+    """MS-SSIM of each image as the authors compute it: five scales, with a shrinking window.
 
     Parameters
     ----------
@@ -149,13 +149,13 @@ def ms_ssim_of_batch(a: Tensor, b: Tensor) -> Tensor:
 
 
 def _check(a: Any, b: Any) -> None:
-    """Refuse what the metrics would answer with a number that means nothing."""
+    """Refuse images for which the metrics would return a meaningless number."""
     for name, images in (("a", a), ("b", b)):
         if not isinstance(images, Tensor):
             raise TypeError(f"{name} is of type {type(images).__name__}, but must be a tensor")
         told = f"{name} is a tensor of {images.dtype} with the shape {tuple(images.shape)}"
         if not images.is_floating_point():
-            raise TypeError(f"{told}, but must be of floats in [0, 1]")
+            raise TypeError(f"{told}, but must hold floats in [0, 1]")
         if images.ndim != 4:
             raise ValueError(f"{told}, but must have the shape (N, C, H, W)")
     if a.shape != b.shape:
@@ -166,8 +166,8 @@ def _check(a: Any, b: Any) -> None:
         low, high = (float(limit) for limit in images.detach().aminmax())
         if low <= _LOWEST or high >= _HIGHEST:
             raise ValueError(
-                f"{name} has values from {low:g} to {high:g}, but images are in [0, 1] here; "
-                "divide levels of 0 to 255 by 255"
+                f"{name} has values from {low:g} to {high:g}, but images must be in [0, 1]; divide "
+                "8-bit values by 255"
             )
 
 
@@ -175,7 +175,7 @@ def _scale_terms(a: Tensor, b: Tensor) -> tuple[Tensor, list[Tensor]]:
     """SSIM at the finest scale; and per scale the contrast, for the coarsest SSIM: (N, C) each."""
     if min(a.shape[-2:]) < MIN_SIDE:
         raise ValueError(
-            f"MS-SSIM needs images of at least {MIN_SIDE} px a side; these have the shape "
+            f"MS-SSIM needs images of at least {MIN_SIDE} px on each side; these have the shape "
             f"{tuple(a.shape)}"
         )
     on_cpu = a.device.type == "cpu"

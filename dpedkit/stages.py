@@ -58,7 +58,7 @@ def pairs(
     *,
     overwrite: bool = False,
 ) -> PairsSummary:
-    """Pair two folders of photos and look at the result; write a list and a page, if wanted."""
+    """Pair two folders of photos and examine the result; write a list and a page on request."""
     from dpedkit.pairing.examination import examine
     from dpedkit.pairing.lists import write_csv
     from dpedkit.pairing.ways import pair_photos
@@ -66,7 +66,7 @@ def pairs(
 
     for path in (output, report):
         if path is not None and path.exists() and not overwrite:
-            raise OutputExistsError(f"{path} exists already. Use --overwrite to replace it.")
+            raise OutputExistsError(f"{path} already exists. Use --overwrite to replace it.")
     pairing = pair_photos(phone, dslr, config)
     if output is not None:
         write_csv(output, pairing)
@@ -139,7 +139,7 @@ def train(
         What `dpedkit patches` wrote.
     config : TrainConfig, optional
     name : str, optional
-        Of the run's folder; by default the next free number.
+        Name of the run's folder; by default the next free number.
     runs : str or Path
         The folder of all runs.
     resume : bool
@@ -150,13 +150,13 @@ def train(
     Returns
     -------
     TrainSummary or None
-        Of several processes that train together, all but the first give None.
+        None in all but the first of several processes that train together.
 
     Raises
     ------
     DpedkitError
-        If the patches cannot be read, the settings do not fit together, or the run's folder is in
-        the way.
+        If the patches cannot be read, the settings do not fit together, or the run's folder already
+        exists.
     """
     from dpedkit.core.device import arithmetic_restored
     from dpedkit.report import write_report
@@ -180,7 +180,7 @@ def train(
 def evaluate(
     model: str | Path, shards: str | Path, config: EvaluateConfig | None = None
 ) -> Evaluation:
-    """Measure a network beside its baselines; a run keeps the result and shows it in its report.
+    """Compare a network with its baselines; a run keeps the result and shows it in its report.
 
     Parameters
     ----------
@@ -217,7 +217,7 @@ def enhance(
     """Enhance photos and folders of photos into a folder.
 
     A stopped run is continued: what it finished with the same model and settings is kept. The
-    photos themselves are never written over.
+    photos themselves are never overwritten.
 
     Parameters
     ----------
@@ -229,7 +229,7 @@ def enhance(
         The folder for the enhanced photos, which keep their names.
     config : EnhanceConfig, optional
     overwrite : bool
-        Replace files of the same names that this function did not make in this way.
+        Replace files of the same names that were not made with this model and these settings.
 
     Raises
     ------
@@ -254,7 +254,7 @@ def export(
 
 
 def import_model(checkpoint: Path, output: Path, *, overwrite: bool = False) -> ImportSummary:
-    """Turn a TensorFlow checkpoint of the authors into a model file."""
+    """Convert a TensorFlow checkpoint of the authors into a model file."""
     from dpedkit.import_model import import_model as run_import
 
     return run_import(checkpoint, output, overwrite=overwrite)
@@ -280,7 +280,7 @@ def import_patches(
 
 
 def losses(folder: Path, vgg: Path | None = None) -> ReportSummary:
-    """Measure how each loss judges the patch pairs of shards or a run; write its report with it."""
+    """Measure each loss on the patch pairs of shards or a run; write the report with the result."""
     from dpedkit.report import write_report
     from dpedkit.report.losses import keep_losses
     from dpedkit.training.pair_losses import judge_folder

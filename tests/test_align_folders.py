@@ -228,7 +228,7 @@ def test_no_shared_name_lists_the_first_few_of_each(tmp_path):
     for number in range(5):
         save(tmp_path / "phone" / f"IMG_{number}.jpg", np.zeros((8, 8, 3), np.uint8))
         save(tmp_path / "dslr" / f"DSC_{number}.jpg", np.zeros((8, 8, 3), np.uint8))
-    with pytest.raises(DpedkitError, match=r"IMG_0\.jpg, IMG_1\.jpg.*5 in all.*DSC_0\.jpg"):
+    with pytest.raises(DpedkitError, match=r"IMG_0\.jpg, IMG_1\.jpg.*5 in total.*DSC_0\.jpg"):
         align_folders(tmp_path / "phone", tmp_path / "dslr", tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
@@ -353,7 +353,7 @@ def test_pairs_are_counted_by_reason_whatever_the_numbers():
     records = [record(index, reason) for index, reason in enumerate(reasons)]
     records += [record(5, "only 8 x 8 px"), record(6, "of 1 points 2 fit")]
     assert rejected_by_reason(records) == [
-        ("of N points N fit", ["2", "3", "6"]),
+        ("of 1 to 14 points 0 to 3.5 fit", ["2", "3", "6"]),
         ("only 8 x 8 px", ["4", "5"]),
         ("blank", ["0"]),
     ]

@@ -62,11 +62,17 @@ def test_a_file_in_the_way_of_the_folder_names_the_file_that_was_asked_for(tmp_p
 def test_what_may_not_be_read_is_told_from_what_may_not_be_written(tmp_path, monkeypatch):
     (tmp_path / "in.txt").touch()
     denied = PermissionError(errno.EACCES, "denied")
-    assert "may not be written" in str(explain_os_error(denied, tmp_path / "in.txt"))
-    assert "may not be written" in str(explain_os_error(denied, tmp_path / "absent"))
+    assert "cannot be written: permission denied" in str(
+        explain_os_error(denied, tmp_path / "in.txt")
+    )
+    assert "cannot be written: permission denied" in str(
+        explain_os_error(denied, tmp_path / "absent")
+    )
     # Root may read everything, so the system's answer is given for it.
     monkeypatch.setattr(os, "access", lambda path, mode: path.exists() and mode != os.R_OK)
-    assert "in.txt may not be read" in str(explain_os_error(denied, tmp_path / "in.txt"))
+    assert "in.txt cannot be read: permission denied" in str(
+        explain_os_error(denied, tmp_path / "in.txt")
+    )
 
 
 def test_a_file_in_the_way_of_a_folder(tmp_path):

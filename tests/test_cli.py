@@ -89,13 +89,13 @@ NO_SUCH_LIBRARY = "cannot open shared object file: No such file or directory"
         (
             f"raise ImportError('libGL.so.1: {NO_SUCH_LIBRARY}', name='cv2')",
             "OpenCV cannot be loaded (libGL.so.1 is missing, as on most servers). Install the "
-            "build without windows:\n  pip uninstall -y opencv-contrib-python "
+            "headless build:\n  pip uninstall -y opencv-contrib-python "
             "opencv-contrib-python-headless opencv-python && "
             "pip install opencv-contrib-python-headless\n",
         ),
         (
             "raise ImportError('numpy is too new for it', name='cv2')",
-            "OpenCV cannot be loaded (numpy is too new for it). Install the build",
+            "OpenCV cannot be loaded (numpy is too new for it). Install the headless build",
         ),
         (
             "raise ModuleNotFoundError(\"No module named 'cv2'\", name='cv2')",
@@ -126,7 +126,7 @@ def test_opencv_that_cannot_be_loaded_is_a_sentence_with_the_cure(fault, words, 
         (["patches", "--min-corr", "high"], 2, "'high' is not a valid number"),
         (["patches", "--min-corr", "2"], 2, "2.0 is not in the range"),
         (["align", "a", "b", "-j", "1.5"], 2, "'1.5' is not a valid whole number"),
-        (["patches", "-q", "-v"], 2, "exclude each other"),
+        (["patches", "-q", "-v"], 2, "cannot be used together"),
         (["align", "nowhere", "b"], 1, "nowhere: there is no such folder"),
         (["pairs", "nowhere", "b"], 1, "nowhere: there is no such folder"),
         (["patches", "nowhere"], 1, "nowhere"),
@@ -134,12 +134,16 @@ def test_opencv_that_cannot_be_loaded_is_a_sentence_with_the_cure(fault, words, 
         (["evaluate", "none.safetensors", "nowhere"], 1, "none.safetensors"),
         (["enhance", "none.safetensors", "photo.jpg"], 1, "none.safetensors"),
         (["run", "no-such-recipe"], 2, "no recipe 'no-such-recipe'"),
-        (["run"], 2, "Give a recipe"),
+        (["run"], 2, "Name a recipe"),
         (["report", "nowhere"], 1, "nowhere"),
         (["report", __file__], 1, "is a file; give the folder"),
         (["patches", __file__], 1, "is a file; give the folder"),
         (["import-patches", __file__], 1, "is a file; give the folder"),
-        (["report", "nowhere", "--photos", "x"], 2, "go with `dpedkit report colour-loss`"),
+        (
+            ["report", "nowhere", "--photos", "x"],
+            2,
+            "only be used with `dpedkit report colour-loss`",
+        ),
         (["import-patches", "nowhere"], 1, "nowhere: there is no such folder"),
         (["import-model", "nowhere", "-o", "x.safetensors"], 1, "nowhere.index"),
         (["shards", "verify", "nowhere"], 1, "nowhere"),
@@ -173,4 +177,4 @@ def test_doctor(capsys):
     assert findings["versions"]["torch"] != "missing"
     assert findings["photo_formats"]["JPEG"]
     assert execute(["doctor"]) == 0
-    assert "VGG-19 weights are looked for in" in capsys.readouterr().out
+    assert "Places searched for VGG-19 weights" in capsys.readouterr().out

@@ -42,13 +42,15 @@ def test_weights_their_form_and_their_hash(nowhere, capsys, monkeypatch, thin_vg
     assert named[str(nowhere / "mine.mat")]["form"] == "matconvnet"
     assert [place["used"] for place in named.values()] == [True, False, False]
     assert execute(["doctor"]) == 0
-    assert f"{file}\n    the original training, 8 bits a weight" in capsys.readouterr().out
+    assert f"{file}\n    the original training, 8 bits per weight" in capsys.readouterr().out
 
 
 def test_a_file_that_holds_something_else(nowhere, capsys):
     (nowhere / "cache.pth").write_text("<html>")
     found = findings(capsys, "--vgg", str(nowhere / "none.mat"))
-    assert found["vgg_weights"][str(nowhere / "cache.pth")]["words"].startswith("there, but of no")
+    assert found["vgg_weights"][str(nowhere / "cache.pth")]["words"].startswith(
+        "found, but unusable"
+    )
     problems = " ".join(found["problems"])
-    assert "none.mat: there is no such file" in problems
+    assert "none.mat: there is no such VGG-19 weights file" in problems
     assert "cache.pth does not hold the weights of VGG-19" in problems

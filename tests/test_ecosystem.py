@@ -110,7 +110,7 @@ class TestCard:
 
     def test_without_a_licence_it_says_so(self, shards):
         text = write_card(shards).read_text()
-        assert "Photos: unknown. Ask whoever took them" in text
+        assert "Photos: unknown. Ask the photographers" in text
         assert "- phone: not known" in text
 
     def test_hugging_face_reads_the_splits(self, shards, tmp_path):

@@ -148,7 +148,7 @@ def test_text_and_json(shards, identity_model):
     text = evaluation.as_text()
     assert "test: 105 patches of 15 photo pairs" in text
     assert "infinite PSNR" in text and "2 (untouched phone)" in text
-    assert "did not earn its keep: the colour polynomial beats it" in text
+    assert "does not beat the baselines: the colour polynomial is ahead" in text
     result = json.loads(json.dumps(evaluation.to_dict(), allow_nan=False))
     assert result["splits"][1]["scores"]["untouched phone"]["identical"] == 2
     assert result["verdict"] in text
@@ -165,22 +165,22 @@ def verdict_of(network: Scores, split: str = "test", trained_here: bool = True) 
 
 def test_the_verdict_in_words():
     better = replace(PLAIN, psnr=26.0, ssim=0.9, ms_ssim=0.95)
-    assert "earned its keep: +1.00 dB PSNR, +0.0500 SSIM, +0.0500 MS-SSIM over" in verdict_of(
+    assert "beats the baselines: +1.00 dB PSNR, +0.0500 SSIM, +0.0500 MS-SSIM over" in verdict_of(
         better
     )
     assert "never sees" in verdict_of(better)
-    assert "chose it" in verdict_of(better, "val")
-    assert "very patches it was trained on" in verdict_of(better, "train")
+    assert "was chosen" in verdict_of(better, "val")
+    assert "On the patches it was trained on" in verdict_of(better, "train")
     words = verdict_of(replace(better, psnr=24.0))
-    assert words.endswith("did not earn its keep: the colour polynomial beats it in PSNR.")
-    assert "earned its keep: +inf dB" in verdict_of(replace(better, psnr=None))
+    assert words.endswith("does not beat the baselines: the colour polynomial is ahead in PSNR.")
+    assert "beats the baselines: +inf dB" in verdict_of(replace(better, psnr=None))
 
 
 @pytest.mark.parametrize("split", ["test", "val", "train"])
 def test_the_verdict_claims_nothing_of_a_training_that_it_does_not_know(split):
     words = verdict_of(replace(PLAIN, psnr=26.0, ssim=0.9, ms_ssim=0.95), split, trained_here=False)
     assert f"of the {split} split (it is not known whether training saw these scenes)" in words
-    for claim in ("never sees", "chose it", "it was trained on"):
+    for claim in ("never sees", "was chosen", "it was trained on"):
         assert claim not in words
 
 

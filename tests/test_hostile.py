@@ -129,7 +129,7 @@ class TestPipes:
         with pytest.raises(DpedkitError, match="not a regular file"):
             filter_shards(shards, shards.parent / "out", FilterConfig())
         pipe("shards/index.json")
-        with pytest.raises(DpedkitError, match=r"index\.json|no shards folder"):
+        with pytest.raises(DpedkitError, match=r"index\.json|not a shards folder"):
             read_index(shards)
 
 

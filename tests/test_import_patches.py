@@ -209,9 +209,9 @@ def test_what_is_no_folder_of_patches(tmp_path):
     photos = [
         write_patches(tmp_path / name, np.zeros((1, 30, 40, 3), np.uint8)) for name in ("a", "b")
     ]
-    with pytest.raises(DpedkitError, match="photos go through `dpedkit align`"):
+    with pytest.raises(DpedkitError, match="use `dpedkit align`"):
         run_import(photos[0], tmp_path / "shards", photos[1])
     Image.new("RGB", (SIZE, SIZE)).save(photos[0] / "0.jpg")
-    with pytest.raises(DpedkitError, match=r"holds 0\.jpg and 0\.png"):
+    with pytest.raises(DpedkitError, match=r"holds both 0\.jpg and 0\.png"):
         run_import(photos[0], tmp_path / "shards", photos[1])
     assert not (tmp_path / "shards").exists()

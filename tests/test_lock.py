@@ -266,7 +266,7 @@ def test_a_folder_that_cannot_be_made_is_named(tmp_path):
 def test_a_lock_that_is_not_signed_yet_holds_too(tmp_path):
     with (tmp_path / LOCK_NAME).open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
-        with pytest.raises(FolderInUseError, match="it has just begun"), locked(tmp_path):
+        with pytest.raises(FolderInUseError, match="it has just started"), locked(tmp_path):
             pass
 
 

@@ -104,7 +104,7 @@ def test_ctrl_c_is_exit_code_130_and_the_same_command_continues(here, capsys):
     out, err = process.communicate(timeout=60)
     assert process.returncode == 130, err
     assert out == ""
-    assert "Interrupted. What was finished is kept." in err
+    assert "Interrupted. Finished work is kept." in err
     assert "Traceback" not in err
     code, result = run_json(capsys, "align", "raw/iphone", "raw/canon", "-j", "1")
     assert code == 0

@@ -169,7 +169,7 @@ GREY = torch.full((2, 3, 20, 20), 0.5)
 @pytest.mark.parametrize(
     ("wrong", "error", "said"),
     [
-        (GREY * 255, ValueError, r"from 127.5 to 127.5, but images are in \[0, 1\]"),
+        (GREY * 255, ValueError, r"from 127.5 to 127.5, but images must be in \[0, 1\]"),
         (GREY * 2 - 2, ValueError, "from -1 to -1"),
         ((GREY * 255).to(torch.uint8), TypeError, "torch.uint8"),
         (GREY.numpy(), TypeError, "ndarray"),

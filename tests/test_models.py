@@ -191,7 +191,7 @@ def write_not_a_model(path: Path, kind: str) -> None:
         ("text", "not a model file"),
         ("empty", "not a model file"),
         ("folder", "holds no model.safetensors"),
-        ("other weights", "does not say of which network"),
+        ("other weights", "does not say which network"),
         ("cut short", "not a model file"),
         ("other network", "damaged"),
         ("later version", "later version"),

@@ -90,9 +90,9 @@ def test_the_content_losses_of_features(monkeypatch):
 
 
 def test_what_cannot_be_compared():
-    with pytest.raises(DpedkitError, match="two patch pairs at least"):
+    with pytest.raises(DpedkitError, match="at least two patch pairs"):
         judge_pairs(smooth_patches(1), smooth_patches(1), None)
-    with pytest.raises(DpedkitError, match=r"31 px are too small .* 32 px is the least"):
+    with pytest.raises(DpedkitError, match=r"31 px are too small .* at least 32 px"):
         judge_pairs(smooth_patches(3, 31), smooth_patches(3, 31), None)
 
 
@@ -114,12 +114,12 @@ def test_the_page_of_a_run_keeps_what_was_measured(tmp_path, monkeypatch, capsys
     )
     run = stages.train(shards, config, name="a", runs=tmp_path).folder
     page = run / "report" / "index.html"
-    assert "What each loss minds" not in page.read_text()
+    assert "How each loss reacts to shifts" not in page.read_text()
     assert execute(["report", str(run), "--losses"]) == 0
     assert "No VGG-19 weights" in capsys.readouterr().err
     write_report(run)
-    text = page.read_text().split("What each loss minds")[1]
-    assert "8 patch pairs, their middle 16 px" in text
+    text = page.read_text().split("How each loss reacts to shifts")[1]
+    assert "8 patch pairs, the central 16 px" in text
     assert text.count("<polyline") == 2 * len(PIXELS)
     kept = json.loads((run / "report" / "losses.json").read_text())
     share = kept["losses"]["MSE"]["itself"][3] / kept["losses"]["MSE"]["shuffled"]

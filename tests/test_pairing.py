@@ -103,11 +103,11 @@ class TestNames:
 
     def test_settings_that_do_not_go_together(self):
         for wrong, said in (
-            ({"strip_prefix": True, "pair_by": "time"}, "goes with pair_by 'name'"),
-            ({"clock_offset": 3.0}, "goes with pair_by 'time'"),
+            ({"strip_prefix": True, "pair_by": "time"}, "can only be used with pair_by 'name'"),
+            ({"clock_offset": 3.0}, "can only be used with pair_by 'time'"),
             ({"pair_by": "csv"}, "needs the setting csv"),
-            ({"strip_prefix": True, "name_pattern": "x"}, "exclude each other"),
-            ({"name_pattern": "("}, "no regular expression"),
+            ({"strip_prefix": True, "name_pattern": "x"}, "cannot be used together"),
+            ({"name_pattern": "("}, "not a valid regular expression"),
         ):
             with pytest.raises(UsageError, match=said):
                 PairingConfig(**wrong)
@@ -135,7 +135,7 @@ def test_the_photos_of_one_camera_given_twice_are_refused(tmp_path, pair_by, lin
     if linked:
         other = tmp_path / "dslr"
         other.symlink_to(tmp_path / "phone")
-    with pytest.raises(DpedkitError, match=r"1\.jpg would be a pair, but are one photo"):
+    with pytest.raises(DpedkitError, match=r"1\.jpg would be a pair, but are the same photo"):
         pair_photos(tmp_path / "phone", other, PairingConfig(pair_by=pair_by))
 
 
@@ -169,7 +169,7 @@ class TestList:
         ("text", "said"),
         [
             ("a.jpg,1.jpg\nx.jpg,2.jpg", "line 2: there is no photo x.jpg"),
-            ("a.jpg,1.jpg\nd.jpg,1.jpg", "line 2: 1.jpg is listed before"),
+            ("a.jpg,1.jpg\nd.jpg,1.jpg", "line 2: 1.jpg is already listed"),
             ("a.jpg", "line 1: 'a.jpg' does not name two photos"),
             ("phone,dslr\n", "lists no pair"),
         ],
@@ -373,7 +373,7 @@ class TestTimes:
         assert len(pairing.pairs) == 8
         for path in (raw / "dslr").iterdir():
             save(path, None)
-        with pytest.raises(DpedkitError, match=r"No photo in .*dslr says when it was taken"):
+        with pytest.raises(DpedkitError, match=r"No photo in .*dslr records when it was taken"):
             paired(raw, pair_by="time")
 
     def test_whole_seconds(self, raw):
@@ -394,7 +394,7 @@ class TestTimes:
     def test_too_few_photos_to_tell(self, raw):
         for number in range(2, 10):
             (raw / "phone" / f"IMG_{number}.jpg").unlink(missing_ok=True)
-        with pytest.raises(DpedkitError, match="do not tell how the cameras' clocks differ"):
+        with pytest.raises(DpedkitError, match="do not reveal how the cameras' clocks differ"):
             paired(raw, pair_by="time")
 
 

@@ -430,11 +430,11 @@ def test_filtering_is_cutting_with_a_higher_limit(
 
 
 def test_a_lower_limit_cannot_be_filtered(shards: Path, tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match=r"cut at --min-corr 0\.9.*`dpedkit patches"):
+    with pytest.raises(UsageError, match=r"cut with --min-corr 0\.9.*`dpedkit patches"):
         filter_shards(shards, tmp_path / "out", FilterConfig(min_corr=0.5))
     with pytest.raises(DpedkitError, match="no patch to train on"):
         filter_shards(shards, tmp_path / "out", FilterConfig(min_corr=1))
-    with pytest.raises(UsageError, match="is read from"):
+    with pytest.raises(UsageError, match="is one of the inputs"):
         filter_shards(shards, shards, FilterConfig(min_corr=0.95), overwrite=True)
     assert verify(shards).sound
 
@@ -484,7 +484,7 @@ def test_merging_never_puts_one_photo_into_two_splits(
     aligned: Path, shards: Path, tmp_path: Path
 ) -> None:
     cut_patches(aligned, tmp_path / "other", PatchConfig(size=SIZE, seed=5), jobs=1)
-    with pytest.raises(DpedkitError, match=r"judged on what it was trained on.*--seed"):
+    with pytest.raises(DpedkitError, match=r"tested on what it was trained on.*--seed"):
         merge_shards([shards, tmp_path / "other"], tmp_path / "merged", MergeConfig())
 
 

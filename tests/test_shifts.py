@@ -53,9 +53,9 @@ def test_the_verdict_on_the_claim(tmp_path):
         b=[0.0, 0.5, 0.5, 0.5, 0.5, 0.5],
         c=[0.0, 0.1, 0.1, 0.05, 0.1, 0.1],
     )
-    assert "with the a 9.1 to 5.3 times smaller (as the paper says)" in report.verdict()
-    assert "with the b 2.0 to 2.0 times smaller (less than" in report.verdict()
-    assert "with the c 20.0 to 10.0 times smaller (partly" in report.verdict()
+    assert "9.1 to 5.3 times smaller with the a (as the paper says)" in report.verdict()
+    assert "2.0 to 2.0 times smaller with the b (less than" in report.verdict()
+    assert "20.0 to 10.0 times smaller with the c (partly" in report.verdict()
     write_colour_loss_report(report)
     lines = list(ET.parse(report.plot).iter("{http://www.w3.org/2000/svg}polyline"))
     assert len(lines) == 4  # the MSE, too

@@ -192,6 +192,6 @@ def assert_same(whole: Path, resumed: Path) -> None:
 
 def test_the_batch_is_divided_equally_or_not_at_all():
     assert Processes(1, 4).share(32) == 8
-    with pytest.raises(UsageError, match="take 32, or another number"):
+    with pytest.raises(UsageError, match="use 32, or another number"):
         Processes(0, 4).share(34)
     assert np.array_equal(Processes().mean(np.ones(2)), np.ones(2))

@@ -26,7 +26,9 @@ def test_a_start_of_another_norm_is_refused(shards, tmp_path):
     start = tmp_path / "start.safetensors"
     save_model(start, build_generator("resnet-8-32", norm="instance"), {})
     config = replace(ONE_STEP, init=str(start))
-    with pytest.raises(DpedkitError, match=r"has instance norm, but batch .* add --norm instance"):
+    with pytest.raises(
+        DpedkitError, match=r"has instance norm, but .* batch norm; add --norm instance"
+    ):
         train(shards, config, name="a", runs=tmp_path)
     run = train(shards, replace(config, norm="instance"), name="a", runs=tmp_path)
     assert read_toml(run.folder / "config.toml")["train"]["norm"] == "instance"
@@ -36,5 +38,5 @@ def test_a_start_of_another_norm_is_refused(shards, tmp_path):
 def test_another_version_does_not_continue_a_run(shards, tmp_path, monkeypatch):
     train(shards, ONE_STEP, name="a", runs=tmp_path)
     monkeypatch.setattr(workfolder, "__version__", "9.8.7")
-    with pytest.raises(OutputExistsError, match=r"begun by dpedkit .* is dpedkit 9\.8\.7"):
+    with pytest.raises(OutputExistsError, match=r"started by dpedkit .* is dpedkit 9\.8\.7"):
         train(shards, ONE_STEP, name="a", runs=tmp_path, resume=True)

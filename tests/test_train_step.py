@@ -235,7 +235,7 @@ def test_kept_features_change_nothing(dataset):
 
 
 def test_features_that_do_not_fit_or_do_not_hold(dataset, tmp_path, monkeypatch, caplog):
-    with pytest.raises(UsageError, match="leave out one of the two"):
+    with pytest.raises(UsageError, match="cannot be used together"):
         tiny(cache_features=True, augment=True)
     assert keep_features(dataset.reader, Objective(tiny(), None), CPU) is None
     objective = Objective(tiny(content="vgg19"), TwoConvolutions())

@@ -247,7 +247,7 @@ def test_files_that_are_not_vgg_weights_are_refused_and_never_executed(tmp_path,
 def test_another_size_of_network_is_refused(tmp_path, thin_vgg, monkeypatch):
     write_torchvision(tmp_path / "thin.pth", thin_vgg)
     monkeypatch.undo()
-    with pytest.raises(DpedkitError, match="other sizes"):
+    with pytest.raises(DpedkitError, match="do not have the sizes"):
         vgg_files.read_weights(tmp_path / "thin.pth")
 
 

@@ -21,7 +21,7 @@ def nothing_installed(monkeypatch):
 
 def test_where_weights_are_looked_for(tmp_path, monkeypatch):
     monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
-    with pytest.raises(DpedkitError, match=r"no\.pth: there is no such file"):
+    with pytest.raises(DpedkitError, match=r"no\.pth: there is no such VGG-19 weights file"):
         vgg_places.find_weights(str(tmp_path / "no.pth"), download=True)
     assert vgg_places.find_weights(None, download=False) is None
     vgg_places.cache_file().parent.mkdir()

@@ -88,7 +88,7 @@ def test_another_version_does_not_finish_what_this_one_began(tmp_path, monkeypat
     begin(out)
     (out / "result.bin").write_text("old")
     monkeypatch.setattr(workfolder, "__version__", "9.8.7")
-    said = rf"begun by dpedkit {__version__}, and this is dpedkit 9\.8\.7.*=={__version__}"
+    said = rf"started by dpedkit {__version__}, but this is dpedkit 9\.8\.7.*=={__version__}"
     with pytest.raises(OutputExistsError, match=said):
         begin(out)
     assert (out / "result.bin").exists()

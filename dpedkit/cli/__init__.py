@@ -75,7 +75,7 @@ class LazyGroup(click.Group):
         ("dpedkit align raw/iphone raw/canon", "align the photos of each pair -> aligned/"),
         ("dpedkit patches --min-corr 0.9", "cut matching 100x100 patches    -> shards/"),
         ("dpedkit train shards/", "train the enhancement network   -> runs/"),
-        ("dpedkit evaluate runs/001 shards/", "did the network earn its keep?"),
+        ("dpedkit evaluate runs/001 shards/", "does the network beat the baselines?"),
         ("dpedkit enhance runs/001 photos/ -o out/", "enhance your photos"),
     ),
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
@@ -129,7 +129,7 @@ def execute(arguments: list[str]) -> int:
         return _fail(printer, str(error), error.exit_code)
     except click.exceptions.NoArgsIsHelpError as error:
         if printer.as_json:
-            return _fail(printer, "No command is given.", EXIT_USAGE)
+            return _fail(printer, "No command given.", EXIT_USAGE)
         click.echo(error.ctx.get_help() if error.ctx else error.format_message(), err=True)
         return EXIT_USAGE
     except click.UsageError as error:
@@ -137,7 +137,7 @@ def execute(arguments: list[str]) -> int:
     except (click.Abort, KeyboardInterrupt):
         return _fail(
             printer,
-            "Interrupted. What was finished is kept.",
+            "Interrupted. Finished work is kept.",
             EXIT_INTERRUPTED,
         )
     except BrokenPipeError:
@@ -165,7 +165,7 @@ def execute(arguments: list[str]) -> int:
 def _report_unexpected(printer: Printer, error: Exception) -> None:
     """With ``--json``, a program that reads stdout gets its object for a fault of dpedkit, too."""
     if printer.as_json:
-        sentence = f"dpedkit has a fault: {type(error).__name__}: {error}"
+        sentence = f"Internal error in dpedkit: {type(error).__name__}: {error}"
         click.echo(json.dumps({"error": sentence, "exit_code": EXIT_FAILED}))
 
 

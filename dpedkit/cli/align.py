@@ -32,13 +32,13 @@ def command(
     """Align the two photos of each phone-DSLR pair.
 
     Photos are paired by file name, phone/0001.jpg with dslr/0001.jpg, or as --pair-by says;
-    `dpedkit pairs` shows the pairs beforehand. For each pair the map from one photo to the other
-    is found, both are cropped to what they share, and the DSLR photo is brought to the size of the
-    phone photo, whose pixels are kept as they are. A pair whose map is in doubt is rejected with
-    its reason. The report shows what was done.
+    `dpedkit pairs` shows the pairs beforehand. For each pair, the map from one photo to the other
+    is estimated, both photos are cropped to their common area, and the DSLR photo is resampled to
+    the size of the phone photo, whose pixels stay unchanged. A pair with a doubtful map is
+    rejected, and the reason is given. The report shows the results.
 
-    A run that was stopped continues when the same command is given again. Exit code 3 means that
-    everything was written, but that more pairs were rejected than --max-rejected allows.
+    To continue a run that was stopped, give the same command again. Exit code 3 means that
+    everything was written, but more pairs were rejected than --max-rejected allows.
     """
     from dpedkit import stages
 

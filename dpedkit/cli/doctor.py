@@ -12,23 +12,23 @@ from dpedkit.cli import options
 @options.command(
     examples=(
         ("dpedkit doctor", "what is installed, and what is missing"),
-        ("dpedkit doctor --vgg vgg19.mat", "whether a file holds the weights of VGG-19"),
+        ("dpedkit doctor --vgg vgg19.mat", "does this file hold the weights of VGG-19?"),
     )
 )
 @click.option(
     "--vgg",
     type=click.Path(path_type=Path),
     metavar="FILE",
-    help="Look at this file of VGG-19 weights, too, as `dpedkit train --vgg FILE` would.",
+    help="Also examine this VGG-19 weights file, as `dpedkit train --vgg FILE` would.",
 )
 def command(printer: options.Printer, vgg: Path | None) -> None:
     """Show what is installed here, and what is missing.
 
-    Versions, devices, photo formats, and the weights of VGG-19: where they are looked for, of which
-    form a file is that was found, whether all layers can be read, and whether it is the published
-    file by its hash.
+    Lists versions, devices and photo formats. For the weights of VGG-19, it lists the places
+    searched and, for each file found, its format, whether all layers can be read, and whether its
+    hash is that of the published file.
 
-    Attach its output when you report a problem.
+    Attach the output when you report a problem.
     """
     from dpedkit import doctor
 

@@ -13,7 +13,10 @@ from dpedkit.enhancement.config import EnhanceConfig
 @options.command(
     examples=(
         ("dpedkit enhance runs/001 photo.jpg -o out/", "one photo -> out/photo.jpg"),
-        ("dpedkit enhance model.safetensors photos/ -o out/ --side-by-side", "a folder, compared"),
+        (
+            "dpedkit enhance model.safetensors photos/ -o out/ --side-by-side",
+            "a folder, with before/after images",
+        ),
     )
 )
 @options.path_argument("model", "MODEL")
@@ -33,9 +36,9 @@ def command(
 ) -> None:
     """Enhance photos of any size with a trained network.
 
-    JPEG, PNG and TIFF photos keep their format and their EXIF data, and are written upright.
-    Photos with another colour profile, such as Display P3, are converted to sRGB, in which
-    networks work, and get its profile. Large photos are computed in tiles with the very result of
+    JPEG, PNG and TIFF photos keep their format and EXIF data, and are written upright. Photos with
+    another colour profile, such as Display P3, are converted to sRGB, the colour space of the
+    networks, and get its profile. Large photos are computed in strips, with exactly the result of
     computing them whole. MODEL is a model file, the folder of a run, or a TensorFlow checkpoint of
     the authors.
     """

@@ -22,18 +22,19 @@ def command(printer: options.Printer, model: Path, shards: Path, config: Evaluat
 
     How close does its output come to the DSLR?
 
-    Per split: PSNR and MS-SSIM by both procedures of the DPED authors, which differ by over 2 dB
-    on the same network. per-image is that of their challenge code: each image by itself. per-batch
-    is that of their training code, behind their published tables: inputs rounded to float16, 50
-    images at a time. Besides, SSIM, and PSNR over all pixels pooled.
+    For each split, PSNR and MS-SSIM are computed by both procedures of the DPED authors, which
+    differ by over 2 dB for the same network. per-image is the procedure of their challenge code:
+    each image separately. per-batch is that of their training code, used for their published
+    tables: inputs rounded to float16, 50 images at a time. SSIM and the PSNR pooled over all pixels
+    are shown as well.
 
-    Beside the network stand the untouched phone patches, and one global cubic colour polynomial
-    fitted on the train split. A network that does not beat the polynomial on scenes it has not seen
-    did not earn its keep. An oracle's polynomial, fitted to each scene that it is measured on,
-    shows what colour alone could reach.
+    There are two baselines: the untouched phone patches, and a global cubic colour polynomial
+    fitted to the train split. A useful network beats the polynomial on scenes that it has not seen.
+    An oracle polynomial, fitted to each scene that it is measured on, shows what colour alone could
+    achieve.
 
-    A second table measures what the paper names as limitations: colours that are off, too much
-    contrast, and amplified noise.
+    A second table measures the limitations that the paper names: colour errors, too much contrast,
+    and amplified noise.
 
     MODEL is a model file, the folder of a run, or a TensorFlow checkpoint of the authors.
     """

@@ -23,8 +23,8 @@ def command(
 ) -> None:
     """Write a network as ONNX, for images of any size.
 
-    The file is run in onnxruntime and compared with the network before it takes its name; the
-    largest difference is printed. Needs the extra: pip install 'dpedkit[onnx]'.
+    Before the file is saved, it is run in onnxruntime and compared with the network; the largest
+    difference is printed. Needs the extra: pip install 'dpedkit[onnx]'.
 
     MODEL is a model file or the folder of a run.
     """

@@ -29,12 +29,12 @@ from dpedkit.cli import options
 )
 @options.overwrite_option
 def command(printer: options.Printer, checkpoint: Path, output: Path, overwrite: bool) -> None:
-    """Turn a checkpoint of the authors into a model file.
+    """Convert a checkpoint of the authors into a model file.
 
     CHECKPOINT is a TensorFlow checkpoint: the name that its .index and .data files begin with.
     TensorFlow is not needed; checksums are verified. The networks are resnet-12-64 (iphone_orig,
-    blackberry_orig, sony_orig), resnet-8-32 and srcnn. `evaluate` and `enhance` take a checkpoint
-    directly, too.
+    blackberry_orig, sony_orig), resnet-8-32 and srcnn. `evaluate` and `enhance` also accept a
+    checkpoint directly.
     """
     from dpedkit import stages
 

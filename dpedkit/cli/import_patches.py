@@ -34,14 +34,14 @@ def command(
     jobs: int,
     overwrite: bool,
 ) -> None:
-    """Turn published patch pairs into shards.
+    """Convert published patch pairs into shards.
 
     FOLDER is a phone's folder of DPED: training_data/{PHONE,canon}/N.jpg become the train split,
     test_data/patches/{PHONE,canon}/N.jpg the test split (and val_data/patches, which `dpedkit
-    shards export` writes, the val split). Or it holds the phone's patches themselves, with those of
-    the DSLR in DSLR_FOLDER. The files of a patch pair have the same name.
+    shards export` writes, the val split). Alternatively, FOLDER holds the phone's patches
+    themselves, and DSLR_FOLDER those of the DSLR. The two files of a patch pair have the same name.
 
-    Nothing is dropped; `dpedkit shards filter` keeps the patch pairs above an NCC.
+    No patch pair is dropped because of its NCC; use `dpedkit shards filter` for that.
     """
     from dpedkit import stages
 

@@ -85,7 +85,7 @@ def with_output_options(function: Function) -> Function:
         ctx: click.Context, *args: Any, quiet: bool, verbose: bool, as_json: bool, **others: Any
     ) -> Any:
         if quiet and verbose:
-            raise click.UsageError("-q and -v exclude each other.")
+            raise click.UsageError("-q and -v cannot be used together.")
         console.set_verbosity(console.VERBOSE if verbose else console.QUIET if quiet else 0)
         printer = ctx.find_object(Printer) or Printer()
         printer.as_json = as_json
@@ -98,8 +98,10 @@ def with_output_options(function: Function) -> Function:
     return wrapped
 
 
-_QUIET = click.Option(["-q", "--quiet"], is_flag=True, help="Show warnings and the result only.")
-_VERBOSE = click.Option(["-v", "--verbose"], is_flag=True, help="Show what is done in detail.")
+_QUIET = click.Option(["-q", "--quiet"], is_flag=True, help="Show only warnings and the result.")
+_VERBOSE = click.Option(
+    ["-v", "--verbose"], is_flag=True, help="Show in detail what is being done."
+)
 _JSON = click.Option(
     ["--json", "as_json"],
     is_flag=True,
@@ -149,7 +151,7 @@ def jobs_option(function: Function) -> Function:
         default=0,
         show_default=True,
         metavar="N",
-        help="Worker processes; 0 uses every core. The result is the same for any number.",
+        help="Number of worker processes; 0 uses every core. The result does not depend on it.",
     )(function)
 
 
@@ -158,8 +160,8 @@ def overwrite_option(function: Function) -> Function:
     return click.option(
         "--overwrite",
         is_flag=True,
-        help="Replace the output of an earlier run; without it, the same settings continue that "
-        "run and other settings are refused.",
+        help="Replace the output of an earlier run. Without this option, that run is continued if "
+        "the settings are the same, and other settings are refused.",
     )(function)
 
 

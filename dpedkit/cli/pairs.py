@@ -14,7 +14,7 @@ from dpedkit.pairing.config import PairingConfig
     examples=(
         ("dpedkit pairs raw/iphone raw/canon", "by name, as align does"),
         ("dpedkit pairs raw/iphone raw/canon --pair-by time", "finds the clock offset"),
-        ("dpedkit pairs raw/a raw/b --pair-by time -o pairs.csv", "a list to correct by hand"),
+        ("dpedkit pairs raw/a raw/b --pair-by time -o pairs.csv", "a list to edit by hand"),
         ("dpedkit pairs raw/a raw/b --report pairs.html", "thumbnails to look at"),
     )
 )
@@ -25,13 +25,13 @@ from dpedkit.pairing.config import PairingConfig
     "--output",
     type=click.Path(path_type=Path),
     metavar="FILE.csv",
-    help="Write the pairs as a list for --pair-by csv; what is undecided stands there as comments.",
+    help="Write the pairs as a list for --pair-by csv; undecided photos are listed as comments.",
 )
 @click.option(
     "--report",
     type=click.Path(path_type=Path),
     metavar="FILE.html",
-    help="Write a page with thumbnails of the pairs and of all that has no partner.",
+    help="Write a page with thumbnails of the pairs and of the photos without a partner.",
 )
 @options.config_options(PairingConfig)
 @options.overwrite_option
@@ -47,8 +47,8 @@ def command(
     """Show which photos belong together, before any work is done.
 
     Shows the pairs, photos without a partner, photos with several possible partners, bursts, and
-    with --pair-by time how far the cameras' clocks are apart. `dpedkit align` with the same
-    options pairs the photos in the same way.
+    with --pair-by time also how far the cameras' clocks differ. `dpedkit align` pairs the photos in
+    the same way if it is given the same options.
     """
     from dpedkit import stages
 

@@ -29,13 +29,14 @@ def command(
 ) -> None:
     """Cut matching patch pairs from aligned photos into shards.
 
-    A window moves over both aligned images without overlap; at each position the best small shift
-    and rotation is found, and the patch pair is kept when its normalised cross-correlation (NCC)
-    exceeds --min-corr. Photos, never patches, are divided into train, val and test. The summary
-    says how many windows were tried and kept, and why the others fell.
+    Both aligned images are divided into windows that do not overlap. For each window, the best
+    small shift and rotation are found, and the patch pair is kept if its normalised
+    cross-correlation (NCC) exceeds --min-corr. The split into train, val and test is by photo,
+    never by patch. The summary says how many windows were tried and kept, and why the rest were
+    dropped.
 
-    ALIGNED_FOLDER is what `dpedkit align` wrote (default: aligned). A run that was stopped
-    continues when the same command is given again.
+    ALIGNED_FOLDER is what `dpedkit align` wrote (default: aligned). To continue a run that was
+    stopped, give the same command again.
     """
     from dpedkit import stages
 

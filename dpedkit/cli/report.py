@@ -17,7 +17,7 @@ _COLOUR_LOSS = "colour-loss"
         ("dpedkit report aligned/", "writes aligned/report/index.html"),
         ("dpedkit report shards/", "what was kept and dropped, with samples"),
         ("dpedkit report runs/001", "curves, the paper's tables, before and after"),
-        ("dpedkit report shards/ --losses", "and what each loss minds on these patches"),
+        ("dpedkit report shards/ --losses", "also compare the losses on these patches"),
         ("dpedkit report colour-loss", "the paper's figure 2 -> colour-loss.svg"),
     )
 )
@@ -33,20 +33,20 @@ _COLOUR_LOSS = "colour-loss"
     "--output",
     type=click.Path(path_type=Path),
     metavar="FILE.svg",
-    help="For colour-loss: where to draw the curves; colour-loss.svg unless given.",
+    help="For colour-loss: file for the plot; colour-loss.svg by default.",
 )
 @click.option(
     "--losses",
     is_flag=True,
-    help="For shards and runs: measure how each loss judges true, shuffled and shifted patch "
-    "pairs, and put that on the page, where it stays. Takes a minute or two with VGG-19 on a CPU.",
+    help="For shards and runs: measure each loss on true, shuffled and shifted patch pairs, and "
+    "add the result to the report for good. Takes a minute or two with VGG-19 on a CPU.",
 )
 @click.option(
     "--vgg",
     type=click.Path(path_type=Path),
     metavar="FILE",
-    help="For --losses: weights of VGG-19; by default those of the run, or those that are found as "
-    "for `dpedkit train`, without a download.",
+    help="For --losses: VGG-19 weights; by default those of the run, or those that `dpedkit "
+    "train` would find without downloading.",
 )
 def command(
     printer: options.Printer,
@@ -56,27 +56,28 @@ def command(
     losses: bool,
     vgg: Path | None,
 ) -> None:
-    """Write the HTML report of what a stage made.
+    """Write the HTML report of a stage.
 
-    FOLDER is what align, patches or train wrote. The page needs no network and opens from the disk.
-    `align`, `patches` and `train` write their own, `evaluate` that of its run again. On the page of
-    aligned pairs, pairs can be rejected by hand and the decisions downloaded for `dpedkit align
-    --decisions`.
+    FOLDER is what align, patches or train wrote. The page opens straight from the disk and needs no
+    network. `align`, `patches` and `train` write their own reports, and `evaluate` updates that of
+    its run. On the page of aligned pairs, pairs can be rejected by hand and the decisions
+    downloaded for `dpedkit align --decisions`.
 
-    The word colour-loss instead of a folder measures figure 2 of the paper: how the MSE and the
-    colour loss grow as two images are shifted against each other, with both definitions of the
-    blur, and whether what the paper says of them holds. (A folder of that name is ./colour-loss.)
+    With the word colour-loss instead of a folder, the command reproduces figure 2 of the paper: how
+    the MSE and the colour loss grow as two images are shifted against each other, with both
+    definitions of the blur, and whether the paper's claim about them holds. (For a folder of that
+    name, write ./colour-loss.)
     """
     from dpedkit import report, stages
 
     if vgg is not None and not losses:
-        raise UsageError("--vgg goes with --losses only.")
+        raise UsageError("--vgg can only be used with --losses.")
     if subject == _COLOUR_LOSS:
         if losses:
-            raise UsageError("--losses goes with a folder of shards or of a run.")
+            raise UsageError("--losses needs a shards folder or the folder of a run.")
         printer.show(stages.colour_loss(output or Path(f"{_COLOUR_LOSS}.svg"), photos))
         return
     if photos is not None or output is not None:
-        raise UsageError("--photos and -o go with `dpedkit report colour-loss` only.")
+        raise UsageError("--photos and -o can only be used with `dpedkit report colour-loss`.")
     folder = Path(subject)
     printer.show(stages.losses(folder, vgg) if losses else report.write_report(folder))

@@ -11,24 +11,24 @@ from dpedkit.cli import options
 
 @options.command(
     examples=(
-        ("dpedkit run demo", "the whole chain on photos that it makes itself -> demo/"),
+        ("dpedkit run demo", "the whole pipeline on simulated photos -> demo/"),
         ("dpedkit run my.toml", "your own recipe"),
         ("dpedkit run --list", "the recipes that come with dpedkit"),
     )
 )
 @click.argument("recipe", required=False, metavar="RECIPE")
-@click.option("--list", "list_them", is_flag=True, help="Show the shipped recipes and stop.")
+@click.option("--list", "list_them", is_flag=True, help="List the built-in recipes and exit.")
 @click.option(
     "--folder",
     type=click.Path(path_type=Path),
-    help="Folder to work in, instead of the recipe's own 'folder' (by default the current one).",
+    help="Folder to work in, instead of the recipe's own 'folder' (the current folder by default).",
 )
 @options.jobs_option
 @click.option(
     "--overwrite",
     is_flag=True,
-    help="Also replace output with other settings that this recipe did not make. What it made "
-    "itself is replaced without asking.",
+    help="Also replace output that has other settings and was not made by this recipe. The "
+    "recipe's own output is always replaced.",
 )
 def command(
     printer: options.Printer,
@@ -38,12 +38,12 @@ def command(
     jobs: int,
     overwrite: bool,
 ) -> None:
-    """Run the stages of a recipe, only what changed.
+    """Run the stages of a recipe that have changed.
 
-    RECIPE is a TOML file, or the name of a shipped one. Each table ([simulate], [align],
-    [patches], [train], [evaluate], [enhance]) is a stage with the settings of the command of that
-    name. A stage whose settings and input are unchanged is not run again; when a setting changes,
-    that stage and those after it are.
+    RECIPE is a TOML file, or the name of a built-in one. Each table ([simulate], [align],
+    [patches], [train], [evaluate], [enhance]) is a stage, with the settings of the command of that
+    name. A stage is not run again if its settings and input are unchanged; if a setting changes,
+    that stage and all later ones run again.
     """
     from dpedkit import recipe as recipes
 
@@ -51,5 +51,5 @@ def command(
         printer.show(recipes.list_recipes())
         return
     if recipe is None:
-        raise click.UsageError("Give a recipe, or --list to see the shipped ones.")
+        raise click.UsageError("Name a recipe, or use --list to see the built-in ones.")
     printer.show(recipes.run_recipe(recipe, folder, jobs=jobs, overwrite=overwrite))

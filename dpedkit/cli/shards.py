@@ -1,4 +1,4 @@
-"""`dpedkit shards`: look at, check and change folders of shards."""
+"""`dpedkit shards`: inspect, check and convert shards folders."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from dpedkit.shards.config import ExportConfig, FilterConfig, MergeConfig
     ),
 )
 def command() -> None:
-    """Look at, check and convert folders of shards."""
+    """Inspect, check and convert shards folders."""
 
 
 @command.command(
@@ -46,10 +46,10 @@ def info(printer: options.Printer, shards: Path) -> None:
 @options.path_argument("shards", "SHARDS_FOLDER")
 @options.with_output_options
 def verify(printer: options.Printer, shards: Path) -> int | None:
-    """Read every byte of a shards folder and name what is damaged.
+    """Read every byte of a shards folder and report what is damaged.
 
-    Checks the checksums, shapes, types and ranges of every shard, and computes the NCC of a sample
-    of patches again. Exit code 1 means that something is damaged.
+    Checks the checksums, shapes, types and ranges of every shard, and recomputes the NCC of a
+    sample of patches. Exit code 1 means that something is damaged.
     """
     from dpedkit.shards import verify as verify_shards
 
@@ -78,7 +78,7 @@ def filter_(
 ) -> None:
     """Copy the patch pairs above a higher NCC into a new folder.
 
-    Nothing is matched again, and the splits stay as they are.
+    Patches are not matched again, and the splits stay the same.
     """
     from dpedkit.shards.conversion import filter_shards
 
@@ -90,13 +90,13 @@ def filter_(
     cls=options.command_class(click.Command),
     examples=(
         ("dpedkit shards merge monday/ tuesday/ -o all/", "two folders into one"),
-        ("dpedkit shards merge shards/ --compress -o archive/", "the same patches, packed"),
+        ("dpedkit shards merge shards/ --compress -o archive/", "the same patches, compressed"),
     ),
 )
 @click.argument(
     "shards", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="SHARDS_FOLDER..."
 )
-@options.output_folder("shards-merged", "Folder for the patch pairs of all.")
+@options.output_folder("shards-merged", "Folder for the merged patch pairs.")
 @options.config_options(MergeConfig)
 @options.overwrite_option
 @options.with_output_options

@@ -13,7 +13,7 @@ from dpedkit.simulate.config import SimulateConfig
 @options.command(
     examples=(
         ("dpedkit simulate", "10 scenes -> raw/iphone and raw/canon"),
-        ("dpedkit simulate --pairs 40 --disparity 30", "40 scenes with things in front"),
+        ("dpedkit simulate --pairs 40 --disparity 30", "40 scenes with foreground objects"),
     )
 )
 @options.output_folder("raw", "Folder for the photos.")
@@ -21,7 +21,7 @@ from dpedkit.simulate.config import SimulateConfig
     "--photos",
     type=click.Path(path_type=Path),
     metavar="FOLDER",
-    help="Take the photos of this folder as scenes instead of invented ones.",
+    help="Use the photos in this folder as scenes instead of generated ones.",
 )
 @options.config_options(SimulateConfig)
 @options.jobs_option
@@ -36,9 +36,9 @@ def command(
 ) -> None:
     """Make raw photos as a phone and a DSLR would take them.
 
-    The scenes are invented. The two cameras differ in position, lens, sharpness, colours, noise
-    and compression. How they differ is known exactly and written to truth.jsonl beside the photos,
-    so that every later stage can be tried, and checked, without a camera.
+    The scenes are synthetic. The two cameras differ in position, lens, sharpness, colours, noise
+    and compression. The exact differences are written to truth.jsonl beside the photos, so that
+    every later stage can be tried and checked without a camera.
     """
     from dpedkit import stages
 

@@ -25,11 +25,11 @@ from dpedkit.training.config import TrainConfig
     is_eager=True,
     expose_value=False,
     callback=options.defaults_from_recipe("train", TrainConfig),
-    help="Take the settings of the [train] table of a recipe, shipped (see `dpedkit run --list`) "
-    "or your own file; options given here win.",
+    help="Use the settings in the [train] table of a recipe, either built-in (see `dpedkit run "
+    "--list`) or your own file. Options given here take precedence.",
 )
 @click.option(
-    "--name", metavar="NAME", help="Name of the run's folder below runs/; by default a number."
+    "--name", metavar="NAME", help="Name of the run's folder in runs/; a number by default."
 )
 @click.option(
     "--runs",
@@ -37,13 +37,13 @@ from dpedkit.training.config import TrainConfig
     default=Path("runs"),
     show_default=True,
     metavar="FOLDER",
-    help="Folder of all runs.",
+    help="Folder that holds all runs.",
 )
 @click.option(
     "--resume",
     is_flag=True,
-    help="Continue the run --name (by default the newest) to its end; give the settings that it "
-    "began with. A named run that is not there yet is begun.",
+    help="Continue the run --name (the newest by default) with the settings that it was started "
+    "with. If there is no run of that name, start it.",
 )
 @options.config_options(TrainConfig)
 def command(
@@ -58,11 +58,11 @@ def command(
 
     SHARDS_FOLDER is what `dpedkit patches` wrote.
 
-    The defaults are the paper's run. The best and the last network so far are always there as
-    model.safetensors and last.safetensors in the run's folder, also when the run is stopped early
-    (Ctrl-C), beside the log, the settings, sample pictures and checkpoints to resume from.
+    The defaults reproduce the paper's run. The run's folder always holds the best and the latest
+    network so far, as model.safetensors and last.safetensors, even if the run is stopped early
+    (Ctrl-C). It also holds the log, the settings, sample pictures, and checkpoints to resume from.
 
-    The content loss compares features of VGG-19. Where its weights cannot be had, the run says so,
+    The content loss compares features of VGG-19. If its weights are not available, the run says so,
     records it, and compares structure (MS-SSIM) and colours (L1) instead.
     """
     from dpedkit import stages

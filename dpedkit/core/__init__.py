@@ -1,1 +1,1 @@
-"""What every stage builds on: errors, settings, files that are complete or absent, processes."""
+"""The basis of every stage: errors, settings, files that are complete or absent, processes."""

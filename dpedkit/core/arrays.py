@@ -1,4 +1,4 @@
-"""Arrays that a program hands over, checked before any work is done with them."""
+"""Checks of the arrays that a program passes in, before any work is done with them."""
 
 from __future__ import annotations
 

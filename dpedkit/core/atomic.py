@@ -111,15 +111,19 @@ def explain_os_error(error: OSError, path: Path) -> Exception:
     """
     if error.errno == errno.ENOSPC or "No space left on device" in str(error):
         return DpedkitError(
-            f"The disk is full: {path} could not be written. Free some space and give the same "
+            f"The disk is full: {path} could not be written. Free some space and run the same "
             "command again (train: with --resume); it continues where it stopped."
         )
     if error.errno == errno.EDQUOT:
-        return DpedkitError(f"Your disk quota is used up: {path} could not be written.")
+        return DpedkitError(f"Your disk quota is exhausted: {path} could not be written.")
     if isinstance(error, PermissionError) and _hides_its_content(path):
-        return DpedkitError(f"{path} may not be read; its owner can allow it with chmod u+r.")
+        return DpedkitError(
+            f"{path} cannot be read: permission denied. Its owner can allow it with chmod u+r."
+        )
     if isinstance(error, PermissionError) or error.errno == errno.EROFS:
-        return DpedkitError(f"{path} may not be written to; choose another output folder.")
+        return DpedkitError(
+            f"{path} cannot be written: permission denied. Choose another output folder."
+        )
     if error.errno in _NO_SUCH_PLACE:
         return DpedkitError(f"{path} cannot be written: {os.strerror(error.errno).lower()}.")
     return error

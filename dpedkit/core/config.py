@@ -1,4 +1,4 @@
-"""One frozen dataclass per stage is the only place where a default stands.
+"""One frozen dataclass per stage is the only place where defaults are defined.
 
 A stage declares its settings once::
 
@@ -59,15 +59,15 @@ def option(
     synonyms : mapping of str to str, optional
         Other words that are taken for one of the choices, each with that choice.
     metavar : str, optional
-        What stands for the value in ``--help`` (its unit, for example ``PX``).
+        The placeholder for the value in ``--help`` (its unit, for example ``PX``).
     affects_output : bool
-        False for settings that change how fast or how loudly the same result is made, such as the
-        number of workers; they are left out of the fingerprint.
+        False for settings that do not change the result, such as the number of workers; they are
+        left out of the fingerprint.
     is_file : bool
         True where the value names a file whose content decides the result.
     is_note : bool
-        True for settings that are only written down beside the result, such as a licence. They are
-        left out of the fingerprint, too, since the same result may be described anew.
+        True for settings that are only recorded with the result, such as a licence. They are left
+        out of the fingerprint too, since the description of a result may change.
     """
     return dataclasses.field(
         default=default,
@@ -144,7 +144,7 @@ class Config:
         }
 
     def notes(self) -> dict[str, Any]:
-        """The settings that are only written down beside the result, where they are given."""
+        """The settings that are only recorded with the result, if they are given."""
         return {
             field.name: getattr(self, field.name)
             for field in options_of(type(self))
@@ -191,7 +191,7 @@ def _type_hints(cls: type) -> dict[str, Any]:
 
 
 def read_toml(path: Path) -> dict[str, Any]:
-    """Read a TOML file, with one clear sentence for what is wrong with it."""
+    """Read a TOML file; an error says in one sentence what is wrong with it."""
     if would_wait(path):
         raise UsageError(f"{path} is not a regular file.")
     try:
@@ -205,7 +205,7 @@ def read_toml(path: Path) -> dict[str, Any]:
     except ValueError as error:  # no TOML, no UTF-8, or a number of thousands of digits
         raise UsageError(f"{path} is not valid TOML: {error}.") from None
     except PermissionError:
-        raise UsageError(f"{path} may not be read.") from None
+        raise UsageError(f"{path} cannot be read: permission denied.") from None
 
 
 _NAMES = {bool: "true or false", int: "a whole number", float: "a number", str: "a text"}

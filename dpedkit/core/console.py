@@ -76,22 +76,22 @@ def set_verbosity(verbosity: int) -> None:
 
 
 def say(message: str) -> None:
-    """Tell what is going on."""
+    """Say what is going on."""
     _log.info("%s", message)
 
 
 def warn(message: str) -> None:
-    """Tell what the user should know even when they asked for quiet."""
+    """Say what the user should know even with ``-q``."""
     _log.warning("%s", message)
 
 
 def detail(message: str) -> None:
-    """Tell what only ``-v`` shows."""
+    """Say something that only ``-v`` shows."""
     _log.debug("%s", message)
 
 
 class Progress(Protocol):
-    """What `progress` hands to the loop that it accompanies."""
+    """What `progress` gives to the loop that it is used with."""
 
     def advance(self, steps: int = 1, note: str = "") -> None:
         """Count finished steps; `note` is a short figure shown at the end of the line."""

@@ -1,4 +1,4 @@
-"""Where networks are computed, with what arithmetic, and how images get there."""
+"""The device that networks are computed on, its arithmetic, and moving images to it."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def choose_device(wanted: str) -> torch.device:
     if wanted == "auto":
         return torch.device(next(kind for kind, there in available.items() if there))
     if not available[wanted]:
-        raise UsageError(f"device is '{wanted}', but torch finds none here; leave it at 'auto'.")
+        raise UsageError(f"device is '{wanted}', but torch finds no such device here; use 'auto'.")
     return torch.device(wanted)
 
 

@@ -12,7 +12,7 @@ EXIT_INTERRUPTED = 130
 
 
 class DpedkitError(Exception):
-    """Something the user can cause and cure.
+    """An error that the user can cause and fix.
 
     The message says in one or two lines what is wrong, where (the file or the setting), and what
     to do about it. The command line prints it without a traceback and exits with `exit_code`.
@@ -22,7 +22,7 @@ class DpedkitError(Exception):
 
 
 class UsageError(DpedkitError):
-    """A command, option or recipe that makes no sense as given."""
+    """A command, option or recipe that is not valid as given."""
 
     exit_code = EXIT_USAGE
 
@@ -45,8 +45,8 @@ class OutputExistsError(DpedkitError):
 
 
 class FolderInUseError(DpedkitError):
-    """Another run is working in the folder at this moment."""
+    """Another run is using the folder at the moment."""
 
 
 class PhotoError(DpedkitError):
-    """One photo that cannot be read or used; the rest of a folder goes on without it."""
+    """A photo that cannot be read or used; the rest of its folder is processed without it."""

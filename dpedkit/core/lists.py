@@ -1,4 +1,4 @@
-"""Lists that people write or edit: CSV, forgiving where a spreadsheet or an editor differs."""
+"""Lists that people write or edit: CSV, tolerant of what spreadsheets and editors do to it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def read_list(file: Path) -> list[tuple[int, list[str]]]:
     Raises
     ------
     DpedkitError
-        If the file is missing or no text, or a line of it is no CSV.
+        If the file is missing or is not text, or a line of it is not CSV.
     """
     if would_wait(file):
         raise DpedkitError(f"{file} is not a regular file.")
@@ -26,7 +26,7 @@ def read_list(file: Path) -> list[tuple[int, list[str]]]:
     except FileNotFoundError:
         raise DpedkitError(f"{file}: there is no such file.") from None
     except (OSError, UnicodeDecodeError) as error:
-        raise DpedkitError(f"{file} cannot be read as text in UTF-8 ({error}).") from None
+        raise DpedkitError(f"{file} is not valid UTF-8 text ({error}).") from None
     lines = []
     for number, line in enumerate(text.splitlines(), start=1):
         if line.strip() and not line.lstrip().startswith("#"):

@@ -1,8 +1,8 @@
 """One run at a time in a folder: a second one ends before it changes anything.
 
-The lock is the operating system's, on a file in the folder, by filelock. It goes with its process,
-however that ends, so that nothing has to be cleaned up after a kill: the file that is left is
-locked by nobody, and the next run takes it over. Workers are started without it and do not hold it.
+The operating system locks a file in the folder, through filelock. The lock ends with its process,
+however the process ends, so that nothing has to be cleaned up after a kill: the file that remains
+is not locked, and the next run takes it over. Workers are started without it and do not hold it.
 """
 
 from __future__ import annotations
@@ -76,8 +76,8 @@ def take(folder: Path) -> None:
 def locked(folder: Path) -> Iterator[None]:
     """Lock a folder during this block; a thread that holds the lock already passes.
 
-    The folder is made if need be, and removed if it is empty again at the end. Where locks are not
-    to be had, on some network file systems, a warning is given; where the folder may not be
+    The folder is made if need be, and removed if it is empty again at the end. On file systems
+    without locks, such as some network file systems, a warning is given. If the folder cannot be
     written to, no run can do harm, and none is locked out.
 
     Raises
@@ -135,8 +135,8 @@ def _give_up(file: Path, error: OSError) -> None:
     with suppress(OSError):
         file.unlink()
     warn(
-        f"{file.parent} cannot be locked ({error.strerror}): see to it that no other run works in "
-        "it at the same time."
+        f"{file.parent} cannot be locked ({error.strerror}): make sure that no other run uses it "
+        "at the same time."
     )
 
 
@@ -156,8 +156,8 @@ def _sentence(folder: Path) -> str:
         holder = read_json(folder / LOCK_NAME)
         who = f"process {holder['process']} on {holder['host']}, since {holder['since']}"
     except (DpedkitError, OSError, KeyError):  # not signed yet, or removed meanwhile
-        who = "it has just begun"
+        who = "it has just started"
     return (
-        f"Another run is working in {folder} ({who}). Wait until it has ended or stop it, then run "
-        "the same command again; or work in another folder."
+        f"Another run is working in {folder} ({who}). Wait until it has finished or stop it, then "
+        "run the same command again, or use another folder."
     )

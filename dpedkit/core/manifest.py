@@ -1,4 +1,4 @@
-"""JSON Lines manifests: one record a line, appended as work is done, readable after a kill."""
+"""JSON Lines manifests: one record per line, appended as work is done, readable after a kill."""
 
 from __future__ import annotations
 
@@ -102,7 +102,7 @@ def write_jsonl(path: Path, records: Iterable[dict[str, Any]]) -> None:
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """Read a JSON object, with one clear sentence for a missing or damaged file."""
+    """Read a JSON object; an error says in one sentence that the file is missing or damaged."""
     _refuse_pipe(path)
     try:
         content = json.loads(path.read_text(encoding="utf-8"), parse_constant=_refuse_constant)
@@ -116,7 +116,7 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def _refuse_constant(name: str) -> None:
-    """NaN and Infinity are no JSON, and dpedkit writes none."""
+    """NaN and Infinity are not JSON, and dpedkit never writes them."""
     raise ValueError(name)
 
 

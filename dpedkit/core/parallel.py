@@ -91,7 +91,7 @@ def ordered_map(
                     f"command again with fewer workers (--jobs {max(1, workers // 2)}); it "
                     "continues where it stopped."
                 ) from None
-            console.warn("A worker process died; what it was working on is tried again by itself.")
+            console.warn("A worker process died; its task is tried again in a process of its own.")
         for item in in_flight:
             try:
                 (result,) = _spread(function, [item], 2)  # one alone would be this process
@@ -131,8 +131,8 @@ def _noting(items: Iterator[Item], taken: deque[Item]) -> Iterator[Item]:
 def _cause(error: Exception) -> str:
     signals = ", ".join(sorted(set(_SIGNAL.findall(str(error)))))
     return (
-        f"its process died{f' ({signals})' if signals else ''}: a file is damaged in a way that "
-        "brings its decoder down, or memory ran out"
+        f"its process died{f' ({signals})' if signals else ''}: a damaged file crashed the "
+        "decoder, or memory ran out"
     )
 
 

@@ -1,7 +1,7 @@
-"""Settings of the whole process, changed while they are needed and then put back.
+"""Settings of the whole process, changed while they are needed and then restored.
 
 OpenCV, BLAS, Pillow and Python's warnings keep settings that all threads share. A library call that
-changes one must leave it as it was, and two calls in two threads must not put back each other's.
+changes one must restore it, and calls in two threads must not undo each other's changes.
 """
 
 from __future__ import annotations

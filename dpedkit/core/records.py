@@ -8,7 +8,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Self
@@ -203,26 +203,29 @@ def _resolved(folder: Path) -> Path:
     return folder.resolve()
 
 
-def without_numbers(reason: str) -> str:
-    """A reason with N in place of its numbers: the same for pairs rejected for the same."""
-    return _NUMBER.sub("N", reason)
-
-
 def rejected_by_reason(records: Iterable[PairRecord]) -> list[tuple[str, list[str]]]:
     """The reasons for which pairs were rejected, with the pairs' names, most frequent first.
 
-    Reasons that differ in their numbers alone count as one and are given with N in their place.
+    Reasons that differ only in their numbers count as one, with a range where the numbers differ:
+    "only 3 to 12 of 80 blocks".
     """
     kinds: dict[str, list[PairRecord]] = {}
     for record in records:
         if not record.accepted:
-            kinds.setdefault(without_numbers(record.reason), []).append(record)
-    # Where all agree, the numbers are told.
+            kinds.setdefault(_NUMBER.sub("\0", record.reason), []).append(record)
     found = [
-        (
-            kind if len({record.reason for record in same}) > 1 else same[0].reason,
-            [record.name for record in same],
-        )
-        for kind, same in kinds.items()
+        (_in_one([record.reason for record in same]), [record.name for record in same])
+        for same in kinds.values()
     ]
     return sorted(found, key=lambda entry: -len(entry[1]))
+
+
+def _in_one(reasons: Sequence[str]) -> str:
+    """Reasons that differ only in their numbers as one reason with ranges."""
+    columns = zip(*([found[0] for found in _NUMBER.finditer(one)] for one in reasons), strict=True)
+    ranges = iter([_range(sorted(set(numbers), key=float)) for numbers in columns])
+    return _NUMBER.sub(lambda _: next(ranges), reasons[0])
+
+
+def _range(ordered: Sequence[str]) -> str:
+    return ordered[0] if len(ordered) == 1 else f"{ordered[0]} to {ordered[-1]}"

@@ -1,8 +1,8 @@
-"""How names and figures are told to people, the same way everywhere."""
+"""How names and numbers are written for people, the same way everywhere."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 
 def some(names: Iterable[object], shown: int = 3) -> str:
@@ -15,6 +15,11 @@ def some(names: Iterable[object], shown: int = 3) -> str:
 def decibel(psnr: float | None) -> str:
     """A PSNR with two decimals; None stands for one without limit."""
     return "inf" if psnr is None else f"{psnr:.2f}"
+
+
+def listed(names: Sequence[str]) -> str:
+    """All names in a sentence: 'a', 'a and b', 'a, b and c'."""
+    return " and ".join(filter(None, [", ".join(names[:-1]), *names[-1:]]))
 
 
 def counted(number: int, noun: str, plural: str | None = None) -> str:

@@ -1,4 +1,4 @@
-"""An output folder that belongs to one stage: begun, resumed, refused or overwritten.
+"""An output folder that belongs to one stage: started, resumed, refused or overwritten.
 
 Every stage that writes a folder describes it in one JSON file there (`aligned/dataset.json`,
 `shards/index.json`): format version, tool version, configuration, inputs, and whether the work is
@@ -37,7 +37,7 @@ class WorkFolder:
     description_file : Path
         The JSON file that describes the folder.
     resumed : bool
-        Whether an earlier run with the same settings began it.
+        Whether an earlier run with the same settings started it.
     complete : bool
         Whether that earlier run finished it.
     """
@@ -98,16 +98,17 @@ def prepare(
     inputs : mapping of str to str
         What the work is made from; must be the same to resume.
     overwrite : bool
-        Remove what an earlier run of the same kind left. Folders of another kind are never touched.
+        Remove the output of an earlier run of the same kind. Folders of another kind are never
+        touched.
     kept : sequence of str
-        Names of files that stay all the same: what a person decided.
+        Names of files to keep even then, such as a person's decisions.
 
     Raises
     ------
     DpedkitError
         If the folder holds something else.
     OutputExistsError
-        If it was made with other settings, or is not complete and was begun by another version of
+        If it was made with other settings, or is not complete and was started by another version of
         dpedkit, and `overwrite` is False.
     FolderInUseError
         If another run works in it.
@@ -151,15 +152,15 @@ def prepare(
 
 
 def refuse_other_version(path: Path, begun_by: str | None) -> None:
-    """Raise OutputExistsError if the work was begun by another version of dpedkit.
+    """Raise OutputExistsError if the work was started by another version of dpedkit.
 
     The two may work differently, and one folder must not hold the results of both.
     """
     if begun_by not in (None, __version__):
         raise OutputExistsError(
-            f"{path} was begun by dpedkit {begun_by}, and this is dpedkit {__version__}, whose "
+            f"{path} was started by dpedkit {begun_by}, but this is dpedkit {__version__}, whose "
             f"results may differ. Finish it with `pip install dpedkit=={begun_by}`, use "
-            "--overwrite to begin it anew, or work in another folder."
+            "--overwrite to start over, or use another folder."
         )
 
 

@@ -28,28 +28,28 @@ class EnhanceConfig(PhotoLimits):
     )
     max_failed: float = option(
         0.5,
-        "Largest part of the photos that may be unreadable; beyond it the exit code is 3.",
+        "Maximum fraction of unreadable photos; above it, the exit code is 3.",
         minimum=0,
         maximum=1,
         affects_output=False,
     )
     device: str = option(
         "auto",
-        "Where to compute; 'auto' is the GPU if there is one.",
+        "Device to compute on: 'auto' uses a GPU if there is one.",
         choices=("auto", "cpu", "cuda", "mps"),
         affects_output=False,
     )
     precision: str = option(
         "fp32",
         "Number format of the convolutions; bf16 and fp16 are for GPUs, where they are faster and "
-        "take half the memory. PyTorch's names are understood, too.",
+        "take half the memory. PyTorch's names are accepted too.",
         choices=("fp32", "bf16", "fp16"),
         synonyms={"float32": "fp32", "bfloat16": "bf16", "float16": "fp16"},
     )
     strip_megapixels: float = option(
         0.25,
-        "Photos are computed in strips of this size, with the same result for any; smaller ones "
-        "take less memory.",
+        "Size of the strips in which photos are computed. Smaller ones take less memory; the "
+        "result does not depend on it.",
         minimum=0.001,
         metavar="MP",
         affects_output=False,

@@ -17,7 +17,7 @@ from dpedkit.core.errors import (
     TooManyRejectedError,
     UsageError,
 )
-from dpedkit.core.wording import some
+from dpedkit.core.wording import counted, some
 from dpedkit.enhancement.comparison import before_after
 from dpedkit.enhancement.config import EnhanceConfig
 from dpedkit.enhancement.network import Enhancer, load_enhancer
@@ -64,9 +64,9 @@ class EnhanceSummary:
     def as_text(self) -> str:
         """A few lines for people."""
         count = len(self.written)
-        text = f"{count} enhanced photo{'' if count == 1 else 's'} in {self.folder}"
+        text = f"{counted(count, 'enhanced photo')} in {self.folder}"
         if self.skipped:
-            text += f" ({self.skipped} of them already there)"
+            text += f" ({self.skipped} already there)"
         if self.failed:
             text += f"; {len(self.failed)} could not be enhanced"
         return "\n".join([text, *(f"before and after: {path}" for path in self.side_by_side[:3])])
@@ -97,7 +97,7 @@ def enhance_photos(
     """Enhance photos and folders of photos into a folder.
 
     A stopped run is continued: what it finished with the same model and settings is kept. The
-    photos themselves are never written over.
+    photos themselves are never overwritten.
 
     Parameters
     ----------
@@ -107,8 +107,8 @@ def enhance_photos(
         Photos, and folders whose photos are taken.
     output : str or Path
         The folder for the enhanced photos, which keep their names. They are sRGB with 8 bits,
-        upright and without alpha channel; the EXIF block is kept. Where a photo had another
-        colour profile than that of sRGB, it is converted, and a profile of sRGB is embedded.
+        upright and without alpha channel; the EXIF data is kept. A photo with a colour profile
+        other than sRGB is converted, and an sRGB profile is embedded.
     config : EnhanceConfig, optional
     overwrite : bool
         Replace files of the same names that this command did not make in this way.
@@ -155,7 +155,8 @@ def _plan(inputs: Sequence[Path], output: Path, config: EnhanceConfig) -> list[_
     for path in inputs:
         if path.is_dir() and output.is_dir() and path.samefile(output):
             raise UsageError(
-                f"{output} holds the photos themselves; choose another output folder with -o."
+                f"{output} is the folder of the photos themselves; choose another output "
+                "folder with -o."
             )
         photos += images.list_photos(path) if path.is_dir() else [path]
     tasks = []
@@ -175,7 +176,7 @@ def _plan(inputs: Sequence[Path], output: Path, config: EnhanceConfig) -> list[_
                 )
             if path.exists() and photo.exists() and path.samefile(photo):
                 raise UsageError(
-                    f"{photo} would be written over; choose another output folder with -o."
+                    f"{photo} would be overwritten; choose another output folder with -o."
                 )
             taken[path] = photo
         tasks.append(task)
@@ -210,10 +211,10 @@ def _record(task: _Task, made_with: dict[str, str]) -> dict[str, Any]:
 def _refuse_what_is_in_the_way(tasks: list[_Task]) -> None:
     existing = [path for task in tasks for path in task.outputs if path.exists()]
     if existing:
-        verbs = "exists already and was" if len(existing) == 1 else "exist already and were"
+        verbs = "already exists and was" if len(existing) == 1 else "already exist and were"
         raise OutputExistsError(
             f"{some(existing, 1)} {verbs} not made with this model and these settings. Use "
-            "--overwrite to replace, or -o to write elsewhere."
+            "--overwrite to replace what is there, or -o to write elsewhere."
         )
 
 
@@ -240,7 +241,10 @@ def _enhance_all(
             name = task.photo.name
             if metadata.converted and metadata.conversion not in conversions:
                 conversions.add(metadata.conversion)
-                console.say(f"{name}: {metadata.conversion}, as will be others like it")
+                console.say(
+                    f"{name}: {metadata.conversion}; the same is done, without a message, for "
+                    "others like it"
+                )
             enhanced = enhancer(photo, on_strip=partial(bar.advance, note=name))
             try:
                 images.write_photo(
@@ -272,7 +276,7 @@ def _fail_beyond_the_limit(summary: EnhanceSummary, config: EnhanceConfig, photo
     if photos == 1:
         raise PhotoError(reason)
     raise TooManyRejectedError(
-        f"{len(summary.failed)} of {photos} photos could not be enhanced, more than the limit of "
-        f"{config.max_failed:.0%}; the others are in {summary.folder}.",
+        f"{len(summary.failed)} of {counted(photos, 'photo')} could not be enhanced, more than the "
+        f"limit of {config.max_failed:.0%}; the others are in {summary.folder}.",
         summary,
     )

@@ -106,7 +106,7 @@ def load_enhancer(model_file: Path, config: EnhanceConfig, spill_folder: Path) -
     """
     device = choose_device(config.device)
     if device.type == "cpu" and config.precision == "fp16":
-        raise UsageError("precision is 'fp16', which only GPUs compute fast; use fp32 or bf16.")
+        raise UsageError("precision is 'fp16', which is fast only on GPUs; use fp32 or bf16.")
     model = load_model(model_file)
     # Channels last is the layout in which maps are stored, and twice as fast on CPUs.
     model = model.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]

@@ -14,7 +14,7 @@ from dpedkit.core.atomic import explain_os_error
 
 @dataclass(frozen=True)
 class Placement:
-    """Where strips are computed and what may be used for it.
+    """Where strips are computed, and with how much memory.
 
     Attributes
     ----------
@@ -23,11 +23,11 @@ class Placement:
     dtype : torch.dtype
         Of the convolutions and the stored maps; normalisation is always computed in float32.
     strip_pixels : int
-        A strip is as many whole rows as fit into this, at least one.
+        A strip has as many whole rows as fit into this number of pixels, at least one.
     memory : int
         Bytes of stored maps to hold in memory.
     spill_folder : Path or None
-        Where the temporary files go when they need more; None for the system's choice.
+        Folder for temporary files if more is needed; None uses the system's default.
     """
 
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))

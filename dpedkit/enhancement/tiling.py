@@ -1,4 +1,4 @@
-"""Networks computed strip by strip, with the very result of computing the whole photo at once.
+"""Networks computed strip by strip, with exactly the result of computing the whole photo at once.
 
 A convolution needs a few rows above and below its strip, which are read along. Instance norm needs
 the mean and variance over the whole photo, so the network is cut into segments at each instance

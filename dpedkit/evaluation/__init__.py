@@ -1,4 +1,4 @@
-"""How close a network's output comes to the DSLR, beside two baselines."""
+"""How close a network's output comes to the DSLR, compared with two baselines."""
 
 from __future__ import annotations
 

@@ -12,17 +12,17 @@ from dpedkit.shards.config import verify_option
 class EvaluateConfig(Config):
     """What is measured, and where."""
 
-    split: str = option("all", "Which split to measure.", choices=("all", "train", "val", "test"))
+    split: str = option("all", "Split to measure.", choices=("all", "train", "val", "test"))
     train_patches: int = option(
         1000,
-        "Measure this many patches of the train split, spread over it; 0 takes all. The other "
-        "splits are always measured whole.",
+        "Number of patches of the train split to measure, spread over it; 0 measures all. The "
+        "other splits are always measured in full.",
         minimum=0,
     )
     verify: bool = verify_option()
     device: str = option(
         "auto",
-        "Where to compute: 'auto' takes a GPU if there is one.",
+        "Device to compute on: 'auto' uses a GPU if there is one.",
         choices=("auto", "cpu", "cuda", "mps"),
         affects_output=False,
     )

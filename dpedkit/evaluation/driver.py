@@ -74,7 +74,9 @@ def evaluate(
     chosen = _choose_patches(shards, readers, config)
     colour_map = fit_colour_map_to(readers["train"]) if len(readers["train"]) else None
     if colour_map is None:
-        console.warn(f"{shards} has no train split: there is no colour polynomial to compare with.")
+        console.warn(
+            f"{shards} has no train split, so there is no colour polynomial to compare with."
+        )
     with console.progress("evaluate", sum(map(len, chosen.values())), "patches") as bar:
         splits = [
             _measure(split, readers[split], indices, generator, colour_map, device, bar)

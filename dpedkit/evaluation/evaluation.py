@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from dpedkit.core import console
-from dpedkit.core.wording import decibel
+from dpedkit.core.wording import counted, decibel, listed
 from dpedkit.evaluation.limitations import Limitations
 from dpedkit.evaluation.scores import Scores
 
@@ -19,15 +19,14 @@ _HEADER = (
 )
 _NOTE = (
     "per-image (the authors' challenge code): PSNR in dB of the clipped output and MS-SSIM of the "
-    "unclipped\none, of each image by itself, then the mean; SSIM clipped, likewise.\n"
-    "per-batch (the authors' training code): inputs rounded to float16, 50 unclipped images at a "
-    "time.\npooled: PSNR of the mean squared error over all pixels.\n"
-    "oracle polynomial: fitted to the very scene that it is measured on. What colour alone could "
-    "reach, if\nthe scene's exposure and white balance were known; no rival, since it has seen "
-    "the answer.\n"
-    "colour error: distance of mean colours in levels of 255. contrast: of luma, over the DSLR's. "
-    "noise:\nin flat blocks, over the phone's. The paper names these three as its networks' "
-    "limitations."
+    "unclipped\noutput, of each image separately, then averaged; SSIM likewise, of the clipped "
+    "output.\nper-batch (the authors' training code): inputs rounded to float16, 50 unclipped "
+    "images at a time.\npooled: PSNR of the mean squared error over all pixels.\noracle "
+    "polynomial: fitted to the scene that it is measured on. It shows what colour alone could "
+    "achieve\nif the scene's exposure and white balance were known; it is no competitor, since it "
+    "has seen the answer.\ncolour error: distance between the mean colours, in 8-bit levels. "
+    "contrast: of luma, relative to the\nDSLR's. noise: in flat blocks, relative to the phone's. "
+    "The paper names these three as limitations."
 )
 _LIMITS_HEADER = ("", "colour error", "contrast", "noise")
 # A difference below these is rounding, not merit: dB, SSIM, MS-SSIM.
@@ -45,10 +44,10 @@ class SplitScores:
     limitations: dict[str, Limitations] = field(default_factory=dict)
 
     def described(self) -> str:
-        """How much was measured; imported patches count as photo pairs of their own."""
+        """How much was measured; each imported patch pair counts as a photo pair."""
         if self.pairs == self.patches:
-            return f"{self.patches} patch pairs"
-        return f"{self.patches} patches of {self.pairs} photo pair{'s' * (self.pairs != 1)}"
+            return counted(self.patches, "patch pair")
+        return f"{counted(self.patches, 'patch', 'patches')} of {counted(self.pairs, 'photo pair')}"
 
 
 @dataclass(frozen=True)
@@ -61,7 +60,7 @@ class Evaluation:
     architecture : str
     splits : list of SplitScores
     trained_here : bool
-        Whether the model says that it was trained on these very shards and no others.
+        Whether the model's card says that it was trained on exactly these shards.
     """
 
     model: Path
@@ -93,14 +92,13 @@ class Evaluation:
         return "\n\n".join([*blocks, _NOTE, self.verdict()])
 
     def verdict(self) -> str:
-        """Whether the network earned its keep, judged on the scenes it has seen least."""
+        """Whether the network beats its baselines, judged on the scenes it has seen least."""
         judged = min(self.splits, key=lambda split: ("test", "val", "train").index(split.split))
         where = {
             "test": f"On the {judged.described()} of the test split, which training never sees, "
             "the network",
-            "val": "On the val split, by which training chose it, the network",
-            "train": "On the very patches it was trained on (no other split was measured), "
-            "the network",
+            "val": "On the val split, by which this network was chosen, it",
+            "train": "On the patches it was trained on (no other split was measured), the network",
         }[judged.split]
         if not self.trained_here:
             where = (
@@ -109,16 +107,17 @@ class Evaluation:
             )
         network = judged.scores[NETWORK]
         rivals = [name for name in (POLYNOMIAL, PHONE) if name in judged.scores]
+        baselines = "the baselines" if len(rivals) > 1 else "the baseline"
         lost = {name: _lost_to(network, judged.scores[name]) for name in rivals}
         if any(lost.values()):
             complaints = [
-                f"the {name} beats it in {' and '.join(measures)}"
+                f"the {name} is ahead in {listed(measures)}"
                 for name, measures in lost.items()
                 if measures
             ]
-            return f"{where} did not earn its keep: {'; '.join(complaints)}."
+            return f"{where} does not beat {baselines}: {'; '.join(complaints)}."
         gains = [f"{_gain(network, judged.scores[name])} over the {name}" for name in rivals]
-        return f"{where} earned its keep: {'; '.join(gains)}."
+        return f"{where} beats {baselines}: {'; '.join(gains)}."
 
 
 def _row(name: str, scores: Scores) -> tuple[str, ...]:
@@ -149,7 +148,7 @@ def _identical_note(split: SplitScores) -> str:
     if not counts:
         return ""
     return (
-        "\nleft out of the mean PSNR over images, as equal to the DSLR's (infinite PSNR): "
+        "\nleft out of the mean PSNR because they equal the DSLR's (infinite PSNR): "
         + ", ".join(counts)
     )
 

@@ -1,7 +1,7 @@
 """The limitations that the paper names of its networks (section IV), as numbers.
 
-Colours that are off, too much contrast, amplified noise: a network can have a good PSNR and any of
-them, and a user may mind one more than another.
+Colour errors, too much contrast, amplified noise: a network can have a good PSNR and still show any
+of them, and they may not matter equally to a user.
 """
 
 from __future__ import annotations
@@ -27,19 +27,19 @@ _NOISE_SCALE = 6.0
 
 @dataclass(frozen=True)
 class Limitations:
-    """How far images have the faults that the paper names.
+    """How strongly images show the limitations that the paper names.
 
     Attributes
     ----------
     colour_error : float
-        Distance between the mean colours of an image and of the DSLR's, in levels of 255: the
+        Distance between the mean colours of an image and of the DSLR's, in 8-bit levels: the
         Euclidean norm over R, G and B, then the mean over the images. 0 is best.
     contrast_ratio : float or None
-        Standard deviation of luma over that of the DSLR's image, the geometric mean over the
-        images; above 1 is too much contrast. None where the DSLR's images have none.
+        Standard deviation of luma divided by that of the DSLR's image, the geometric mean over the
+        images; above 1 is too much contrast. None if the DSLR's images have none.
     noise_gain : float or None
-        Noise over that of the phone's image, both in the flat blocks of all images; above 1 is
-        noise amplified. None where nothing is flat, or the phone has no noise.
+        Noise divided by that of the phone's image, both in the flat blocks of all images; above 1,
+        noise is amplified. None if nothing is flat or the phone has no noise.
     flat_share : float
         Share of the blocks that are flat.
     """

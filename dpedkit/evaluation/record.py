@@ -1,4 +1,4 @@
-"""What `dpedkit evaluate` found, kept beside the run whose network it measured."""
+"""Results of `dpedkit evaluate`, kept in the folder of the run whose network was measured."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from dpedkit.shards.index import fingerprint
 def keep_evaluation(evaluation: Evaluation) -> Path | None:
     """Write an evaluation into the run's folder that the model lies in.
 
-    A later one of the same model file on the same splits of the same patches takes its place.
+    A later evaluation of the same model file on the same splits of the same patches replaces it.
 
     Returns
     -------
     Path or None
-        The run's folder; None where the model is not of a run, or the folder may not be written
-        to, which is only told: the result is on the screen all the same.
+        The run's folder; None if the model is not from a run, or the folder cannot be written to.
+        The latter only causes a warning, since the result is printed in any case.
     """
     run = evaluation.model.parent
     if not (run / "config.toml").is_file():
@@ -37,6 +37,6 @@ def keep_evaluation(evaluation: Evaluation) -> Path | None:
     try:
         write_json(make_folder(run / EVALUATIONS) / name, content)
     except DpedkitError as error:
-        console.warn(f"The evaluation is not kept: {error}")
+        console.warn(f"The evaluation could not be saved: {error}")
         return None
     return run

@@ -20,9 +20,10 @@ class Scores:
     Attributes
     ----------
     psnr : float or None
-        dB, mean over the images of the clipped output; None where all are identical.
+        dB, mean over the images of the clipped output; None if all are identical.
     identical : int
-        Images equal to the DSLR's: infinite PSNR, counted here and left out of that mean.
+        Number of images equal to the DSLR's: their PSNR is infinite, so they are left out of that
+        mean.
     psnr_per_batch : float or None
         dB, mean over batches of 50 of the PSNR of their mean squared error, unclipped.
     psnr_pooled : float or None

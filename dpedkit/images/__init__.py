@@ -1,8 +1,8 @@
 """The only reader and writer of photos: files in, `(H, W, 3) uint8` RGB arrays out, and back.
 
-Whatever the format, a photo is handed on upright (EXIF orientation applied), in sRGB (colour
-profile applied) and with 8 bits a channel. A photo that cannot be read whole is a `PhotoError`; a
-truncated file is never completed with grey.
+Whatever the format, photos are returned upright (EXIF orientation applied), in sRGB (colour profile
+applied) and with 8 bits per channel. A photo that cannot be read completely raises `PhotoError`;
+missing parts are never filled with grey.
 
     photo = read_photo(path)                        # (H, W, 3) uint8
     photo, metadata = read_photo_and_metadata(path) # with what to write beside changed pixels

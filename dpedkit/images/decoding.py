@@ -145,7 +145,9 @@ def _refuse_hdr(path: Path, image: Image.Image) -> None:
     colour = image.info.get("nclx_profile") or {}
     curve = _HDR_TRANSFERS.get(colour.get("transfer_characteristics", 0))
     if curve and not image.info.get("icc_profile"):
-        raise PhotoError(f"{path} is an HDR photo ({curve}); export it as a standard one (SDR).")
+        raise PhotoError(
+            f"{path} is an HDR photo ({curve}); export it in standard dynamic range (SDR)."
+        )
 
 
 def _begins_like_tiff(path: Path) -> bool:
@@ -174,7 +176,7 @@ def _decode_with_opencv(path: Path, limits: PhotoLimits) -> StoredPhoto:
         exif, camera = descriptive_exif(header), camera_name(header)
     pixels = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_UNCHANGED)
     if pixels is None:
-        raise PhotoError(f"{path} is damaged, or a kind of TIFF that cannot be read.")
+        raise PhotoError(f"{path} is damaged, or is a kind of TIFF that is not supported.")
     if pixels.dtype == np.uint16:
         pixels = _to_8_bits(pixels)
     if pixels.dtype != np.uint8:

@@ -104,7 +104,7 @@ def refuse_incomplete(path: Path, image: Image.Image) -> None:
 def _incomplete(path: Path) -> PhotoError:
     return PhotoError(
         f"{path} is damaged: parts of the photo are missing, most likely because it was not copied "
-        "whole; copy it again."
+        "completely; copy it again."
     )
 
 

@@ -27,9 +27,9 @@ class PhotoLimits(Config):
     )
     max_decoded_size: float = option(
         1000.0,
-        "Refuse photos whose pixels take more than this when they are decoded: 4 bytes each, 8 in "
-        "RAW files and in TIFF of 16 bits with alpha. Reading one takes at most five times as much "
-        "memory, in each worker.",
+        "Refuse photos whose decoded pixels take more memory than this: 4 bytes per pixel, or 8 "
+        "in RAW files and 16-bit TIFF with alpha. Reading a photo takes at most five times as "
+        "much, in each worker.",
         minimum=0.001,
         metavar="MB",
     )
@@ -40,7 +40,7 @@ class PhotoLimits(Config):
             raise PhotoError(f"{path} is empty (0 bytes).")
         if size > self.max_file_size * 1e6:
             raise PhotoError(
-                f"{path} has {size / 1e6:.0f} MB; the limit is {self.max_file_size:g} "
+                f"{path} is {size / 1e6:.0f} MB in size; the limit is {self.max_file_size:g} "
                 "(--max-file-size)."
             )
 
@@ -57,8 +57,8 @@ class PhotoLimits(Config):
         size = width * height * pixel_bytes
         if size > self.max_decoded_size * 1e6:
             raise PhotoError(
-                f"{path} takes {size / 1e6:.0f} MB decoded, with {pixel_bytes} bytes a pixel; the "
-                f"limit is {self.max_decoded_size:g} (--max-decoded-size)."
+                f"{path} takes {size / 1e6:.0f} MB when decoded, at {pixel_bytes} bytes per pixel; "
+                f"the limit is {self.max_decoded_size:g} (--max-decoded-size)."
             )
 
 

@@ -30,8 +30,8 @@ def list_photos(folder: str | Path) -> list[Path]:
     Raises
     ------
     DpedkitError
-        If the folder is missing, is a file, holds no photo, holds a link that leads nowhere or
-        a pipe, or photos that need a library which is not installed.
+        If the folder is missing, is a file, holds no photos, or holds a broken link, a pipe, or
+        photos that need a library which is not installed.
     """
     folder = Path(folder)
     if not folder.exists():
@@ -43,14 +43,14 @@ def list_photos(folder: str | Path) -> list[Path]:
     for path in photos:
         if not path.exists():
             raise DpedkitError(
-                f"{path} is a link to {path.readlink()}, which is not there; mend or remove it."
+                f"{path} is a link to {path.readlink()}, which does not exist; repair or remove it."
             )
         if would_wait(path):
             raise DpedkitError(f"{path} is not a regular file; remove it.")
     if not photos:
         found = ", ".join(entry.name for entry in entries[:3]) or "it is empty"
         raise DpedkitError(
-            f"{folder} holds no photos ({found}); readable are {', '.join(PHOTO_SUFFIXES)}."
+            f"{folder} holds no photos ({found}); supported are {', '.join(PHOTO_SUFFIXES)}."
         )
     require_libraries(photos)
     return photos

@@ -37,20 +37,20 @@ DAMAGED = (struct.error, ValueError, TypeError, KeyError, OverflowError, SyntaxE
 
 @dataclass(frozen=True)
 class Metadata:
-    """What a photo file says besides its pixels, to be written beside changed pixels.
+    """What a photo file holds besides its pixels, to be written with changed pixels.
 
     Attributes
     ----------
     exif : bytes
         The EXIF block with its orientation set to normal, or empty.
     icc : bytes
-        An ICC profile of sRGB, which pixels always are: the file's own, or a new one where they
-        were converted from another profile. Empty where the file has none.
+        An sRGB profile, since pixels are always sRGB: the file's own, or a new one if the pixels
+        were converted from another profile. Empty if the file has none.
     camera : str
-        Make and model of the camera; empty where the file does not say.
+        Make and model of the camera; empty if unknown.
     conversion : str
-        How the pixels were made where that is more than decoding: the settings that a camera RAW
-        was developed with, the colour profile that was converted to sRGB. Otherwise empty.
+        What was done beyond decoding: the settings that a camera RAW was developed with, or the
+        colour profile that was converted to sRGB. Otherwise empty.
     """
 
     exif: bytes = b""

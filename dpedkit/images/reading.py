@@ -1,4 +1,4 @@
-"""Read photos of every format: decoded, converted to sRGB, turned upright, 8 bits a channel."""
+"""Read photos of every format: decoded, converted to sRGB, turned upright, 8 bits per channel."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ _CUT_SHORT = ("truncated", "unexpected end of file", "outside of file", "input/o
 def read_photo(path: str | Path, limits: PhotoLimits = _DEFAULT_LIMITS) -> NDArray[np.uint8]:
     """Read a photo upright, as `(H, W, 3) uint8` sRGB.
 
-    Greyscale, palette, CMYK, RGBA (the alpha channel is dropped), 16-bit photos (brought to
-    8 bits) and photos with a colour profile are converted, camera RAW files developed.
+    Greyscale, palette, CMYK, RGBA (the alpha channel is dropped), 16-bit photos (reduced to 8 bits)
+    and photos with a colour profile are converted; camera RAW files are developed.
 
     Parameters
     ----------
@@ -50,7 +50,7 @@ def read_photo(path: str | Path, limits: PhotoLimits = _DEFAULT_LIMITS) -> NDArr
 def read_photo_and_metadata(
     path: str | Path, limits: PhotoLimits = _DEFAULT_LIMITS
 ) -> tuple[NDArray[np.uint8], Metadata]:
-    """Read a photo as `read_photo` does, with what else its file says.
+    """Read a photo as `read_photo` does, together with its metadata.
 
     Raises
     ------
@@ -123,7 +123,7 @@ def photo_size(path: str | Path) -> tuple[int, int]:
 
 @contextmanager
 def _explained(path: Path) -> Iterator[None]:
-    """Turn whatever the libraries say of a file that is no sound photo into a `PhotoError`."""
+    """Convert whatever the libraries raise for a bad file into a `PhotoError`."""
     if would_wait(path):
         raise PhotoError(f"{path} is not a regular file.")
     try:
@@ -135,13 +135,11 @@ def _explained(path: Path) -> Iterator[None]:
     except IsADirectoryError:
         raise PhotoError(f"{path} is a folder, not a photo.") from None
     except PermissionError:
-        raise PhotoError(f"{path} may not be read.") from None
+        raise PhotoError(f"{path} cannot be read: permission denied.") from None
     except UnidentifiedImageError:
-        raise PhotoError(
-            f"{path} is not a photo, or only a part of one, whatever its name says."
-        ) from None
+        raise PhotoError(f"{path} is not a photo, or only part of one, despite its name.") from None
     except MemoryError:
-        raise PhotoError(f"{path} needs more memory than there is.") from None
+        raise PhotoError(f"{path} needs more memory than is available.") from None
     except Exception as error:  # decoders raise anything for a file that is damaged cleverly
         raise PhotoError(f"{path} is damaged: {_reason(error)}; copy it again.") from None
 
@@ -156,7 +154,7 @@ def _reason(error: Exception) -> str:
         # What the decoders of WebP and AVIF say of a file that ends too soon does not say that.
         return "it cannot be decoded, most likely because it is cut short"
     if isinstance(error, KeyError):
-        return "its header is not complete"
+        return "its header is incomplete"
     return said.rstrip(".")
 
 

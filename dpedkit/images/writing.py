@@ -31,9 +31,9 @@ def write_photo(
 ) -> None:
     """Write `(H, W, 3) uint8` RGB as JPEG, PNG or TIFF by the suffix of `path`, atomically.
 
-    JPEG keeps the full resolution of the colours (4:4:4) from a quality of 90 on, PNG and TIFF are
-    lossless. Of an EXIF block that is too long for a JPEG the maker's note is left out, or else all
-    of it, with a warning.
+    JPEG keeps the full colour resolution (4:4:4) from a quality of 90; PNG and TIFF are lossless.
+    If the EXIF data is too long for a JPEG, the maker note is left out, or if necessary all of it,
+    with a warning.
 
     Raises
     ------
@@ -42,14 +42,14 @@ def write_photo(
     PhotoError
         If the pixels or the metadata cannot be written in that format.
     DpedkitError
-        If the suffix is none of these, the disk is full, or the folder may not be written to.
+        If the suffix is none of these, the disk is full, or the folder cannot be written to.
     """
     check_photo("pixels", pixels)
     path = Path(path)
     writer = _WRITERS.get(path.suffix.lower())
     if writer is None:
         known = ", ".join(_WRITERS)
-        raise DpedkitError(f"{path}: photos are written as {known}, not '{path.suffix}'.")
+        raise DpedkitError(f"{path}: photos can be written as {known}, but not as '{path.suffix}'.")
     metadata = metadata or Metadata()
     options: dict[str, object] = {}
     if writer == "JPEG":
@@ -95,8 +95,8 @@ def _fit_into_jpeg(path: Path, block: bytes) -> bytes:
     without_note = without_makers_note(block)
     if len(without_note) <= _JPEG_EXIF_LIMIT:
         console.warn(
-            f"{path}: the maker's note in its EXIF block is too long for a JPEG, so left out."
+            f"{path}: the maker note in its EXIF data is too long for a JPEG and was left out."
         )
         return without_note
-    console.warn(f"{path}: its EXIF block is too long for a JPEG, so left out.")
+    console.warn(f"{path}: its EXIF data is too long for a JPEG and was left out.")
     return b""

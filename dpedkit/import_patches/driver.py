@@ -1,8 +1,8 @@
-"""Turn folders of patch images into shards: in parallel, resumable, in bounded memory.
+"""Convert folders of patch images into shards: in parallel, resumable, in bounded memory.
 
-A shard is written when its patches are read, and noted in `work/shards.jsonl` when it is whole; a
-stopped run continues after the last one. A patch pair with an unreadable side is left out and
-named, and its shard is that much shorter.
+A shard is written when its patches have been read, and recorded in `work/shards.jsonl` when it is
+complete; a stopped run continues after the last one. Patch pairs with an unreadable side are left
+out and named, which makes their shard shorter.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from dpedkit.core.console import Progress, progress, say, warn
 from dpedkit.core.errors import DpedkitError, PhotoError, TooManyRejectedError
 from dpedkit.core.manifest import Journal, read_jsonl
 from dpedkit.core.parallel import ordered_map
+from dpedkit.core.wording import counted
 from dpedkit.core.workfolder import WorkFolder, prepare
 from dpedkit.images import photo_size, read_photo
 from dpedkit.import_patches.config import ImportPatchesConfig
@@ -124,7 +125,7 @@ def import_patches(
         overwrite=overwrite,
     )
     if work.complete:
-        say(f"{output} is complete already; nothing to do.")
+        say(f"{output} is already complete; nothing to do.")
         return _checked(_summary(output, work.description), config)
     written = _write_shards(files, work, size, jobs)
     content = _finish(work, files, written, size)
@@ -143,7 +144,8 @@ def _patch_size(files: Mapping[str, PatchFiles]) -> int:
             if width != height or width > _LARGEST_PATCH:
                 raise DpedkitError(
                     f"{path} is {width}x{height} px, but patches are square and at most "
-                    f"{_LARGEST_PATCH} px; photos go through `dpedkit align` and `dpedkit patches`."
+                    f"{_LARGEST_PATCH} px; use `dpedkit align` and `dpedkit patches` for whole "
+                    "photos."
                 )
             return width
     raise DpedkitError("None of the phone's patches can be read.")
@@ -166,7 +168,7 @@ def _write_shards(
         finished = sum(shard.last - shard.first for shard in shards[:done])
         total = sum(map(len, files.values()))
         if finished:
-            say(f"continuing after {finished} of {total} patch pairs")
+            say(f"continuing after {finished} of {counted(total, 'patch pair')}")
         with progress("import", total, "patch pairs", done=finished) as bar:
             for shard in todo:
                 journal.append(_write_one(work.path, shard, blocks, size, bar))
@@ -202,7 +204,7 @@ def _write_one(
         pairs = len(block.columns["ncc"]) + len(block.failed)
         read += pairs
         for reason in block.failed.values():
-            warn(f"a patch pair is left out: {reason}")
+            warn(f"patch pair left out: {reason}")
         bar.advance(pairs)
     count = read - len(failed)
     path = folder / shard.file
@@ -336,8 +338,8 @@ def _checked(summary: ImportPatchesSummary, config: ImportPatchesConfig) -> Impo
     total = sum(summary.patches.values()) + len(summary.failed)
     if len(summary.failed) > config.max_failed * total:
         raise TooManyRejectedError(
-            f"{len(summary.failed)} of {total} patch pairs could not be read, more than the limit "
-            f"of {config.max_failed:.0%}; the others are in {summary.output}.",
+            f"{len(summary.failed)} of {counted(total, 'patch pair')} could not be read, more than "
+            f"the limit of {config.max_failed:.0%}; the others are in {summary.output}.",
             summary,
         )
     return summary

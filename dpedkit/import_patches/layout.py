@@ -136,7 +136,7 @@ def _matched(phone: Path, dslr: Path) -> PatchFiles:
             if names
         )
         raise DpedkitError(
-            f"The patches of {phone} and {dslr} do not match by name ({told}). Is a copy or a "
+            f"The patches of {phone} and {dslr} do not match by name ({told}). Is a copy or "
             "download incomplete?"
         )
     stems = sorted(sides[0], key=_in_order)
@@ -153,7 +153,7 @@ def _by_stem(folder: Path) -> dict[str, str]:
         stem = Path(file).stem
         if stem in names:
             both = " and ".join(sorted((names[stem], file)))
-            raise DpedkitError(f"{folder} holds {both}; a patch must be there once.")
+            raise DpedkitError(f"{folder} holds both {both}; keep only one of them.")
         names[stem] = file
     return names
 

@@ -1,4 +1,4 @@
-"""What a run of `import-patches` tells."""
+"""The summary of a run of `import-patches`."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from dpedkit.core.console import table
+from dpedkit.core.wording import counted
 from dpedkit.shards.index import PAIRS_FILE
 
 _SHOWN = 5  # unreadable patches that the text names; all are in the summary
@@ -39,10 +40,10 @@ class ImportPatchesSummary:
         """The summary for people."""
         size = f"{self.patch_size}x{self.patch_size}"
         lines = [
-            f"{self.output}: {sum(self.patches.values())} patch pairs of {size} px",
+            f"{self.output}: {counted(sum(self.patches.values()), 'patch pair')} of {size} px",
             table(("split", "patch pairs"), list(self.patches.items())),
             *(f"left out: {reason}" for reason in list(self.failed.values())[:_SHOWN]),
         ]
         if len(self.failed) > _SHOWN:
-            lines.append(f"... {len(self.failed)} left out; {PAIRS_FILE} names them all")
+            lines.append(f"... {len(self.failed)} left out in total; {PAIRS_FILE} lists them all")
         return "\n".join(lines)

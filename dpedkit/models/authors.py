@@ -62,7 +62,7 @@ def load_checkpoint(prefix: Path) -> Generator:
         ) from None
     if not all(torch.isfinite(value).all() for value in model.state_dict().values()):
         raise DpedkitError(
-            f"{index_of(prefix)} holds weights that are not finite: its training failed."
+            f"{index_of(prefix)} holds weights that are not finite; its training failed."
         )
     model.card = {
         "architecture": model.architecture,

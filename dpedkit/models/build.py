@@ -32,14 +32,14 @@ _LARGEST = {"channels": 1024, "blocks": 64}
 
 
 def build_generator(name: str, **options: Any) -> Generator:
-    """A generator with fresh weights, in training mode.
+    """A generator with random initial weights, in training mode.
 
     Parameters
     ----------
     name : str
         One of `GENERATORS`: "resnet-12-64" is the paper's.
     **options
-        What that generator takes: `norm` ("batch", "instance" or "none") for the resnets,
+        Options of that generator: `norm` ("batch", "instance" or "none") for the resnets,
         `channels` (1 to 1024) and `blocks` (0 to 64) for colour-residual.
 
     Raises

@@ -1,8 +1,8 @@
-"""A small network that starts where the global colour map ends; not in the paper.
+"""A small network that starts from the global colour map; not in the paper.
 
-A cubic colour polynomial, fitted to the train split, does most of what a photo needs. The network
-adds what it cannot: details, and colours that depend on what is around a pixel. Its last layer
-starts at zero, so the first output is the polynomial's.
+A cubic colour polynomial, fitted to the train split, makes most of the improvement. The network
+adds what the polynomial cannot: detail, and colours that depend on the surroundings of a pixel. Its
+last layer starts at zero, so the first output is the polynomial's.
 """
 
 from __future__ import annotations

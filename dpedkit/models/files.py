@@ -80,7 +80,7 @@ def load_model(path: str | Path) -> Generator:
     ------
     DpedkitError
         If the file is missing, not a model, damaged, of a later version, or holds weights that are
-        not numbers.
+        not finite.
     """
     path = find_model(path)
     # A network's first weights are drawn by chance, and not used: the caller's random numbers stay.
@@ -108,7 +108,7 @@ def _load_file(path: Path) -> Generator:
 
 
 def refuse_not_finite(path: Path, model: Generator) -> None:
-    """Raise DpedkitError if a weight is NaN or infinite: every photo would come out black."""
+    """Raise DpedkitError if a weight is NaN or infinite: every enhanced photo would be black."""
     import torch
 
     for name, value in model.state_dict().items():
@@ -125,7 +125,7 @@ def _check_shapes(path: Path, card: Mapping[str, Any]) -> None:
     Raises
     ------
     DpedkitError, TypeError, KeyError
-        If they differ, or the card makes no sense.
+        If they differ, or the card is invalid.
     """
     import torch
     from safetensors import safe_open
@@ -201,8 +201,11 @@ def read_card(path: str | Path) -> dict[str, Any]:
         known = card["format"] <= MODEL_FORMAT
     except (KeyError, TypeError, ValueError, RecursionError):
         raise DpedkitError(
-            f"{path} holds weights, but does not say of which network; dpedkit did not write it."
+            f"{path} holds weights, but does not say which network they belong to; dpedkit did "
+            "not write it."
         ) from None
     if not known:
-        raise DpedkitError(f"{path} was written by a later version of dpedkit; upgrade to use it.")
+        raise DpedkitError(
+            f"{path} was written by a later version of dpedkit; upgrade dpedkit to use it."
+        )
     return card

@@ -71,7 +71,9 @@ def read_checkpoint(prefix: Path) -> dict[str, NDArray[np.float32]]:
             f"{index_file} is damaged or not the index of a TensorFlow checkpoint ({error})."
         ) from None
     if _number(header, _HEADER_ENDIANNESS):
-        raise DpedkitError(f"{index_file} belongs to a big-endian checkpoint; those are not read.")
+        raise DpedkitError(
+            f"{index_file} belongs to a big-endian checkpoint; these are not supported."
+        )
     shards = _number(header, _HEADER_SHARDS)
     data: dict[int, bytes] = {}
     for entry in entries.values():
@@ -172,7 +174,7 @@ def _read_tensor(data: bytes, entry: _Entry, name: str, index_file: Path) -> NDA
     if len(raw) != expected or masked_crc32c(raw) != entry.checksum:
         raise DpedkitError(
             f"The data beside {index_file} is damaged: the values of '{name}' do not match their "
-            "checksum. Fetch the checkpoint again."
+            "checksum. Copy or download the checkpoint again."
         )
     return np.frombuffer(raw, "<f4").astype(np.float32).reshape(entry.shape)
 

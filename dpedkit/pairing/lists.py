@@ -1,4 +1,4 @@
-"""Pair photos by a list that a person wrote: CSV with a phone photo and a DSLR photo a line."""
+"""Pair photos by a list that a person wrote: CSV, one phone photo and one DSLR photo per line."""
 
 from __future__ import annotations
 
@@ -40,12 +40,12 @@ def pair_by_csv(phone_folder: Path, dslr_folder: Path, file: Path) -> Pairing:
             if path is None:
                 raise DpedkitError(f"{file}, line {number}: there is no photo {name} in {folder}.")
             if path in listed:
-                raise DpedkitError(f"{file}, line {number}: {name} is listed before.")
+                raise DpedkitError(f"{file}, line {number}: {name} is already listed.")
             listed.add(path)
             both.append(path)
         pairs.append((both[1].stem, both[0], both[1]))
     if not pairs:
-        raise DpedkitError(f"{file} lists no pair; write one a line: phone photo, DSLR photo.")
+        raise DpedkitError(f"{file} lists no pairs; write one per line: phone photo, DSLR photo.")
     check_names(pairs)
     return Pairing(
         pairs,
@@ -69,7 +69,7 @@ def write_csv(file: Path, pairing: Pairing) -> None:
     for photo in (photo for photos in listed for photo in photos):
         if not photo.name.isprintable() or not _is_text(photo.name):
             raise DpedkitError(
-                f"{str(photo)!r} cannot be listed: its name is no text in UTF-8 of one line; "
+                f"{str(photo)!r} cannot be listed: its name is not a single line of UTF-8 text; "
                 "rename it."
             )
     with complete_or_absent(file) as part, part.open("w", encoding="utf-8", newline="") as target:
@@ -77,7 +77,7 @@ def write_csv(file: Path, pairing: Pairing) -> None:
         writer.writerow(_HEADER)
         writer.writerows((phone.name, dslr.name) for _, phone, dslr in pairing.pairs)
         if pairing.undecided:
-            target.write("# undecided: remove the # before the right ones\n")
+            target.write("# undecided: remove the # from the correct pairs\n")
         for phones, dslrs in pairing.undecided:
             for phone in phones:
                 for dslr in dslrs:

@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 
 from dpedkit.core.errors import DpedkitError
+from dpedkit.core.wording import counted
 from dpedkit.pairing.config import PairingConfig
 from dpedkit.pairing.pairing import Pairing, check_names, first_few, photos_of, same_name
 
@@ -29,10 +30,11 @@ def pair_by_name(phone_folder: Path, dslr_folder: Path, config: PairingConfig) -
     )
     phones, dslrs = _by_key(phone_photos, config), _by_key(dslr_photos, config)
     if not phones.keys() & dslrs.keys():
-        part = "" if config.name_pattern is None and not config.strip_prefix else "that part of "
+        whole = config.name_pattern is None and not config.strip_prefix
+        what = "name" if whole else "part of its name"
         raise DpedkitError(
-            f"No photo in {phone_folder} ({first_few(phone_photos)}) has {part}the same name as "
-            f"one in {dslr_folder} ({first_few(dslr_photos)}). Rename them, or see --pair-by and "
+            f"No photo in {phone_folder} ({first_few(phone_photos)}) has the same {what} as one in "
+            f"{dslr_folder} ({first_few(dslr_photos)}). Rename them, or see --pair-by and "
             "--strip-prefix."
         )
     pairs = [(dslrs[key].stem, path, dslrs[key]) for key, path in phones.items() if key in dslrs]
@@ -58,8 +60,9 @@ def pair_by_order(phone_folder: Path, dslr_folder: Path) -> Pairing:
     (phones, phone_aside), (dslrs, dslr_aside) = map(photos_of, (phone_folder, dslr_folder))
     if len(phones) != len(dslrs):
         raise DpedkitError(
-            f"{phone_folder} holds {len(phones)} photos and {dslr_folder} {len(dslrs)}; to pair "
-            "them by order both must hold as many. --pair-by time copes with missing photos."
+            f"{phone_folder} holds {counted(len(phones), 'photo')} and {dslr_folder} "
+            f"{counted(len(dslrs), 'photo')}; pairing by order needs the same number in both. "
+            "--pair-by time copes with missing photos."
         )
     pairs = [(dslr.stem, phone, dslr) for phone, dslr in zip(phones, dslrs, strict=True)]
     check_names(pairs)

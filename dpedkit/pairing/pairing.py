@@ -1,4 +1,4 @@
-"""Which phone photo belongs to which DSLR photo: what every way of pairing hands back."""
+"""Which phone photo belongs to which DSLR photo: the result of every pairing method."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ class Pairing:
     Attributes
     ----------
     pairs : list of (name, phone file, DSLR file)
-        Each takes the name of its DSLR photo: the photos of several phones, each paired with those
-        of one DSLR, then have the same name for the same scene, and so the same split.
+        Each is named after its DSLR photo. If several phones are paired with the same DSLR, pairs
+        of the same scene then have the same name, and so the same split.
     unpaired_phone, unpaired_dslr : list of Path
         Photos without a partner.
     undecided : list of (list of Path, list of Path)
         Groups of unpaired phone and DSLR photos that may belong together in several ways.
     untimed : list of Path
-        Unpaired photos that do not say when they were taken, where that decides.
+        Unpaired photos without a time, if photos are paired by time.
     set_aside : list of Path
-        Camera RAW files beside a developed photo of the same name, which is used.
+        Camera RAW files that are not used because there is a developed photo of the same name.
     clock : ClockOffset or None
-        How the cameras' clocks differ, where the photos are paired by time.
+        The difference between the cameras' clocks, if the photos are paired by time.
     """
 
     pairs: list[tuple[str, Path, Path]]
@@ -43,7 +43,7 @@ class Pairing:
     clock: ClockOffset | None = None
 
     def alone(self, photos: list[Path]) -> list[Path]:
-        """Those of some unpaired photos that are in no undecided group."""
+        """The unpaired photos among these that are in no undecided group."""
         possible = {path for group in self.undecided for side in group for path in side}
         return [path for path in photos if path not in possible]
 
@@ -78,7 +78,7 @@ def check_names(pairs: list[tuple[str, Path, Path]]) -> None:
 
 
 def same_name(folder: Path, one: Path, other: Path) -> DpedkitError:
-    """What to say of two photos that cannot be told apart by name."""
+    """The error for two photos of the same name."""
     return DpedkitError(
         f"{folder} holds {one.name} and {other.name}, which have the same name; keep one of them."
     )
@@ -87,7 +87,7 @@ def same_name(folder: Path, one: Path, other: Path) -> DpedkitError:
 def first_few(photos: list[Path]) -> str:
     """The names of a few photos, and how many there are."""
     names = [path.name for path in photos]
-    more = f", ... {len(names)} in all" if len(names) > _SHOWN else ""
+    more = f", ... {len(names)} in total" if len(names) > _SHOWN else ""
     return ", ".join(names[:_SHOWN]) + more
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from dpedkit.core.wording import counted
 from dpedkit.pairing.pairing import Pairing
 from dpedkit.pairing.words import describe_clock, describe_seconds, describe_set_aside, some
 
@@ -17,7 +18,7 @@ _SIDES = {"phone": "phone", "dslr": "DSLR"}
 
 @dataclass(frozen=True)
 class PairsSummary:
-    """A pairing, and what the photos' times say of it.
+    """A pairing, and what the photos' times say about it.
 
     Attributes
     ----------
@@ -29,7 +30,7 @@ class PairsSummary:
     bursts : dict of str to list of list of Path
         For "phone" and "dslr" the photos taken within seconds of each other.
     odd : list of (str, float)
-        Pairs whose photos are further apart in time than the others by far: name and seconds.
+        Pairs whose photos are much further apart in time than the others: name and seconds.
     written : Path or None
         The list that was written of the pairs.
     """
@@ -87,7 +88,7 @@ class PairsSummary:
         lines = [
             *self._folder_lines(),
             *_limited(
-                f"{len(pairing.pairs)} pairs by {self.pair_by}:",
+                f"{counted(len(pairing.pairs), 'pair')} by {self.pair_by}:",
                 [f"  {phone.name}  {dslr.name}" for _, phone, dslr in pairing.pairs],
                 _SHOWN_PAIRS,
             ),
@@ -117,7 +118,7 @@ class PairsSummary:
     def _folder_lines(self) -> list[str]:
         pairing = self.pairing
         return [
-            f"{folder}: {len(pairing.pairs) + len(unpaired)} photos "
+            f"{folder}: {counted(len(pairing.pairs) + len(unpaired), 'photo')} "
             f"({', '.join(self.cameras[side]) or 'camera unknown'})"
             for side, folder, unpaired in (
                 ("phone", self.phone_folder, pairing.unpaired_phone),

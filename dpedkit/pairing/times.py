@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from dpedkit.core.errors import DpedkitError
+from dpedkit.core.wording import counted
 from dpedkit.images import Capture, read_capture
 from dpedkit.pairing.clocks import ClockOffset, Times, find_offset, measure_jitter
 from dpedkit.pairing.config import PairingConfig
@@ -24,8 +25,8 @@ def pair_by_time(phone_folder: Path, dslr_folder: Path, config: PairingConfig) -
     Raises
     ------
     DpedkitError
-        If a folder is missing or holds no photo that says when it was taken, if the times do not
-        tell how the clocks differ, or if no pair is found.
+        If a folder is missing or holds no photo with a time, if the offset of the clocks cannot be
+        determined, or if no pair is found.
     """
     phone_photos, phone_aside = photos_of(phone_folder)
     dslr_photos, dslr_aside = photos_of(dslr_folder)
@@ -41,9 +42,9 @@ def pair_by_time(phone_folder: Path, dslr_folder: Path, config: PairingConfig) -
     pairs = [(dslr_paths[j].stem, phone_paths[i], dslr_paths[j]) for i, j in numbers]
     if not pairs:
         raise DpedkitError(
-            f"No photo in {phone_folder} was certainly taken together with one in {dslr_folder}, "
-            f"with the DSLR's clock {clock.seconds:.1f} s ahead. `dpedkit pairs` shows what was "
-            "found; --clock-offset and --max-gap set it by hand."
+            f"No photo in {phone_folder} can be paired with certainty with one in {dslr_folder} if "
+            f"the DSLR's clock is {clock.seconds:.1f} s ahead. `dpedkit pairs` shows what was "
+            "found; --clock-offset and --max-gap override it."
         )
     check_names(pairs)
     paired = {path for _, *both in pairs for path in both}
@@ -96,8 +97,8 @@ def _timed(folder: Path, photos: list[Path]) -> dict[Path, Capture]:
     timed = {path: capture for path, capture in captures.items() if capture.time is not None}
     if not timed:
         raise DpedkitError(
-            f"No photo in {folder} says when it was taken (EXIF DateTimeOriginal); pair the photos "
-            "by name, order or csv."
+            f"No photo in {folder} records when it was taken (EXIF DateTimeOriginal); pair the "
+            "photos by name, order or csv."
         )
     return timed
 
@@ -108,8 +109,9 @@ def _clock(phone: Times, dslr: Times, resolution: float, config: PairingConfig) 
     clock = find_offset(phone, dslr, resolution)
     if clock is None:
         raise DpedkitError(
-            f"The times of {len(phone)} phone photos and {len(dslr)} DSLR photos do not tell how "
-            "the cameras' clocks differ: too few photos, or too regular intervals. Give "
-            "--clock-offset SECONDS (0 if both clocks were right), or pair by order or csv."
+            f"The times of {counted(len(phone), 'phone photo')} and "
+            f"{counted(len(dslr), 'DSLR photo')} do not reveal how the cameras' clocks differ: "
+            "there are too few photos, or the intervals are too regular. Give --clock-offset "
+            "SECONDS (0 if both clocks were right), or pair by order or csv."
         )
     return clock

@@ -1,4 +1,4 @@
-"""`pair_photos`: the photos of two folders, paired in the way that the settings name."""
+"""`pair_photos`: the photos of two folders, paired according to the settings."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from dpedkit.pairing.times import pair_by_time
 def pair_photos(
     phone_folder: str | Path, dslr_folder: str | Path, config: PairingConfig | None = None
 ) -> Pairing:
-    """Pair the photos of two folders in the way that the settings name.
+    """Pair the photos of two folders according to the settings.
 
     Parameters
     ----------
@@ -31,8 +31,8 @@ def pair_photos(
     for _, phone, dslr in pairing.pairs:
         if phone.samefile(dslr):
             raise DpedkitError(
-                f"{phone} and {dslr} would be a pair, but are one photo; give the folders of two "
-                "cameras."
+                f"{phone} and {dslr} would be a pair, but are the same photo; give the folders of "
+                "two cameras."
             )
     return pairing
 

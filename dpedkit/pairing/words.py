@@ -1,4 +1,4 @@
-"""What is said of a pairing, in words."""
+"""Descriptions of a pairing for people."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ def tell(pairing: Pairing) -> None:
             )
     if pairing.undecided:
         console.warn(
-            "for some of them several partners are possible; `dpedkit pairs` lists them, and "
-            "--pair-by csv settles them"
+            "some of them have several possible partners; `dpedkit pairs` lists them, and "
+            "--pair-by csv resolves them"
         )
     if pairing.set_aside:
         console.say(describe_set_aside(pairing.set_aside))
@@ -36,7 +36,8 @@ def describe_clock(clock: ClockOffset) -> str:
     source = "given" if clock.given else "found"
     return (
         f"clock offset ({source}): the DSLR's clock is {describe_seconds(abs(clock.seconds))} "
-        f"{where} the phone's; {clock.matched} moments agree, typically to {clock.jitter:.2g} s"
+        f"{where} the phone's; {wording.counted(clock.matched, 'time')} matched, typically to "
+        f"within {clock.jitter:.2g} s"
     )
 
 

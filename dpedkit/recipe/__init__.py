@@ -1,8 +1,8 @@
 """Recipes: a TOML file whose tables are stages, run from raw photos to enhanced ones.
 
 A stage runs when its settings, its input files or its output changed since it last finished, so
-that a second run does nothing and a changed setting re-runs its stage and those after it. What is
-known of earlier runs stands in `recipe-state.json` in the folder that the recipe works in.
+that a second run does nothing and a changed setting re-runs its stage and those after it. Earlier
+runs are recorded in `recipe-state.json` in the folder that the recipe works in.
 """
 
 from dpedkit.recipe.kinds import Step

@@ -39,7 +39,7 @@ class RecipeList:
 
 
 def find_recipe(name: str) -> Path:
-    """The file of a recipe given as a path, or by the name of a shipped one.
+    """The file of a recipe given as a path, or by the name of a built-in one.
 
     Raises
     ------
@@ -58,7 +58,7 @@ def find_recipe(name: str) -> Path:
 
 
 def list_recipes() -> RecipeList:
-    """The shipped recipes with their descriptions."""
+    """The built-in recipes with their descriptions."""
     files = sorted(_SHIPPED.glob("*.toml"))
     return RecipeList({path.stem: str(read_toml(path)["description"]) for path in files})
 
@@ -69,7 +69,7 @@ def read_recipe(name: str, folder: Path | None = None) -> Recipe:
     Parameters
     ----------
     name : str
-        A TOML file, or the name of a shipped recipe.
+        A TOML file, or the name of a built-in recipe.
     folder : Path, optional
         Where to work, instead of the recipe's own `folder` (default: the current folder).
 
@@ -99,7 +99,7 @@ def read_recipe(name: str, folder: Path | None = None) -> Recipe:
             config = kind.config_class.from_mapping(settings, f"{path} [{stage}]")
             steps.append(Step(stage, config, paths))
     if not steps:
-        raise UsageError(f"{path} has no stage; add one of: {', '.join(KINDS)}.")
+        raise UsageError(f"{path} has no stages; add one of: {', '.join(KINDS)}.")
     return Recipe(path.stem, work, steps)
 
 
@@ -124,8 +124,8 @@ def _check_stage(path: Path, name: str, content: Any) -> None:
     """Raise UsageError unless this is a table with the name of a stage."""
     if name in KINDS and not isinstance(content, dict):
         raise UsageError(
-            f"{path}: '{name}' is a stage; write [{name}] on a line of its own, and its settings "
-            "below."
+            f"{path}: '{name}' is a stage; write [{name}] on a line of its own, with its settings "
+            "below it."
         )
     if name not in KINDS:
         nearest = difflib.get_close_matches(name, [*KINDS, *_BESIDE_STAGES], n=1)

@@ -1,4 +1,4 @@
-"""Recipes run: each stage that is not finished, and what is known of those that are."""
+"""Run recipes: every stage that is not finished, with a record of those that are."""
 
 from __future__ import annotations
 
@@ -43,14 +43,14 @@ class RecipeSummary:
         if self.reports:
             blocks.append("\n".join(["== reports", *map(str, self.reports)]))
         if not self.ran:
-            blocks.append("Nothing to do: every stage is finished, and nothing changed since.")
+            blocks.append("Nothing to do: every stage is finished, and nothing has changed.")
         return "\n\n".join(blocks)
 
 
 def run_recipe(
     name: str, folder: Path | None = None, *, jobs: int = 0, overwrite: bool = False
 ) -> RecipeSummary:
-    """Run what is not finished of a recipe.
+    """Run the unfinished stages of a recipe.
 
     Parameters
     ----------
@@ -83,7 +83,7 @@ def _run_steps(recipe: Recipe, jobs: int, overwrite: bool) -> RecipeSummary:
         known = state.get(step.name, {})
         key = step.key()
         if known.get("key") == key and known.get("done") and step.output.exists():
-            console.say(f"{step.name}: unchanged since it last ran")
+            console.say(f"{step.name}: unchanged since its last run")
         else:
             console.say(f"{step.name}: running")
             own = _is_own(step, known)
@@ -128,7 +128,7 @@ def _run(step: Step, jobs: int, replace: bool) -> Any:
         if step.name != "train":
             return run(step, jobs, True)
         kept = _set_aside(step.output)
-        console.say(f"train: the run made before stays as {kept}")
+        console.say(f"train: the previous run is kept as {kept}")
         return run(step, jobs, False)
 
 

@@ -65,7 +65,7 @@ def write(folder: Path) -> Path:
         f'<p class="soft">{escape(_short(inputs["phone"]))} with {escape(_short(inputs["dslr"]))}; '
         "residuals are in phone pixels.</p>"
         f"{BENCH}"
-        '<p class="hint" id="hint" hidden>Now leave these pairs out: '
+        '<p class="hint" id="hint" hidden>To leave these pairs out, run: '
         f"<code>{escape(again)} --decisions decisions.csv</code></p>"
         f"{_reasons(records)}{_charts(records)}"
     )

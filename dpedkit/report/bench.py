@@ -29,7 +29,7 @@ _COLUMNS = {
     "p95": ("p95", "95th percentile of the residuals, phone px"),
     "ncc": ("NCC", "median correlation of the blocks after alignment"),
     "holds": ("holds", "share of the crop where the map is known to hold"),
-    "inliers": ("inliers", "keypoint matches that agree on the homography"),
+    "inliers": ("inliers", "keypoint matches that are inliers of the homography"),
     "reason": ("verdict", ""),
 }
 

@@ -55,7 +55,7 @@ class ColourLossReport:
         """A table of the curves, and whether the paper's claim holds."""
         header = ["shift", "MSE"]
         for name in self.colour:
-            header += [f"colour, {name}", "MSE / it"]
+            header += [f"colour, {name}", "MSE / loss"]
         rows = []
         for shift, mse in enumerate(self.mse):
             row = [f"{shift} px", f"{mse:.5f}"]
@@ -80,7 +80,7 @@ class ColourLossReport:
                 judged = "more than the paper says"
             else:
                 judged = "partly as the paper says"
-            parts.append(f"with the {name} {span} ({judged})")
+            parts.append(f"{span} with the {name} ({judged})")
         return (
             "The paper: at shifts of 3 to 5 px the colour loss is 5 to 10 times smaller than the "
             f"MSE. Here it is {'; '.join(parts)}."

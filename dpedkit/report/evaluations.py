@@ -1,4 +1,4 @@
-"""What `dpedkit evaluate` found for a run: its networks beside the baselines."""
+"""Results of `dpedkit evaluate` for a run: its networks and the baselines."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Any
 
 from dpedkit.core.manifest import read_json
 from dpedkit.core.records import EVALUATIONS
+from dpedkit.core.wording import counted
 from dpedkit.models.files import model_hash
 from dpedkit.report.page import escape, table
 
@@ -27,9 +28,9 @@ _LIMITATIONS = {
 }
 _NETWORK = "network"
 _NOTE = (
-    "Each image by itself, as in the authors' challenge code; batch: 50 at a time, as in their "
-    "training code; pooled: over all pixels. Colour error in levels of 255, contrast over the "
-    "DSLR's, noise over the phone's."
+    "Each image separately, as in the authors' challenge code; batch: 50 at a time, as in their "
+    "training code; pooled: over all pixels. Colour error in 8-bit levels, contrast relative to "
+    "the DSLR's, noise relative to the phone's."
 )
 
 
@@ -40,7 +41,7 @@ def evaluations(run: Path) -> str:
     if not parts:
         return ""
     note = f'<p class="soft">{escape(_NOTE)}</p>'
-    return "<h2>Did the network earn its keep?</h2>" + "".join(parts) + note
+    return "<h2>Does the network beat the baselines?</h2>" + "".join(parts) + note
 
 
 def _told_once(kept: dict[str, Found]) -> list[Found]:
@@ -75,7 +76,7 @@ def _split(found: Found) -> str:
         # A score of None is a PSNR without limit: all images equal the DSLR's.
         cells = _cells(found["scores"][method], _SCORES, "inf")
         rows.append((method, *cells, *_cells(limitations.get(method, {}), named, "-")))
-    title = f"{found['split']} ({found['patches']:,} patch pairs)"
+    title = f"{found['split']} ({counted(found['patches'], 'patch pair')})"
     return table((title, *_SCORES, *named), rows, best=methods.index(_NETWORK))
 
 

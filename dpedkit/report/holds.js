@@ -4,7 +4,7 @@ const COVERS = { 0: "#8c8c8c", 2: "#f09000", 3: "#c920b5" };
 const TINTS = ["#2f9bff", "#4fd82f", "#ffe52e", "#8c5cff", "#10e0d0"];
 const LEGEND = [
   [HELD, "the map holds"], [2, "edges between near and far"], [3, "detail not found"],
-  [0, "no detail to tell"],
+  [0, "too little detail"],
 ];
 
 /** Rows of cells, each the number of its kind. */

@@ -1,4 +1,4 @@
-"""How each loss judges patch pairs, on the pages of shards and of runs, where it was measured."""
+"""The values of each loss for patch pairs, on the pages of shards and runs, if measured."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from dpedkit.core.atomic import make_folder, write_text
+from dpedkit.core.wording import counted
 from dpedkit.report.charts import curves
 from dpedkit.report.page import escape, table
 
@@ -15,12 +16,12 @@ _TOLD = (1, 3, 5, 8)  # px, in the table
 
 
 def keep_losses(folder: Path, found: dict[str, Any]) -> None:
-    """Keep what was measured for the page, as `PairLosses.to_dict` has it."""
+    """Keep the result of `PairLosses.to_dict` for the page."""
     write_text(make_folder(folder / "report") / _FILE, json.dumps(found, indent=1) + "\n")
 
 
 def pair_losses(folder: Path) -> str:
-    """HTML of what was kept; nothing where nothing was."""
+    """HTML of the result that was kept; empty if there is none."""
     file = folder / "report" / _FILE
     if not file.is_file():
         return ""
@@ -30,13 +31,13 @@ def pair_losses(folder: Path) -> str:
     vgg = (
         f"VGG-19 is that of {Path(weights).name}."
         if weights
-        else "There is no content loss of VGG-19: no weights."
+        else "The content loss of VGG-19 is missing: no weights were found."
     )
     return (
-        "<h2>What each loss minds</h2>"
-        f"<p>{found['pairs']} patch pairs, their middle {found['size']} px. Each loss is shown as "
-        "a share of what it says of two patches that have nothing to do with each other. The "
-        f"lower a curve begins and the flatter it is, the better. {escape(vgg)}</p>"
+        "<h2>How each loss reacts to shifts</h2>"
+        f"<p>{counted(found['pairs'], 'patch pair')}, the central {found['size']} px of each. Each "
+        "loss is shown as a share of its value for two unrelated patches. The lower a curve starts "
+        f"and the flatter it is, the better. {escape(vgg)}</p>"
         f'<div class="charts">{_curves(losses, "shifted", "True pairs, shifted")}'
         f"{_curves(losses, 'itself', 'A DSLR patch and itself, shifted (figure 2)')}</div>"
         f"{_table(losses)}"
@@ -48,7 +49,7 @@ def _curves(losses: dict[str, Any], kind: str, title: str) -> str:
         name: [(shift, value / loss["shuffled"]) for shift, value in enumerate(loss[kind])]
         for name, loss in losses.items()
     }
-    label = "share of unrelated patches' loss"
+    label = "share of the loss of unrelated patches"
     return curves(series, title, "shift, px", label, from_zero=True)
 
 

@@ -29,7 +29,7 @@ const KINDS = {
 
 function reasonOf(pair) {
   if (isMarked(pair)) return noteOf(pair) ? `rejected by hand: ${noteOf(pair)}` : "rejected by hand";
-  if (pair.byHand) return "taken back";
+  if (pair.byHand) return "rejection withdrawn";
   return pair.accepted ? pair.warnings.join("; ") || "accepted" : pair.reason;
 }
 
@@ -41,7 +41,7 @@ function update() {
     const value = (pair) => (order.key === "reason" ? reasonOf(pair) : pair[order.key] ?? worst);
     shown.sort((a, b) => (value(a) < value(b) ? -sign : value(a) > value(b) ? sign : 0));
   }
-  byId("count").textContent = `${shown.length} of ${REPORT.pairs.length} pairs`;
+  byId("count").textContent = `${shown.length} of ${REPORT.pairs.length} pair${REPORT.pairs.length === 1 ? "" : "s"}`;
   if (shown.includes(chosen)) paint(); else choose(shown[0]);
 }
 

@@ -72,7 +72,7 @@ def _sections(summary: PairsSummary) -> list[tuple[str, list[Group]]]:
     pairing = summary.pairing
     odd = dict(summary.odd)
     doubtful: list[Group] = [
-        ([phone], [dslr], f"{describe_seconds(odd[name])} further apart than those of the others")
+        ([phone], [dslr], f"{describe_seconds(odd[name])} further apart than in the other pairs")
         for name, phone, dslr in pairing.pairs
         if name in odd
     ]

@@ -7,7 +7,7 @@ from typing import Any
 
 from dpedkit.core.config import read_toml
 from dpedkit.core.manifest import read_jsonl
-from dpedkit.core.wording import decibel
+from dpedkit.core.wording import counted, decibel
 from dpedkit.models.files import BEST_NAME, read_card
 from dpedkit.report.charts import curves
 from dpedkit.report.evaluations import evaluations
@@ -53,13 +53,13 @@ def write(folder: Path) -> Path:
 
 
 def _facts(best: Row | None, settings: Row, content: str) -> list[tuple[str, str]]:
-    facts = [(content, "content loss"), (str(settings["batch"]), "patch pairs a step")]
+    facts = [(content, "content loss"), (str(settings["batch"]), "patch pairs per step")]
     if best is None:
         return [(f"0 of {settings['steps']:,}", "steps so far"), *facts]
     return [
-        (f"{decibel(best['psnr'])} dB", "PSNR of the best network on the run's patches"),
+        (f"{decibel(best['psnr'])} dB", "PSNR of the best network in validation"),
         (f"{best['ms_ssim']:.4f}", "its MS-SSIM"),
-        (f"{best['step']:,} of {settings['steps']:,}", "steps until it was found"),
+        (f"{best['step']:,} of {settings['steps']:,}", "step of the best network"),
         *facts,
     ]
 
@@ -126,7 +126,7 @@ def _spread(rows: list[Row]) -> list[Row]:
 
 
 def _left_out(count: int) -> str:
-    return f'<p class="soft">{count:,} more evaluations are in log.jsonl.</p>' if count else ""
+    return f'<p class="soft">{counted(count, "more validation")} in log.jsonl.</p>' if count else ""
 
 
 def _best(folder: Path) -> Row | None:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from dpedkit.core.wording import counted
 from dpedkit.report.charts import bars, heat_map, histogram
 from dpedkit.report.losses import pair_losses
 from dpedkit.report.page import cards, escape, picture, table, tiles, write_page
@@ -49,7 +50,7 @@ def write(folder: Path) -> Path:
         + pair_losses(folder)
         + _samples(readers)
         + _dropped(index, pairs)
-        + f"<h2>Photo pairs, those of which least was kept first</h2>{_pairs(pairs)}"
+        + f"<h2>Photo pairs, lowest share kept first</h2>{_pairs(pairs)}"
     )
     return write_page(folder, "Patch pairs", body)
 
@@ -65,7 +66,7 @@ def _charts(
     threshold = float(settings["min_corr"])
     first = int(np.searchsorted(ncc["edges"], min(_LOWEST_NCC_SHOWN, threshold) - 1e-9))
     below = sum(ncc["counts"][:first])
-    ncc_label = "NCC" + (f" ({below:,} windows lie further left)" if below else "")
+    ncc_label = "NCC" + (f" ({counted(below, 'window')} further left)" if below else "")
     limit = settings.get("max_shift")
     furthest = max((i for i, count in enumerate(shift["counts"]) if count), default=0) + 1
     used = min(furthest + 1, len(shift["counts"]))
@@ -85,16 +86,16 @@ def _charts(
             shift["counts"][:used],
             shift["edges"][: used + 1],
             "Shift between the two aligned photos",
-            "measured where a window's content can tell it, px",
+            "px, measured in windows with enough detail",
             "windows",
             mark,
             dim_below=False,
         ),
     ]
-    parts.append(bars(fates, "What became of the windows", "windows", first_good=True))
+    parts.append(bars(fates, "Outcome of the windows", "windows", first_good=True))
     if all("crop" in pair for pair in pairs) and any(map(len, readers)):
         shares, aspect = kept_shares(readers, pairs)
-        title = "Where on the aligned photos patches were kept"
+        title = "Where in the aligned photos patches were kept"
         parts.append(heat_map(shares, aspect, title, "of the photo pairs have a patch here"))
     return "".join(parts)
 
@@ -124,7 +125,7 @@ def _samples(readers: list[SplitReader]) -> str:
     shifts = reader.column("shift")
     parts = []
     for title, numbers in (
-        ("Kept, chosen by chance (phone | DSLR)", np.sort(chosen)),
+        ("Kept, chosen at random (phone | DSLR)", np.sort(chosen)),
         ("Kept, closest to the threshold", lowest),
     ):
         phone, dslr = reader.gather(numbers)
@@ -147,9 +148,11 @@ def _dropped(index: ShardIndex, pairs: list[dict[str, Any]]) -> str:
         return ""
     aligned = index.folder / index.content["aligned"]
     windows = dropped_windows(aligned, pairs, index.patch_size, _DROPPED_EACH)
-    title = "<h2>Dropped, chosen by chance</h2>"
+    title = "<h2>Dropped, chosen at random</h2>"
     if not windows:
-        return f'{title}<p class="soft">{escape(aligned.name)} is gone, and its photos with it.</p>'
+        return (
+            f'{title}<p class="soft">{escape(aligned.name)} and its photos are no longer there.</p>'
+        )
     return title + tiles([_dropped_tile(window) for window in windows])
 
 
@@ -169,7 +172,7 @@ def _beside(phone: NDArray[np.uint8], dslr: NDArray[np.uint8]) -> NDArray[np.uin
 
 
 def _pairs(pairs: list[dict[str, Any]]) -> str:
-    """The photo pairs of which least was kept; a page cannot list the 160,000 of DPED."""
+    """The photo pairs with the lowest share kept; a page cannot list the 160,000 of DPED."""
     rows = []
     worst = sorted(pairs, key=lambda pair: pair["kept"] / max(pair["tried"], 1))
     for pair in worst[:_PAIRS_SHOWN]:

@@ -1,4 +1,4 @@
-"""How much a loss minds that two images are shifted against each other (paper, figure 2)."""
+"""How strongly a loss reacts to a shift between two images (paper, figure 2)."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def losses_under_shifts(
     Parameters
     ----------
     photos : iterable of (H, W, 3) uint8
-        At least 120 px a side.
+        At least 120 px on each side.
     patches : int
         Patches of 100 px cut from each photo, at random places.
     seed : int
@@ -65,8 +65,8 @@ def losses_under_shifts(
         rows, columns = (size - PATCH_SIZE - 2 * reach + 1 for size in photo.shape[:2])
         if min(rows, columns) < 1:
             raise DpedkitError(
-                f"A photo of {photo.shape[1]}x{photo.shape[0]} px is too small to shift patches of "
-                f"{PATCH_SIZE} px in; leave it out."
+                f"A photo of {photo.shape[1]}x{photo.shape[0]} px is too small for shifting "
+                f"patches of {PATCH_SIZE} px; leave it out."
             )
         for _ in range(patches):
             y, x = reach + rng.integers(rows), reach + rng.integers(columns)

@@ -30,7 +30,7 @@ function choose(pair) {
   chosen = pair ?? null;
   if (!chosen) {
     phone.removeAttribute("src"); dslr.removeAttribute("src");
-    byId("caption").textContent = "No pair is like this.";
+    byId("caption").textContent = "No pair matches.";
     byId("side").textContent = "";
     drawing.replaceChildren();
     showLegend();
@@ -79,7 +79,7 @@ function showCaption() {
   facts.className = "soft";
   const [x, y, width, height] = pair.crop;
   facts.textContent = pair.accepted
-    ? `${width} x ${height} px at (${x}, ${y}) of the phone photo; ${modelOf(pair)}; residual ` +
+    ? `${width} x ${height} px at (${x}, ${y}) in the phone photo; ${modelOf(pair)}; residual ` +
       `${pair.median.toFixed(2)} px (median), ${pair.p95.toFixed(2)} px (p95); ${pair.verified} ` +
       `verified points cover ${percent(pair.coverage)} of the crop.` + heldOf(pair)
     : canShow(pair) ? "The photos as they were taken."
@@ -90,7 +90,7 @@ function showCaption() {
 /** How much is known to lie in place; records of earlier versions do not say. */
 function heldOf({ holds, in_place: inPlace }) {
   return holds == null ? "" : ` The map is known to hold in ${percent(holds)} of the crop; ` +
-    `${percent(inPlace)} of the detail lies in place.`;
+    `${percent(inPlace)} of the detail is in place.`;
 }
 
 function setView(name) {

@@ -1,4 +1,4 @@
-"""The dataset card of a shards folder: `README.md` for people, with a head that Hugging Face reads.
+"""The dataset card of a shards folder: `README.md` for people, with a header for Hugging Face.
 
 With it `datasets.load_dataset("shards/")` knows the splits, and a published folder explains itself.
 """
@@ -33,8 +33,8 @@ _HUB_SIZES = (
 _BODY = """\
 # {title}
 
-Pairs of {size} x {size} px patches that show the same scene, one by a phone and one by a DSLR,
-aligned to a fraction of a pixel, to train networks that enhance photos (after DPED, Ignatov et al.,
+Pairs of {size} x {size} px patches of the same scene, one from a phone and one from a DSLR, aligned
+to a fraction of a pixel, for training networks that enhance photos (after DPED, Ignatov et al.,
 ICCV 2017). Made by dpedkit {version}.
 
 {counts}
@@ -50,7 +50,7 @@ By photo pair, never by patch: all patches of a photo are in one split. A photo'
 a hash of its name (seed {seed}).
 
 ## Files
-An HDF5 file a shard, with datasets of equal length:
+Each shard is an HDF5 file with datasets of equal length:
 
 - `phone`, `dslr` (N, {size}, {size}, 3) uint8: the patches, RGB in sRGB
 - `ncc` (N,): normalised cross-correlation of the two
@@ -73,7 +73,7 @@ loader = DataLoader(dpedkit.DpedShards("path/to/this/folder", "train"), batch_si
 
 @dataclass(frozen=True)
 class Cameras:
-    """What took the photos.
+    """The cameras that took the photos.
 
     Attributes
     ----------
@@ -102,7 +102,7 @@ def write_card(folder: str | Path) -> Path:
     Raises
     ------
     DpedkitError
-        If it is no finished shards folder, or may not be written to.
+        If it is not a finished shards folder, or cannot be written to.
     """
     index = read_index(folder)
     path = Path(folder) / CARD_FILE
@@ -117,7 +117,7 @@ def licence_of(index: ShardIndex) -> str:
 
 def _card(index: ShardIndex, cameras: Cameras, licence: str) -> str:
     title = "Patch pairs" + _between(cameras)
-    unknown = " Ask whoever took them before you use them." if licence == UNKNOWN_LICENCE else ""
+    unknown = " Ask the photographers before you use them." if licence == UNKNOWN_LICENCE else ""
     body = _BODY.format(
         title=title,
         size=index.patch_size,

@@ -1,8 +1,8 @@
 """Shards compared with the SHA-256 that the index lists, before anything is made from them.
 
-A file that was found sound is remembered in the user's cache folder, by its place, size and times,
-so that only the first command that uses it reads it twice. The memory is not kept in the shards
-folder: copied together with it, it would vouch for a damaged copy.
+Files found intact are recorded in the user's cache folder, with their path, size and times, so that
+only the first command that uses them reads them twice. The record is not kept in the shards folder:
+if it were copied together with the shards, it would confirm a damaged copy.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ _MB = 1 << 20
 def check_shards(
     folder: str | Path, splits: Iterable[str] = SPLITS, *, verify: bool = True
 ) -> ShardIndex:
-    """Refuse shards that are not the very files that the index lists.
+    """Refuse shards that are not exactly the files that the index lists.
 
     Parameters
     ----------
@@ -56,7 +56,7 @@ def check_shards(
     Raises
     ------
     DpedkitError
-        If the folder is no complete shards folder, or a shard is missing or damaged.
+        If the folder is not a complete shards folder, or a shard is missing or damaged.
     """
     index = read_index(folder)
     if verify:
@@ -71,9 +71,9 @@ def refuse_damaged(index: ShardIndex, entries: Iterable[ShardEntry]) -> None:
         more = len(damaged) - 1
         what = f"{damaged[0]} and {more} more are" if more else f"{damaged[0]} is"
         raise DpedkitError(
-            f"{what} damaged: the SHA-256 is not the one in the index. Copy the shards again from "
+            f"{what} damaged: the SHA-256 does not match the index. Copy the shards again from "
             "where they were made, or cut them again with `dpedkit patches --overwrite`; "
-            "--no-verify uses them all the same."
+            "--no-verify uses them anyway."
         )
 
 
@@ -87,13 +87,12 @@ def damaged_shards(
     index : ShardIndex
     entries : iterable of ShardEntry
     remember : bool
-        Believe what was found earlier of files that have not changed since, and note what is found
-        now.
+        Use earlier results for files that have not changed since, and record the new results.
 
     Raises
     ------
     DpedkitError
-        If one is missing or may not be read.
+        If one is missing or cannot be read.
     """
     known = _recall() if remember else {}
     states = {}
@@ -132,8 +131,8 @@ def _state(path: Path, entry: ShardEntry) -> list[Any]:
         found = path.stat()
     except FileNotFoundError:
         raise DpedkitError(
-            f"{path} is missing, though the index names it; copy it again from where the shards "
-            "were made, or cut them again with `dpedkit patches --overwrite`."
+            f"{path} is missing, but the index lists it; copy it again from where the shards were "
+            "made, or cut them again with `dpedkit patches --overwrite`."
         ) from None
     if would_wait(path):
         raise DpedkitError(f"{path} is not a regular file.")
@@ -144,7 +143,7 @@ def _sha256(path: Path) -> str:
     try:
         return file_sha256(path)
     except PermissionError:
-        raise DpedkitError(f"{path} may not be read.") from None
+        raise DpedkitError(f"{path} cannot be read: permission denied.") from None
     except OSError as error:
         raise DpedkitError(f"{path} cannot be read: {error.strerror}.") from None
 
@@ -180,4 +179,4 @@ def _note(sound: dict[str, list[Any]]) -> None:
         file.parent.mkdir(parents=True, exist_ok=True)
         write_json(file, dict(newest))
     except (DpedkitError, OSError, RuntimeError) as error:
-        detail(f"what was verified could not be remembered: {error}")
+        detail(f"the result of the verification could not be saved: {error}")

@@ -1,4 +1,4 @@
-"""Patches that are packed by gzip, each by itself: written, and read without HDF5's help.
+"""Patches compressed with gzip one by one: written, and read without HDF5.
 
 A chunk holds one patch of one photo, so that a random patch costs the unpacking of that patch
 alone. The place of every chunk is known once the shard is inspected; reading is then a copy from
@@ -77,8 +77,8 @@ class CompressedPatches:
             whole = False
         if not whole or not unpacker.eof:
             raise DpedkitError(
-                f"{self.path} is damaged: patch {row} cannot be unpacked. Copy the file again from "
-                "where the shards were made."
+                f"{self.path} is damaged: patch {row} cannot be decompressed. Copy the file again "
+                "from where the shards were made."
             )
         return np.frombuffer(pixels, np.uint8)
 
@@ -140,8 +140,8 @@ def find_chunks(dataset: Any, path: Path) -> CompressedPatches:
     filters = [plist.get_filter(n)[0] for n in range(plist.get_nfilters())]
     if dataset.chunks != (1, side, side, 3) or filters != [_gzip_filter()]:
         raise DpedkitError(
-            f"{path} is refused: its field '{dataset.name[1:]}' is neither stored contiguously nor "
-            "in chunks of one patch packed by gzip."
+            f"{path} is refused: its field '{dataset.name[1:]}' is stored neither contiguously nor "
+            "in gzip-compressed chunks of one patch."
         )
     if dataset.id.get_num_chunks() != count:
         raise DpedkitError(f"{path} is cut short: patches of '{dataset.name[1:]}' are missing.")

@@ -11,12 +11,12 @@ from dpedkit.core.errors import UsageError
 from dpedkit.shards.dped import DSLR_FOLDER
 
 COMPRESS_HELP = (
-    "Pack each patch by gzip, for archives and slow networks. Everything reads such shards, but "
-    "several times more slowly; `dpedkit shards merge` unpacks them again."
+    "Compress each patch with gzip, for archives and slow networks. All commands read such "
+    "shards, but several times more slowly; `dpedkit shards merge` decompresses them again."
 )
 VERIFY_HELP = (
     "First compare every shard that is used with its SHA-256 in the index, and refuse damaged "
-    "ones. A file that was found sound is not read again until it changes."
+    "ones. A file that was found intact is not read again until it changes."
 )
 
 
@@ -49,10 +49,10 @@ class ExportConfig(Config):
     """How patch pairs are written as single images."""
 
     phone: str = option(
-        "iphone", "Name of the phone, as it stands in the folders of DPED.", metavar="NAME"
+        "iphone", "Name of the phone, as used in DPED's folder names.", metavar="NAME"
     )
     image: str = option(
-        "jpg", "Image format: JPEG as in DPED, or PNG without loss.", choices=("jpg", "png")
+        "jpg", "Image format: JPEG as in DPED, or lossless PNG.", choices=("jpg", "png")
     )
     verify: bool = verify_option()
 
@@ -61,7 +61,7 @@ class ExportConfig(Config):
         if not re.fullmatch(r"\w[\w-]*", self.phone):
             raise UsageError(
                 f"phone is {self.phone!r}, but must be a name of letters, digits, '-' and '_': it "
-                "becomes that of a folder."
+                "becomes a folder name."
             )
         if self.phone.lower() == DSLR_FOLDER:
             raise UsageError(f"phone is {self.phone!r}, but that is the name of the DSLR's folder.")

@@ -45,10 +45,10 @@ def filter_shards(
     Raises
     ------
     UsageError
-        If the limit is below the one that the patches were cut with: what was dropped then is
-        not there to be kept.
+        If the limit is below the one that the patches were cut with: patches dropped then are not
+        available.
     DpedkitError
-        If `folder` is damaged, no patch to train on is left, or `output` is something else.
+        If `folder` is damaged, no training patch is left, or `output` is something else.
     """
     folder, output, config = Path(folder), Path(output), config or FilterConfig()
     _refuse_in_place(output, [folder])
@@ -56,7 +56,7 @@ def filter_shards(
     recorded = index.content["patch_config"]["min_corr"]
     if config.min_corr < recorded:
         raise UsageError(
-            f"{folder} was cut at --min-corr {recorded}, and what falls below is not in it; use "
+            f"{folder} was cut with --min-corr {recorded}, so it holds no patches below that; use "
             f"`dpedkit patches --min-corr {config.min_corr}`."
         )
     pairs = read_complete_pairs(index)
@@ -183,7 +183,7 @@ def _prepare(output: Path, config: Config, inputs: dict[str, str], overwrite: bo
         overwrite=overwrite,
     )
     if work.complete:
-        say(f"{output} is complete already; nothing to do.")
+        say(f"{output} is already complete; nothing to do.")
     return work
 
 
@@ -234,7 +234,7 @@ def _with_kept(pair: dict[str, Any], kept: int) -> dict[str, Any]:
 def _refuse_in_place(output: Path, folders: Sequence[Path]) -> None:
     """Raise UsageError if the result would replace what it is made from."""
     if output.resolve() in [folder.resolve() for folder in folders]:
-        raise UsageError(f"{output} is read from; choose another output folder with -o.")
+        raise UsageError(f"{output} is one of the inputs; choose another output folder with -o.")
 
 
 def _refuse_twice(folders: Sequence[Path]) -> None:
@@ -242,7 +242,7 @@ def _refuse_twice(folders: Sequence[Path]) -> None:
     seen: set[Path] = set()
     for folder in folders:
         if folder.resolve() in seen:
-            raise UsageError(f"{folder} is given twice; name each folder of shards once.")
+            raise UsageError(f"{folder} is given twice; name each shards folder once.")
         seen.add(folder.resolve())
 
 
@@ -264,6 +264,6 @@ def _refuse_leaks(pairs: list[dict[str, Any]]) -> None:
         if other["split"] != pair["split"]:
             raise DpedkitError(
                 f"{pair['dslr']} is in the {other['split']} split of one folder and in the "
-                f"{pair['split']} split of another, so a network would be judged on what it was "
+                f"{pair['split']} split of another, so a network would be tested on what it was "
                 "trained on; cut both with the same --seed, --test-pairs and --val-pairs."
             )

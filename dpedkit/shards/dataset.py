@@ -1,4 +1,4 @@
-"""Patch pairs as a PyTorch dataset: what `dpedkit train` reads, and training loops of your own."""
+"""Patch pairs as a PyTorch dataset, for `dpedkit train` and for your own training loops."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ _CPU = torch.device("cpu")
 class DpedShards(Dataset[Any]):
     """The patch pairs of one split, each a pair of tensors.
 
-    It can be handed to `torch.utils.data.DataLoader` with any number of workers; batches are then
-    read at once, not patch by patch.
+    It can be passed to `torch.utils.data.DataLoader` with any number of workers; each batch is then
+    read in one go, not patch by patch.
 
         loader = DataLoader(DpedShards("shards", "train"), batch_size=32, shuffle=True)
         for phone, dslr in loader:      # (32, 3, 100, 100) float32 in [0, 1]
@@ -36,7 +36,7 @@ class DpedShards(Dataset[Any]):
     split : str
         "train", "val" or "test".
     transform : callable, optional
-        Takes and returns the two tensors of a pair, to turn or mirror both alike.
+        Takes and returns the two tensors of a pair, to rotate or flip both in the same way.
 
     Raises
     ------
@@ -75,7 +75,7 @@ class DpedShards(Dataset[Any]):
         ----------
         indices : (B,) sequence of int
         pin_memory : bool
-            Whether a GPU can fetch them while the processor goes on.
+            Whether a GPU can fetch them while the CPU continues.
         """
         shape = (len(indices), self.reader.patch_size, self.reader.patch_size, 3)
         phone, dslr = (

@@ -23,7 +23,7 @@ class SplitDescription:
 
 @dataclass(frozen=True)
 class Description:
-    """A shards folder in numbers.
+    """Numbers that describe a shards folder.
 
     Attributes
     ----------
@@ -31,7 +31,7 @@ class Description:
     patch_size : int
         Side of a patch in px.
     tool_version : str
-        The dpedkit that wrote the folder.
+        The version of dpedkit that wrote the folder.
     splits : dict of str to SplitDescription
     windows : dict
         Tried, kept, and dropped by reason, as `patches` recorded it.
@@ -73,7 +73,7 @@ def describe(folder: str | Path) -> Description:
     Raises
     ------
     DpedkitError
-        If it is no complete shards folder.
+        If it is not a complete shards folder.
     """
     index = read_index(folder)
     pairs = read_pairs(folder)

@@ -47,7 +47,7 @@ def export_patches(
 ) -> ExportSummary:
     """Write `output`/PHONE/training_data/{PHONE,canon}/0.jpg ... and the like for val and test.
 
-    Images that are there already are kept, so that a stopped export continues.
+    Images that already exist are kept, so that a stopped export continues.
 
     Raises
     ------
@@ -69,7 +69,7 @@ def export_patches(
         overwrite=overwrite,
     )
     if work.complete:
-        say(f"{output} is complete already; nothing to do.")
+        say(f"{output} is already complete; nothing to do.")
         return ExportSummary(str(output), counts)
     with progress("export", sum(counts.values()), "patch pairs") as bar:
         for split, reader in readers.items():

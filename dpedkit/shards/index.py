@@ -1,8 +1,8 @@
 """`index.json` and `pairs.jsonl`: what a shards folder says about itself.
 
 `index.json` describes the folder: format version, settings of `patches` and of `align`, and for
-each split its shards with their lengths and SHA-256. Line n of `pairs.jsonl` tells where photo
-pair n came from, its split, and what became of its windows.
+each split its shards with their lengths and SHA-256. Line n of `pairs.jsonl` says where photo
+pair n came from, its split, and how many of its windows were kept and dropped.
 """
 
 from __future__ import annotations
@@ -82,7 +82,7 @@ def read_index(folder: str | Path) -> ShardIndex:
     if not path.is_file():
         state = f"has no {INDEX_FILE}" if any(folder.iterdir()) else "is empty"
         raise DpedkitError(
-            f"{folder} {state}, so it is no shards folder; make one with `dpedkit patches`."
+            f"{folder} {state}, so it is not a shards folder; make one with `dpedkit patches`."
         )
     content = read_json(path)
     if content.get("kind") != KIND:
@@ -94,7 +94,7 @@ def read_index(folder: str | Path) -> ShardIndex:
         )
     if not content.get("complete"):
         raise DpedkitError(
-            f"{folder} is not finished: the command that makes it was stopped. Give the same "
+            f"{folder} is not finished: the command that makes it was stopped. Run the same "
             "command again; it continues where it stopped."
         )
     try:
@@ -102,7 +102,7 @@ def read_index(folder: str | Path) -> ShardIndex:
         if not {"min_corr", "correlate", "size"} <= settings.keys():
             raise ValueError("it does not say how the patches were cut")
         if type(settings["min_corr"]) not in (int, float):
-            raise ValueError("its min_corr is no number")
+            raise ValueError("its min_corr is not a number")
         shards = {split: tuple(map(_entry, splits[split]["shards"])) for split in SPLITS}
         return ShardIndex(folder, int(content["patch_size"]), shards, content)
     except (KeyError, TypeError, ValueError, OverflowError, AttributeError) as error:
@@ -143,5 +143,5 @@ def _entry(values: dict[str, Any]) -> ShardEntry:
     entry = ShardEntry(str(values["file"]), int(values["patches"]), str(values["sha256"]))
     if not _SHARD_NAME.fullmatch(entry.file) or entry.patches < 0:
         # A name with a path in it would reach outside the folder.
-        raise ValueError(f"'{entry.file}' with {entry.patches} patches is no shard")
+        raise ValueError(f"'{entry.file}' with {entry.patches} patches is not a valid shard")
     return entry

@@ -1,7 +1,7 @@
 """Where the fields of a shard lie in its file, found by a check that trusts nothing in it.
 
-Shards come from strangers too. Everything that would make HDF5 read another file, run an unusual
-filter or ask for absurd memory is refused before a byte of data is used.
+Shards may come from untrusted sources. Everything that would make HDF5 read another file, run an
+unusual filter or ask for absurd memory is refused before a byte of data is used.
 """
 
 from __future__ import annotations
@@ -82,20 +82,20 @@ def inspect_shard(path: Path) -> ShardLayout:
     Raises
     ------
     DpedkitError
-        If the file is missing, not HDF5, of another format version, or has not this layout:
+        If the file is missing, not HDF5, of another format version, or does not have this layout:
         external and soft links, external storage, virtual datasets, and other chunks than those of
         a compressed shard are refused.
     """
     import h5py
 
     if not path.is_file():
-        raise DpedkitError(f"{path} is missing, though the index names it; {_CURE}.")
+        raise DpedkitError(f"{path} is missing, but the index lists it; {_CURE}.")
     try:
         with h5py.File(path, "r") as file:
             return _inspect(file, path)
     except (OSError, RuntimeError, KeyError, ValueError, TypeError) as error:
         if isinstance(error, PermissionError):
-            raise DpedkitError(f"{path} may not be read.") from None
+            raise DpedkitError(f"{path} cannot be read: permission denied.") from None
         raise DpedkitError(
             f"{path} is damaged or not a shard (HDF5: {_first_line(error)}); {_CURE}."
         ) from None
@@ -122,8 +122,9 @@ def _inspect(file: Any, path: Path) -> ShardLayout:
         wanted = described.shape(count, patch_size)
         if dataset.shape != wanted or dataset.dtype.str != described.dtype:
             raise DpedkitError(
-                f"{path} is no valid shard: '{name}' is {dataset.dtype.str}{list(dataset.shape)}, "
-                f"but must be {described.dtype}{list(wanted)}."
+                f"{path} is not a valid shard: '{name}' is "
+                f"{dataset.dtype.str}{list(dataset.shape)}, but must be "
+                f"{described.dtype}{list(wanted)}."
             )
         if dataset.chunks is not None and name in IMAGE_FIELDS:
             compressed[name] = find_chunks(dataset, path)
@@ -138,12 +139,12 @@ def _own_dataset(file: Any, name: str, path: Path) -> Any:
 
     link = file.get(name, getlink=True)
     if link is None:
-        raise DpedkitError(f"{path} is no valid shard: it has no field '{name}'.")
+        raise DpedkitError(f"{path} is not a valid shard: it has no field '{name}'.")
     if not isinstance(link, h5py.HardLink):
         raise DpedkitError(f"{path} is refused: its field '{name}' is a link to elsewhere.")
     dataset = file[name]
     if not isinstance(dataset, h5py.Dataset):
-        raise DpedkitError(f"{path} is no valid shard: '{name}' is not a dataset.")
+        raise DpedkitError(f"{path} is not a valid shard: '{name}' is not a dataset.")
     if dataset.is_virtual or dataset.external:
         raise DpedkitError(f"{path} is refused: its field '{name}' is stored in another file.")
     return dataset
@@ -153,19 +154,19 @@ def _contiguous(dataset: Any, name: str, path: Path) -> int:
     """Byte offset of a dataset that is stored in one piece, all of it inside the file."""
     if dataset.chunks is not None:
         raise DpedkitError(
-            f"{path} is no valid shard: '{name}' is chunked, but must be stored contiguously."
+            f"{path} is not a valid shard: '{name}' is chunked, but must be stored contiguously."
         )
     size = math.prod(dataset.shape) * dataset.dtype.itemsize  # exact; numpy's product wraps round
     offset = dataset.id.get_offset()
     if size and (offset is None or offset + size > path.stat().st_size):
-        raise DpedkitError(f"{path} is cut short: the data of '{name}' is not there; {_CURE}.")
+        raise DpedkitError(f"{path} is cut short: the data of '{name}' is missing; {_CURE}.")
     return int(offset or 0)
 
 
 def _integer_attribute(file: Any, name: str, path: Path) -> int:
     value = file.attrs.get(name)
     if not isinstance(value, (int, np.integer)):
-        raise DpedkitError(f"{path} is no dpedkit shard: it has no attribute '{name}'.")
+        raise DpedkitError(f"{path} is not a dpedkit shard: it has no attribute '{name}'.")
     return int(value)
 
 

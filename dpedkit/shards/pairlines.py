@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from dpedkit.core.errors import DpedkitError
+from dpedkit.core.wording import counted
 from dpedkit.shards.format import SPLITS
 from dpedkit.shards.index import PAIRS_FILE, ShardIndex, read_pairs
 from dpedkit.shards.layout import ShardLayout
@@ -37,20 +38,20 @@ _OPTIONAL: dict[str, Callable[[Any], bool]] = {
 
 
 def read_complete_pairs(index: ShardIndex) -> list[dict[str, Any]]:
-    """The lines of `pairs.jsonl`, as many as the index promises.
+    """The lines of `pairs.jsonl`, as many as the index says.
 
     Raises
     ------
     DpedkitError
-        If a line lacks something, or says something that makes no sense.
+        If a line lacks a field, or holds an impossible value.
     """
     path = index.folder / PAIRS_FILE
     pairs = read_pairs(index.folder)
     promised = index.content.get("pairs", len(pairs))
     if promised != len(pairs):
         raise DpedkitError(
-            f"{path} has {len(pairs)} lines, but the index promises {promised}; copy the shards "
-            "again from where they were made."
+            f"{path} has {counted(len(pairs), 'line')}, but the index says {promised}; copy the "
+            "shards again from where they were made."
         )
     for number, pair in enumerate(pairs, start=1):
         for name, is_right in (_REQUIRED | _OPTIONAL).items():
@@ -58,7 +59,7 @@ def read_complete_pairs(index: ShardIndex) -> list[dict[str, Any]]:
             if missing and name in _OPTIONAL:
                 continue
             if missing or not _holds(is_right, pair[name]):
-                what = "is missing" if missing else "makes no sense"
+                what = "is missing" if missing else "has an impossible value"
                 raise DpedkitError(
                     f"{path}, line {number} is damaged: '{name}' {what}; copy the shards again "
                     "from where they were made."

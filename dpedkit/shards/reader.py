@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dpedkit.core.errors import DpedkitError
+from dpedkit.core.wording import counted
 from dpedkit.shards.compressed import CompressedPatches
 from dpedkit.shards.format import FIELDS, IMAGE_FIELDS, SPLITS
 from dpedkit.shards.index import ShardEntry, ShardIndex, read_index
@@ -35,12 +36,12 @@ def open_split(folder: str | Path, split: str) -> SplitReader:
     Returns
     -------
     SplitReader
-        Of length 0 where the split holds nothing.
+        Of length 0 if the split is empty.
 
     Raises
     ------
     DpedkitError
-        If the folder is no complete shards folder, or one of the split's shards is missing,
+        If the folder is not a complete shards folder, or one of the split's shards is missing,
         damaged, of another layout, or would make HDF5 read other files.
     """
     if split not in SPLITS:
@@ -88,7 +89,7 @@ class SplitReader:
         indices : (B,) sequence of int
             Numbers of patch pairs, from 0, in any order, repeats allowed.
         out : two (B, S, S, 3) uint8 C-contiguous arrays, optional
-            Where to; by default into new ones.
+            The arrays to copy into; new ones by default.
 
         Returns
         -------
@@ -129,10 +130,10 @@ class SplitReader:
         return shards, wanted - self._starts[shards]
 
     def announce(self, indices: Sequence[int] | NDArray[np.integer[Any]]) -> None:
-        """Have the system read patch pairs from the disk that `gather` will want soon.
+        """Ask the system to read patch pairs from the disk that `gather` will need soon.
 
-        This does not wait. Without it, a patch that is not in the file cache is fetched when it is
-        touched, one after the other. Does nothing where the system cannot be told.
+        This does not wait. Without it, patches that are not in the file cache are fetched one by
+        one when they are accessed. It does nothing on systems without such a call.
         """
         if not hasattr(mmap, "MADV_WILLNEED"):
             return
@@ -160,7 +161,7 @@ class SplitReader:
         return np.concatenate([*parts, *(layout.read(name) for layout in self._layouts)])
 
     def read_through(self, first: int, last: int) -> None:
-        """Read patch pairs `first` to `last` - 1 from end to end and forget them.
+        """Read patch pairs `first` to `last` - 1 from end to end and discard them.
 
         Afterwards the system holds them in its file cache, and `gather` finds them there.
         """
@@ -210,7 +211,8 @@ def checked_layout(index: ShardIndex, entry: ShardEntry) -> ShardLayout:
     layout = inspect_shard(index.folder / entry.file)
     if (layout.count, layout.patch_size) != (entry.patches, index.patch_size):
         raise DpedkitError(
-            f"{layout.path} holds {layout.count} patches of {layout.patch_size} px, but the index "
-            f"promises {entry.patches} of {index.patch_size} px; it belongs to another folder."
+            f"{layout.path} holds {counted(layout.count, 'patch', 'patches')} of "
+            f"{layout.patch_size} px, but the index says {entry.patches} of {index.patch_size} px; "
+            "it belongs to another folder."
         )
     return layout

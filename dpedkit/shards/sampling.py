@@ -1,4 +1,4 @@
-"""A few patches that stand for a split, chosen without chance."""
+"""A few representative patches of a split, chosen without randomness."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What became of the windows: counted for each photo pair, and added up."""
+"""Windows kept and dropped: counted for each photo pair, and added up."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Read every byte of a shards folder and say what is wrong with it."""
+"""Read every byte of a shards folder and report what is wrong with it."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import numpy as np
 
 from dpedkit.core.console import progress
 from dpedkit.core.errors import DpedkitError
+from dpedkit.core.wording import counted
 from dpedkit.shards.correlation import CHANNELS, LUMA, patch_ncc
 from dpedkit.shards.format import SPLITS
 from dpedkit.shards.index import PAIRS_FILE, ShardEntry, ShardIndex, read_index, read_pairs
@@ -32,7 +33,7 @@ class Verification:
     patches, shards : int
         What was read.
     problems : tuple of str
-        One sentence each, naming the file; empty when all is well.
+        One sentence each, naming the file; empty if nothing is wrong.
     """
 
     folder: str
@@ -51,14 +52,17 @@ class Verification:
     def as_text(self) -> str:
         """The findings for people."""
         if self.sound:
-            return f"{self.folder}: {self.patches} patch pairs in {self.shards} shards, all sound."
+            return (
+                f"{self.folder}: {counted(self.patches, 'patch pair')} in "
+                f"{counted(self.shards, 'shard')}, all intact."
+            )
         return "\n".join([f"{self.folder} is damaged:", *(f"- {line}" for line in self.problems)])
 
 
 def verify(folder: str | Path) -> Verification:
     """Check every shard: SHA-256, layout, ranges, duplicates, and the NCC of a sample.
 
-    Also that no photo pair is in two splits, and that no shard lies in the folder unlisted.
+    Also check that no photo pair is in two splits, and that no unlisted shard is in the folder.
 
     Raises
     ------
@@ -86,8 +90,8 @@ def verify(folder: str | Path) -> Verification:
         told = pairs[pair].get("split") if 0 <= pair < len(pairs) else None
         if found != {told}:
             problems.append(
-                f"{index.folder / PAIRS_FILE}: pair {pair} has patches in {' and '.join(found)}, "
-                f"but its split is {told}."
+                f"{index.folder / PAIRS_FILE}: pair {pair} has patches in "
+                f"{' and '.join(sorted(found))}, but its split is {told}."
             )
     listed = {entry.file for _, entry in entries}
     problems += [
@@ -100,12 +104,12 @@ def verify(folder: str | Path) -> Verification:
 
 
 def _intact(index: ShardIndex, entry: ShardEntry) -> ShardLayout:
-    """The shard's layout; DpedkitError if it is not the very file that the index lists."""
+    """The shard's layout; DpedkitError if it is not exactly the file that the index lists."""
     layout = checked_layout(index, entry)
     if file_sha256(layout.path) != entry.sha256:
         raise DpedkitError(
-            f"{layout.path} is damaged: its SHA-256 is not the one in the index. Copy it again "
-            "from where the shards were made."
+            f"{layout.path} is damaged: its SHA-256 does not match the index. Copy it again from "
+            "where the shards were made."
         )
     return layout
 
@@ -140,4 +144,7 @@ def _faults(layout: ShardLayout, pair_count: int, by_channel: bool) -> Iterator[
     found = [patch_ncc(a, b, weights) for a, b in zip(phone, dslr, strict=True)]
     wrong = np.abs(np.array(found) - ncc[sample]) > _NCC_TOLERANCE
     if wrong.any():
-        yield f"the NCC of {wrong.sum()} of {len(sample)} patches is not that of their pixels."
+        yield (
+            f"the recorded NCC of {wrong.sum()} of {counted(len(sample), 'patch', 'patches')} does "
+            "not match the pixels."
+        )

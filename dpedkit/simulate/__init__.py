@@ -1,1 +1,1 @@
-"""Raw photos of a two-camera rig whose geometry and colours are known exactly."""
+"""Raw photos from two simulated cameras whose geometry and colours are known exactly."""

@@ -1,8 +1,8 @@
 """Two cameras photograph one scene: known geometry, known colours, known flaws.
 
 A scene is a picture in DSLR pixels that is a little larger than the DSLR photo. The DSLR records
-a crop of it, the phone a smaller, wider, duller, noisier picture through a bent lens. Things that
-stand in front of the scene are laid over both views.
+a crop of it, the phone a smaller, wider, duller, noisier picture through a distorting lens. Objects
+in front of the scene are drawn over both views.
 """
 
 from __future__ import annotations
@@ -146,7 +146,7 @@ def draw_position(config: SimulateConfig, index: int, scale: float = 1.0) -> Pos
 
 
 def draw_phone(config: SimulateConfig, index: int) -> PhoneCamera:
-    """The phone as it photographed pair `index`: one camera, small errors of its own each time."""
+    """The phone for pair `index`: the same camera, with small random errors each time."""
     camera = [config.seed, _CAMERA_STREAM]
     body = np.random.default_rng([*camera, index] if config.new_phone_each_pair else camera)
     shot = np.random.default_rng([config.seed, _EXPOSURE_STREAM, index])

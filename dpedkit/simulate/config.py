@@ -10,7 +10,7 @@ from dpedkit.core.errors import UsageError
 
 @dataclass(frozen=True)
 class SimulateConfig(Config):
-    """How many scenes are photographed, by which two cameras, from which positions."""
+    """The number of scenes, the two cameras, and their positions."""
 
     pairs: int = option(10, "Number of scenes, each photographed once by both cameras.", minimum=1)
     seed: int = option(
@@ -23,54 +23,64 @@ class SimulateConfig(Config):
         6.0, "Size of the DSLR photos (3:2).", minimum=0.01, maximum=50, metavar="MP"
     )
     min_overlap: float = option(
-        0.7, "Smallest part of the phone photo that the DSLR sees too.", minimum=0.2, maximum=1
+        0.7, "Minimum fraction of the phone photo that the DSLR also sees.", minimum=0.2, maximum=1
     )
     max_overlap: float = option(
-        0.92, "Largest part of the phone photo that the DSLR sees too.", minimum=0.2, maximum=1
+        0.92, "Maximum fraction of the phone photo that the DSLR also sees.", minimum=0.2, maximum=1
     )
     rotation: float = option(
-        3.0, "Largest roll of one camera against the other.", minimum=0, maximum=180, metavar="DEG"
+        3.0,
+        "Maximum roll of one camera relative to the other.",
+        minimum=0,
+        maximum=180,
+        metavar="DEG",
     )
     perspective: float = option(
         0.03,
-        "Largest change of scale from one edge of the phone photo to the other, as the two cameras "
-        "look from slightly different directions.",
+        "Maximum change of scale from one edge of the phone photo to the other, because the two "
+        "cameras point in slightly different directions.",
         minimum=0,
         maximum=0.5,
     )
     k1: float = option(
         0.01,
-        "Radial distortion of the phone's lens: the part of the radius by which a point at half "
-        "the diagonal is moved. The same in all photos.",
+        "Radial distortion of the phone's lens: the fraction of its radius by which a point at "
+        "half the diagonal is moved. The same in all photos.",
         minimum=-0.2,
         maximum=0.2,
     )
     parallax: float = option(
         0.0,
-        "Largest displacement by a smooth parallax field, as if the scene had depth.",
+        "Maximum displacement by a smooth parallax field, as if the scene had depth.",
         minimum=0,
         maximum=50,
         metavar="PX",
     )
     disparity: float = option(
         0.0,
-        "How far the nearest thing is displaced against the farthest, in pixels of the phone "
-        "photo. Above 0, things stand in front of the scene and hide parts of it from each camera.",
+        "Disparity between the nearest and the farthest object, in pixels of the phone photo. "
+        "Above 0, objects stand in front of the scene and occlude parts of it in each camera.",
         minimum=0,
         maximum=200,
         metavar="PX",
     )
     objects: int = option(
-        3, "Number of things in front of the scene, with a disparity.", minimum=1, maximum=20
+        3,
+        "Number of objects in front of the scene, if there is a disparity.",
+        minimum=1,
+        maximum=20,
     )
     exposure: float = option(
-        0.2, "Largest error of the phone's exposure, per photo.", minimum=0, maximum=3, metavar="EV"
+        0.2, "Maximum error of the phone's exposure, per photo.", minimum=0, maximum=3, metavar="EV"
     )
     white_balance: float = option(
-        0.04, "Largest error of the phone's red and blue gain, per photo.", minimum=0, maximum=0.5
+        0.04, "Maximum error of the phone's red and blue gain, per photo.", minimum=0, maximum=0.5
     )
     vignetting: float = option(
-        0.35, "Light that the phone's lens loses in the corners.", minimum=0, maximum=0.9
+        0.35,
+        "Fraction of the light that the phone's lens loses in the corners.",
+        minimum=0,
+        maximum=0.9,
     )
     blur: float = option(
         0.7, "Sigma of the phone's blur; +-40% from photo to photo.", minimum=0, metavar="PX"
@@ -84,8 +94,8 @@ class SimulateConfig(Config):
     jpeg_quality: int = option(85, "JPEG quality of the phone photos.", minimum=1, maximum=100)
     new_phone_each_pair: bool = option(
         False,
-        "Draw another tone curve and other colour gains for every pair. No network can learn that; "
-        "it tests the alignment.",
+        "Draw a new tone curve and new colour gains for every pair. No network can learn that; it "
+        "tests the alignment.",
     )
 
     def __post_init__(self) -> None:

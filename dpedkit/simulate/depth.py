@@ -1,4 +1,4 @@
-"""Scenes with depth: a far surface, ground that comes nearer, and things in front of both.
+"""Scenes with depth: a far surface, ground that comes nearer, and objects in front of both.
 
 The displacement of a surface is where the phone shows its points, less where it would show them if
 they were on the farthest surface. Between two cameras side by side it points along their baseline,

@@ -1,4 +1,4 @@
-"""Writes a folder of simulated raw photos: paints, photographs, and notes the truth."""
+"""Write a folder of simulated raw photos: paint scenes, photograph them, and record the truth."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from dpedkit import images
 from dpedkit.core import console, lock, manifest, parallel, workfolder
 from dpedkit.core.atomic import make_folder
 from dpedkit.core.errors import DpedkitError
+from dpedkit.core.wording import counted
 from dpedkit.simulate.cameras import (
     Position,
     draw_phone,
@@ -85,8 +86,10 @@ class SimulateSummary:
     def as_text(self) -> str:
         """One line for people."""
         before = self.pairs - self.made
-        already = f" ({before} of them were there already)" if before else ""
-        return f"{self.pairs} pairs in {self.phone_folder} and {self.dslr_folder}{already}"
+        already = f" ({before} of them already there)" if before else ""
+        return (
+            f"{counted(self.pairs, 'pair')} in {self.phone_folder} and {self.dslr_folder}{already}"
+        )
 
 
 def simulate_pair(
@@ -106,8 +109,8 @@ def simulate_pair(
         A real photo to take the place of a painted scene. The photos become as large as fits in
         it, in the proportion that `config` gives them.
     foreground : (H, W, 3) array of uint8, optional
-        Another real photo, for the things in front of the scene. Without it they show other parts
-        of `photo`, turned, or where that is None other painted scenes.
+        Another real photo, for the objects in front of the scene. Without it they show other parts
+        of `photo`, rotated, or, if that is None, other painted scenes.
     """
     if photo is None:
         position = draw_position(config, index)

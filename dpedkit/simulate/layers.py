@@ -1,4 +1,4 @@
-"""Surfaces as pictures that cover one another: what each camera sees of them, and what is hidden.
+"""Surfaces as pictures that occlude one another: what each camera sees of them.
 
 A layer is painted in DSLR pixels and cut out by its cover. The DSLR records it as it is, the phone
 through the map of its surface, so that one outline and one texture serve both photos.

@@ -1,4 +1,4 @@
-"""What is true of a simulated pair, pixel by pixel: its surfaces, and where both photos show them.
+"""The ground truth of a simulated pair, pixel by pixel: its surfaces, and where photos show them.
 
 truth = Truth.read(Path("raw"), "0001")
 dslr_points = truth(phone_points)           # (N, 2), NaN where the DSLR photo shows no such point
@@ -105,7 +105,9 @@ class Truth:
         file = folder / LABEL_FOLDER / f"{name}.png"
         labels = np.ascontiguousarray(images.read_photo(file)[:, :, 0])
         if labels.shape != (height, width):
-            raise DpedkitError(f"{file} is not of this pair: its size is not the phone photo's.")
+            raise DpedkitError(
+                f"{file} does not belong to this pair: its size is not that of the phone photo."
+            )
         return cls(surfaces, labels)
 
 

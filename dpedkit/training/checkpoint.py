@@ -1,4 +1,4 @@
-"""Checkpoints: everything a run needs to go on as if it had never been stopped.
+"""Checkpoints: everything that a run needs to continue as if it had never been stopped.
 
 A checkpoint is written whole or not at all, and reading one executes nothing that is in it.
 """
@@ -46,14 +46,15 @@ def save_checkpoint(
 
 
 def load_checkpoint(folder: Path) -> dict[str, Any] | None:
-    """The newest sound checkpoint of a folder, on the CPU; None if there is none at all.
+    """The newest intact checkpoint of a folder, on the CPU; None if there is none at all.
 
-    Damaged ones are told of and left where they are; the steps after the one before are done again.
+    A warning names damaged ones, which stay where they are; the steps since the previous checkpoint
+    are repeated.
 
     Raises
     ------
     DpedkitError
-        If all are damaged, or the newest sound one is of another version.
+        If all are damaged, or the newest intact one is of another version.
     """
     files = list_checkpoints(folder)
     for file in reversed(files):
@@ -62,17 +63,17 @@ def load_checkpoint(folder: Path) -> dict[str, Any] | None:
             raise DpedkitError(f"{file} was written by another version of dpedkit.")
         if state is not None:
             return state
-        warn(f"{file} is damaged; continuing from the checkpoint before it.")
+        warn(f"{file} is damaged; continuing from the previous checkpoint.")
     if files:
         raise DpedkitError(
-            f"{folder}: every checkpoint is damaged. Begin another run, with --init and the run's "
-            "last.safetensors if that is sound."
+            f"{folder}: every checkpoint is damaged. Start another run, with --init and this run's "
+            "last.safetensors if that file is intact."
         )
     return None
 
 
 def _read(file: Path) -> dict[str, Any] | None:
-    """A checkpoint; None if it is damaged, be it by a single bit."""
+    """A checkpoint; None if it is damaged, even by a single bit."""
     try:
         with zipfile.ZipFile(file) as parts:
             if parts.testzip() is not None:  # torch does not compare the checksums

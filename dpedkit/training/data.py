@@ -1,10 +1,10 @@
-"""The batch of each step: which patch pairs, read ahead by a thread, brought to the device.
+"""The batch of each step: which patch pairs, read ahead by a thread, moved to the device.
 
 All of it is a function of the seed and the step alone. Nothing is remembered between steps, so a
 run that continues from a checkpoint sees exactly what it would have seen without the interruption.
 Processes that train together divide each step among them: rank r of W with batches of B sees the
-r-th part of what one process with batches of W*B sees. How patches are read changes how fast the
-same ones come, never which.
+r-th part of what one process with batches of W*B sees. How patches are read affects
+only the speed, never which patches a step gets.
 """
 
 from __future__ import annotations
@@ -59,11 +59,11 @@ class Batch:
     phone, dslr : (B, 3, S, S) float32 tensor
         In [0, 1].
     features : tensor or None
-        VGG-19's features of `dslr`, where they are kept.
+        The VGG-19 features of `dslr`, if they are kept.
     discriminator_phone, discriminator_dslr : tensor or None
-        Patches for the discriminator's step, where that has a batch of its own.
+        Patches for the discriminator's step, if it has a separate batch.
     show_dslr : (B,) bool tensor or None
-        Of which pairs the discriminator is shown the DSLR patch, where it is shown one of the two.
+        The pairs of which the discriminator sees the DSLR patch, if it sees only one of the two.
     """
 
     phone: Tensor
@@ -84,7 +84,7 @@ class TrainLoader:
         The train split: at least one patch pair.
     device : torch.device
     processes : Processes, optional
-        Each gets an equal part of a step's batch, and no two the same.
+        Each gets an equal part of a step's batch, with no overlap.
 
     Attributes
     ----------
@@ -133,7 +133,7 @@ class TrainLoader:
             _warn_if_larger_than_memory(reader)
 
     def keep_features(self, objective: Objective) -> None:
-        """Compute VGG-19's features of all DSLR patches now, if there is memory for them."""
+        """Compute the VGG-19 features of all DSLR patches now, if there is memory for them."""
         self.features = keep_features(self.dataset.reader, objective, self.device)
 
     def batch(self, step: int) -> Batch:
@@ -168,7 +168,7 @@ class TrainLoader:
         if self._block_reader is not None:
             self._block_reader.wait_for(self.sampler.positions(draw))
         else:
-            # The disk is told now of what will be wanted next.
+            # The patches needed next are announced to the disk now.
             self.dataset.reader.announce(self.sampler.indices(draw + 1))
         # A GPU fetches from pinned memory while the processor goes on. PyTorch keeps such memory
         # for the next batch, once the copy is done.
@@ -268,8 +268,8 @@ class FullShuffle:
 class BlockShuffle:
     """Every epoch goes through all patch pairs once, group by group.
 
-    Blocks of neighbours come in any order; each group of them is shuffled within. So a disk reads
-    long stretches, and only two groups must fit into memory.
+    Blocks of neighbouring patches come in random order, and each group of blocks is shuffled. So a
+    disk reads long runs, and only two groups must fit into memory.
 
     Attributes
     ----------
@@ -323,9 +323,9 @@ class StepSampler(Sampler[list[int]]):
     batch : int
         Patch pairs in a step of this process.
     rank, world_size : int
-        Which of how many processes that train together this is.
+        The index of this process, and the number of processes that train together.
     first_step : int
-        Where iterating begins: the number of steps that are done.
+        The step at which to start: the number of steps that are done.
     """
 
     def __init__(
@@ -391,8 +391,8 @@ def _fits_into_device(reader: SplitReader, device: torch.device, loader: str) ->
     free = torch.cuda.mem_get_info(device)[0]
     if loader == "memory" and reader.nbytes > free:
         raise UsageError(
-            f"loader is 'memory', but the patches take {reader.nbytes / 1e9:.1f} GB and the "
-            f"GPU has {free / 1e9:.1f} GB free; leave it at 'auto'."
+            f"loader is 'memory', but the patches take {reader.nbytes / 1e9:.1f} GB and the GPU "
+            f"has {free / 1e9:.1f} GB free; use 'auto'."
         )
     return loader == "memory" or reader.nbytes <= _GPU_SHARE * free
 

@@ -1,7 +1,7 @@
 """Processes that train one network together, as `torchrun` starts them.
 
-Each has its part of every batch; gradients are averaged, so that all hold the same networks. The
-first one writes and speaks, the others are silent. Where one fails, all end, and one says why.
+Each has its part of every batch; gradients are averaged, so that all hold the same networks. Only
+the first one writes files and prints messages. If one fails, all end, and that one says why.
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ _GRACE_S = 5.0  # for the process that failed to say why
 
 
 class Processes:
-    """The processes of a run as one of them sees them; alone, every method is trivial.
+    """The processes of a run as seen by one of them; with only one, every method is trivial.
 
     Attributes
     ----------
     rank, count : int
-        Which of how many this is.
+        The index of this process, and their number.
     """
 
     def __init__(self, rank: int = 0, count: int = 1) -> None:
@@ -41,7 +41,7 @@ class Processes:
 
     @property
     def is_first(self) -> bool:
-        """Whether this is the one that writes and speaks."""
+        """Whether this is the one that writes files and prints messages."""
         return self.rank == 0
 
     def share(self, batch: int) -> int:
@@ -54,7 +54,7 @@ class Processes:
         """
         if batch % self.count:
             raise UsageError(
-                f"batch is {batch}, but {self.count} processes must divide it equally; take "
+                f"batch is {batch}, which {self.count} processes cannot divide equally; use "
                 f"{batch // self.count * self.count or self.count}, or another number of processes."
             )
         return batch // self.count
@@ -121,7 +121,7 @@ def local_device(device: torch.device) -> torch.device:
     local = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
     if local.index >= torch.cuda.device_count():
         raise UsageError(
-            f"There are more processes than the {torch.cuda.device_count()} GPUs of this machine; "
+            f"There are more processes than GPUs on this machine ({torch.cuda.device_count()}); "
             "lower --nproc-per-node."
         )
     torch.cuda.set_device(local)

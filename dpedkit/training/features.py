@@ -1,4 +1,4 @@
-"""VGG-19's features of the DSLR patches, computed once for a whole run."""
+"""The VGG-19 features of the DSLR patches, computed once for a whole run."""
 
 from __future__ import annotations
 
@@ -58,8 +58,9 @@ def keep_features(
     needed, free = len(reader) * example.numel() * example.element_size(), _free_memory(device)
     if needed > _SHARE * free:
         console.warn(
-            f"The features to keep take {needed / 1e9:.1f} GB, of which {free / 1e9:.1f} GB are "
-            "free: they are computed in every step instead. --precision bfloat16 halves them."
+            f"The features to keep need {needed / 1e9:.1f} GB, but only {free / 1e9:.1f} GB are "
+            "free, so they are computed in every step instead. --precision bfloat16 halves their "
+            "size."
         )
         return None
     return TargetFeatures(reader, objective, device)

@@ -1,7 +1,7 @@
 """A training run: steps, validations, checkpoints.
 
 Everything random is a function of the seed and the step, so a run that was killed and resumed
-ends as the uninterrupted one does, bit for bit on a CPU. What a step does stands in `step.py`.
+ends as the uninterrupted one does, bit for bit on a CPU. A step is implemented in `step.py`.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from dpedkit.core.device import choose_device, let_convolutions_round
 from dpedkit.core.errors import DpedkitError, UsageError
 from dpedkit.core.manifest import read_jsonl
 from dpedkit.core.parallel import keep_freed_memory
+from dpedkit.core.wording import counted
 from dpedkit.metrics import MIN_SIDE
 from dpedkit.shards.checksums import check_shards
 from dpedkit.shards.dataset import DpedShards
@@ -68,11 +69,11 @@ def train(
         From `dpedkit patches`. The test split is not touched.
     config : TrainConfig
     name : str, optional
-        Of the run's folder below `runs`; by default the next number, or with `resume` the run
-        that was begun last.
+        Name of the run's folder in `runs`; by default the next number, or with `resume` the run
+        that was started last.
     runs : str or Path
     resume : bool
-        Continue a run to its end; a named one that is not there yet is begun.
+        Continue a run to its end; a named run that does not exist is started.
     overwrite : bool
         Replace a run of that name.
 
@@ -84,8 +85,8 @@ def train(
     Raises
     ------
     DpedkitError
-        If there is nothing to train on, the run exists, was begun with other settings, or its
-        loss stops being finite.
+        If there is nothing to train on, the run exists, was started with other settings, or its
+        loss is no longer finite.
     KeyboardInterrupt
         After Ctrl-C or SIGTERM, once the step is finished and the run is saved.
     """
@@ -93,7 +94,7 @@ def train(
     device = local_device(choose_device(config.device))
     with process_group(device) as processes:
         if config.cuda_graph and processes.count > 1:
-            raise UsageError("cuda_graph works in a single process only; leave it out.")
+            raise UsageError("cuda_graph works only in a single process; leave it out.")
         dataset = open_train_split(shards)
         _refuse_damaged_patches(shards, config)
         folder, content = processes.from_first(
@@ -154,7 +155,7 @@ class _Run:
         self.untouched = self.validation.patches.untouched()
         console.say(
             f"{self.folder.path}: {self.config.generator} on {self.device}, "
-            f"{self.config.steps} steps of {self.config.batch} patch pairs"
+            f"{counted(self.config.steps, 'step')} of {counted(self.config.batch, 'patch pair')}"
             + (f", {self.processes.count} processes" if self.processes.count > 1 else "")
         )
         with (
@@ -284,7 +285,7 @@ class _Run:
         return step
 
     def _leave(self, step: int) -> None:
-        """Asked to stop: save, so that nothing done so far is lost, and go.
+        """Save everything and stop, on request.
 
         A run that is not stopped does not validate at this step. So if its network is the best, it
         is shown as such until the run is resumed, but not counted as such from then on.
@@ -298,13 +299,13 @@ class _Run:
         self._stop(f"after step {step}. {self.folder.best_model} is the best network so far")
 
     def _leave_pretraining(self, total: int) -> None:
-        """Asked to stop before the generator has learned anything: leave it as it is."""
+        """Stop on request before the generator has been trained."""
         self._save(0)
         if self.processes.is_first:
             self.validation.save_best(0, self.validation.measure(0))
         self._stop(
-            f"after {self.pretrained} of {total} steps of the discriminator's pre-training. "
-            f"{self.folder.best_model} is the network before training"
+            f"after {self.pretrained} of {counted(total, 'step')} of the discriminator's "
+            f"pre-training. {self.folder.best_model} is the network before training"
         )
 
     def _stop(self, where: str) -> None:
@@ -320,7 +321,7 @@ class _Run:
         """Say how long the run will take, and what is faster, where it is long."""
         steps = self.config.steps - done
         left = steps * step_s + steps / self.config.evaluate_every * self.validation_s
-        console.say(f"{step_s:.2g} s a step: about {console.duration(left)} to go")
+        console.say(f"{step_s:.2g} s per step: about {console.duration(left)} remaining")
         if self.device.type == "cpu" and left > _LONG_RUN_S:
             console.warn(
                 f"Without a GPU this run takes about {console.duration(left)}. "
@@ -394,7 +395,7 @@ def set_arithmetic(precision: str, device: torch.device) -> None:
 
 @contextmanager
 def stop_when_asked() -> Iterator[threading.Event]:
-    """Let Ctrl-C and SIGTERM end the run after the step at hand; a later Ctrl-C ends it now."""
+    """Let Ctrl-C and SIGTERM end the run after the current step; a later Ctrl-C ends it at once."""
     stop = threading.Event()
     if threading.current_thread() is not threading.main_thread():
         yield stop
@@ -406,7 +407,7 @@ def stop_when_asked() -> Iterator[threading.Event]:
         if not stop.is_set():
             stop.set()
             asked_at = time.monotonic()
-            console.say("Stopping after this step; Ctrl-C again stops at once.")
+            console.say("Stopping after this step; press Ctrl-C again to stop at once.")
         elif number == signal.SIGINT and time.monotonic() - asked_at > _ONE_REQUEST_S:
             raise KeyboardInterrupt
 

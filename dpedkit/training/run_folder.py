@@ -1,4 +1,4 @@
-"""The folder of one training run: its name, its record of settings, and what a run leaves.
+"""The folder of one training run: its name, its recorded settings, and its files.
 
 runs/<name>/config.toml        settings, data, content loss, files used, tool version
             log.jsonl          one line for each validation
@@ -32,6 +32,7 @@ from dpedkit.core.atomic import (
 from dpedkit.core.config import read_toml
 from dpedkit.core.errors import DpedkitError, FolderInUseError, OutputExistsError, UsageError
 from dpedkit.core.manifest import Journal, read_jsonl, write_jsonl
+from dpedkit.core.wording import counted
 from dpedkit.core.workfolder import clear, entries, refuse_other_version
 from dpedkit.models.files import BEST_NAME, LAST_NAME, find_model, model_hash
 from dpedkit.shards.index import fingerprint
@@ -114,21 +115,25 @@ class RunFolder:
         record = read_toml(self.config_file)
         changes = config.differences(record.get("train", {}))
         if record.get("data", {}).get("fingerprint") != fingerprint(shards):
-            changes.append(f"the patches: {shards} holds others than the run began with")
+            changes.append(f"the patches in {shards} have changed")
         content = ContentChoice(**record["content"])
         refuse_other_version(self.path, record.get("tool_version"))
         if not changes:
             now, before = _hashes(config, content), record.get("files", {})
-            changes += [f"{name}: another content" for name in now if now[name] != before.get(name)]
+            changes += [
+                f"the content of {name} has changed"
+                for name in now
+                if now[name] != before.get(name)
+            ]
         if changes:
             raise OutputExistsError(
-                f"{self.path} was begun with other settings ({'; '.join(changes)}). Give the same "
-                "ones (or the same --recipe) to --resume it, or begin another run."
+                f"{self.path} was started with other settings ({'; '.join(changes)}). Give the "
+                "same ones (or the same --recipe) to --resume it, or start another run."
             )
         return content
 
     def processes(self) -> int:
-        """How many processes began the run."""
+        """The number of processes that the run was started with."""
         return int(read_toml(self.config_file).get("processes", 1))
 
     def set_best_aside(self) -> None:
@@ -157,7 +162,7 @@ def find_run(
     resume: bool,
     overwrite: bool,
 ) -> tuple[RunFolder, ContentChoice]:
-    """The folder to begin or to continue a run in, and the run's content loss.
+    """The folder for a new run or for one to continue, and the run's content loss.
 
     Raises
     ------
@@ -173,8 +178,8 @@ def find_run(
     content = run.check_same(config, shards)
     if (before := run.processes()) != processes:
         console.warn(
-            f"{run.path} was begun by {before} processes and goes on with {processes}: it will not "
-            "end exactly as it would have."
+            f"{run.path} was started with {counted(before, 'process', 'processes')} and continues "
+            f"with {processes}: the result will not be identical to that of an uninterrupted run."
         )
     remove_unfinished_below(run.path)
     return run, content
@@ -197,23 +202,26 @@ def new_run(runs: Path, name: str | None, overwrite: bool) -> RunFolder:
     UsageError
         If the name is not that of a folder.
     DpedkitError
-        If there is a run of that name, or something that is no run.
+        If there is a run of that name, or something that is not a run.
     FolderInUseError
-        If the run of that name is going on.
+        If the run of that name is in progress.
     """
     if name is None:
         return _next_run(runs)
     if name in ("", "..") or Path(name).name != name:
-        raise UsageError(f"The run's name is {name!r}, but must be a plain name of a folder.")
+        raise UsageError(f"The run's name is {name!r}, but must be a plain folder name.")
     run = RunFolder(runs / name)
     if _holds_something(run.path) and not run.is_there():
-        raise DpedkitError(f"{run.path} holds something that is no training run; use another name.")
+        raise DpedkitError(
+            f"{run.path} holds something that is not a training run; use another name."
+        )
     lock.take(run.path)
     if not _holds_something(run.path):
         return run
     if not overwrite:
         raise OutputExistsError(
-            f"{run.path} is a run already: --resume continues it; another --name begins a new one."
+            f"{run.path} already holds a run: --resume continues it; another --name starts a "
+            "new one."
         )
     # The record goes last: a run that is killed while it removes leaves what it may remove.
     clear(run.path, CONFIG_NAME)
@@ -222,7 +230,7 @@ def new_run(runs: Path, name: str | None, overwrite: bool) -> RunFolder:
 
 
 def _next_run(runs: Path) -> RunFolder:
-    """The run with the next free number; of several that begin at once each gets its own."""
+    """The run with the next free number; runs that start at the same time get different ones."""
     while True:
         taken = [int(path.name) for path in entries(runs) if path.name.isdigit()]
         run = RunFolder(runs / f"{max(taken, default=0) + 1:03d}")
@@ -233,7 +241,7 @@ def _next_run(runs: Path) -> RunFolder:
 
 
 def existing_run(runs: Path, name: str | None) -> RunFolder | None:
-    """The run to continue, locked: the named one, or the one that was begun last.
+    """The run to continue, locked: the named one, or the one that was started last.
 
     Returns None if the named one is not there.
 
@@ -242,7 +250,7 @@ def existing_run(runs: Path, name: str | None) -> RunFolder | None:
     DpedkitError
         If no name is given and there is no run at all.
     FolderInUseError
-        If the run is going on.
+        If the run is in progress.
     """
     if name is not None:
         run = RunFolder(runs / name)
@@ -251,7 +259,7 @@ def existing_run(runs: Path, name: str | None) -> RunFolder | None:
     else:
         begun = [run for run in map(RunFolder, entries(runs)) if run.is_there()]
         if not begun:
-            raise DpedkitError(f"There is no run in {runs} to resume; begin one without --resume.")
+            raise DpedkitError(f"There is no run in {runs} to resume; start one without --resume.")
         run = max(begun, key=lambda run: (run.config_file.stat().st_mtime_ns, run.path.name))
     lock.take(run.path)
     return run
@@ -359,7 +367,7 @@ class TrainSummary:
             (f"best, step {self.best_step}", decibel(self.psnr), f"{self.ms_ssim:.4f}"),
         ]
         lines = [
-            f"{self.folder}: {self.steps} steps, content loss {self.content}",
+            f"{self.folder}: {counted(self.steps, 'step')}, content loss {self.content}",
             console.table(("during training", "PSNR dB", "MS-SSIM"), rows),
             f"best network: {self.model}",
             *(f"warning: {warning}" for warning in self.warnings),

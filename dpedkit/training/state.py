@@ -152,14 +152,14 @@ def _first_generator(config: TrainConfig, train: SplitReader) -> Generator:
         model = load_model(Path(config.init)).train()
         if model.architecture != config.generator:
             raise DpedkitError(
-                f"{config.init} is a {model.architecture}, but a {config.generator} is to be "
-                f"trained; add --generator {model.architecture}."
+                f"{config.init} is a {model.architecture}, but the run trains a "
+                f"{config.generator}; add --generator {model.architecture}."
             )
         norm = model.options.get("norm", config.norm)
         if norm != config.norm:
             raise DpedkitError(
-                f"{config.init} has {norm} norm, but {config.norm} norm is to be trained; add "
-                f"--norm {norm}."
+                f"{config.init} has {norm} norm, but the run uses {config.norm} norm; add --norm "
+                f"{norm}."
             )
         return model
     options = {"norm": config.norm} if config.generator.startswith("resnet") else {}

@@ -1,7 +1,7 @@
 """One training step: the generator's, then the discriminator's (paper, section III).
 
-A step leaves its numbers on the device. They are read some steps later, all at once: reading each
-by itself would make the processor wait for the GPU in every step.
+A step leaves its numbers on the device. They are read together some steps later: reading them in
+every step would make the CPU wait for the GPU each time.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from dpedkit.core.device import autocast
 from dpedkit.core.errors import DpedkitError
+from dpedkit.core.wording import listed
 from dpedkit.losses import discriminator_loss
 from dpedkit.models.discriminator import Discriminator, to_grey
 from dpedkit.models.generator import Generator
@@ -34,7 +35,8 @@ _EAGER_STEPS = 3  # in which torch allocates and chooses algorithms, before anyt
 class TrainingStep:
     """Changes the networks of a training state, one step a call.
 
-    Nothing in a step waits for the device: what it was like comes back as a row of numbers there.
+    Nothing in a step waits for the device: its results are returned as a row of numbers on the
+    device.
 
     Attributes
     ----------
@@ -97,9 +99,9 @@ class TrainingStep:
     def discriminator_step(self, batch: Batch, enhanced: Tensor) -> list[Tensor]:
         """Cross-entropy on enhanced and DSLR patches (section III-A.2); returns it and accuracy.
 
-        With a batch of its own, the patches are enhanced anew, by the generator just updated, as
-        in the authors' code. That also shows either the enhanced or the DSLR patch of each pair,
-        at random, where the paper shows both.
+        With a separate batch, its patches are enhanced by the generator that was just updated, as
+        in the authors' code. That also shows either the enhanced or the DSLR patch of each pair, at
+        random, where the paper shows both.
         """
         dslr = batch.dslr
         if batch.discriminator_phone is not None and batch.discriminator_dslr is not None:
@@ -144,8 +146,8 @@ class TrainingStep:
 class GeneratorForward(nn.Module):
     """A generator whose inner layers may run in bfloat16.
 
-    The first and the last layer stay in float32, where rounding to 8 bits would be seen: they read
-    and make the pixels. Norms take their statistics in float32 in any case.
+    The first and the last layer stay in float32, because rounding their inputs and outputs, the
+    pixels, to 8 bits would be visible. Norms take their statistics in float32 in any case.
 
     Parameters
     ----------
@@ -256,7 +258,7 @@ class RunningMeans:
         self.steps, self.sums = state["steps"], dict(state["sums"])
 
     def clear(self) -> None:
-        """Begin anew after a validation."""
+        """Start again from zero after a validation."""
         self.steps, self.sums = 0, dict.fromkeys(self.columns, 0.0)
 
 
@@ -272,17 +274,18 @@ def check_finite(step: int, values: Mapping[str, float], last_good: Path) -> Non
     broken = [name for name, value in values.items() if not math.isfinite(value)]
     if broken:
         raise DpedkitError(
-            f"Training stopped at step {step}: the {' and the '.join(broken)} is no longer a "
-            f"finite number. {last_good} holds the last good network. Try a lower --learning-rate, "
-            "or --clip 1."
+            f"Training stopped at step {step}: {listed([f'the {name}' for name in broken])} "
+            f"{'is' if len(broken) == 1 else 'are'} no longer finite. {last_good} holds the last "
+            "good network. Try a lower --learning-rate, or --clip 1."
         )
 
 
 class GraphedStep:
     """A step that computes on tensors of its own, which each call fills.
 
-    On a GPU the work on them is recorded as a CUDA graph after a few steps and replayed from then
-    on: hundreds of kernels by one call. Elsewhere it is done anew each time, with the same results.
+    On a GPU, the work on them is recorded as a CUDA graph after a few steps and replayed from then
+    on: hundreds of kernels with one call. On other devices the step is run normally, with the same
+    results.
 
     Parameters
     ----------

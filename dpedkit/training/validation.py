@@ -1,4 +1,4 @@
-"""Validation during training: always the same patches, which are never trained on.
+"""Validation during training: always on the same patches, which are never trained on.
 
 Each validation logs the paper's columns, draws a picture of samples, keeps the network if it is the
 best so far, and warns of training that goes wrong.
@@ -56,7 +56,7 @@ class Validation:
     training : dict
         What the cards of the networks say of the training, besides the step and the scores.
     newest_is_best : bool
-        Where there are no patches to choose by.
+        If there are no patches to choose the best network by.
 
     Attributes
     ----------
@@ -92,7 +92,7 @@ class Validation:
         state: TrainingState,
         objective: Objective,
     ) -> Validation:
-        """On the val split, or on patches that are trained on where there is none."""
+        """Validate on the val split, or on training patches if there is none."""
         before = state.generator.card  # empty unless the run starts from a model file
         seen = before.get("training", {}).get("shards", [None]) if config.init else []
         training: dict[str, Any] = {
@@ -104,8 +104,8 @@ class Validation:
         has_val = len(reader) > 0
         if not has_val:
             console.warn(
-                f"{shards} has no val split: validation looks at patches that are trained on, and "
-                "the last network counts as the best. `dpedkit evaluate` tells more."
+                f"{shards} has no val split, so validation uses patches of the train split, and "
+                "the last network counts as the best. Measure it with `dpedkit evaluate`."
             )
             reader = open_split(shards, "train")
         patches = ValidationPatches(reader, config.evaluate_patches, config.batch, state.device)
