@@ -309,7 +309,9 @@ def _versions() -> dict[str, str]:
 @contextmanager
 def _silent_dask() -> Iterator[None]:
     """Dask tells a lost scheduler with tracebacks; this program with a sentence."""
-    loggers = [logging.getLogger(name) for name in ("distributed", "asyncio")]
+    # Dask gives some of its loggers a level of their own, which counts more than their parent's.
+    names = [name for name in logging.root.manager.loggerDict if name.startswith("distributed")]
+    loggers = [logging.getLogger(name) for name in ("asyncio", *names)]
     before = [logger.level for logger in loggers]
     for logger in loggers:
         logger.setLevel(logging.CRITICAL)

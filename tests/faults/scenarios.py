@@ -53,7 +53,8 @@ class Scenario:
         """SHA-256 of every file that the command left, without what tells the time of day.
 
         Left out are the seconds that the making of a pair took, in `pairs.jsonl` and in the
-        report, and the lock.
+        report, and the lock. Of checkpoints the values are compared: the same state takes other
+        bytes in a resumed run, whose tensors lie otherwise in memory.
         """
         found = {}
         for output in self.outputs:
@@ -63,6 +64,9 @@ class Scenario:
                     continue
                 if name.endswith("report/index.html"):
                     found[name] = "there"
+                    continue
+                if path.suffix == ".pt":
+                    found[name] = _values(path)
                     continue
                 content = path.read_bytes()
                 if path.name == "pairs.jsonl":
@@ -76,6 +80,30 @@ class Scenario:
                 content = content.replace(str(folder).encode(), b"FOLDER")
                 found[name] = hashlib.sha256(content).hexdigest()
         return found
+
+
+def _values(checkpoint: Path) -> str:
+    """SHA-256 of all that a checkpoint holds, bit by bit."""
+    import torch
+
+    digest = hashlib.sha256()
+
+    def add(value: object) -> None:
+        if isinstance(value, torch.Tensor):
+            digest.update(f"{value.dtype}{tuple(value.shape)}".encode())
+            digest.update(value.contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
+        elif isinstance(value, dict):
+            for key in sorted(value, key=str):
+                digest.update(str(key).encode())
+                add(value[key])
+        elif isinstance(value, list | tuple):
+            for part in value:
+                add(part)
+        else:
+            digest.update(repr(value).encode())
+
+    add(torch.load(checkpoint, map_location="cpu", weights_only=True))
+    return digest.hexdigest()
 
 
 def _raw(folder: Path) -> None:
