@@ -238,7 +238,10 @@ def _align_one(config: AlignFoldersConfig, task: _Task) -> PairRecord:
     from dpedkit.align.pair import Alignment, Clock, align_pair, find_alignment
 
     clock = Clock()
-    phone, dslr = _Photo(task.phone), _Photo(task.dslr)
+    try:
+        phone, dslr = _Photo(task.phone), _Photo(task.dslr)
+    except FileNotFoundError as error:
+        return _lost(task, f"{error.filename} was there when the run began, and is gone")
     try:
         with clock.measuring("read"):
             phone.read(config)
@@ -276,8 +279,8 @@ def _align_one(config: AlignFoldersConfig, task: _Task) -> PairRecord:
 
 
 def _lost(task: _Task, cause: str) -> PairRecord:
-    """The record of a pair whose process died; the next run tries it again."""
-    sources = SourcePhoto.of(task.phone), SourcePhoto.of(task.dslr)
+    """The record of a pair that could not be tried; the next run tries it again."""
+    sources = (SourcePhoto(str(task.phone), 0, 0), SourcePhoto(str(task.dslr), 0, 0))
     return PairRecord(task.index, task.name, REJECTED, f"{_LOST}: {cause}", *sources)
 
 
