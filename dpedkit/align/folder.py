@@ -280,8 +280,10 @@ def _align_one(config: AlignFoldersConfig, task: _Task) -> PairRecord:
 
 def _lost(task: _Task, cause: str) -> PairRecord:
     """The record of a pair that could not be tried; the next run tries it again."""
-    sources = (SourcePhoto(str(task.phone), 0, 0), SourcePhoto(str(task.dslr), 0, 0))
-    return PairRecord(task.index, task.name, REJECTED, f"{_LOST}: {cause}", *sources)
+    # Nothing is said of their state, so that the next run takes them for changed.
+    phone = SourcePhoto(str(task.phone.absolute()), 0, 0)
+    dslr = SourcePhoto(str(task.dslr.absolute()), 0, 0)
+    return PairRecord(task.index, task.name, REJECTED, f"{_LOST}: {cause}", phone, dslr)
 
 
 class _Photo:

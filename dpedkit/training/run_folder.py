@@ -304,6 +304,7 @@ class MetricLog:
         """One validation: its step under "step", and its numbers, None where there is none."""
         if self._journal is not None:
             self._journal.append(dict(row))
+            self._journal.sync()  # before the checkpoint that counts on it
         if self._tensorboard is not None:
             for name, value in row.items():
                 if name != "step" and value is not None:

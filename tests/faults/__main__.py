@@ -28,6 +28,7 @@ from tests.faults.scenarios import SCENARIOS, Scenario
 
 COLUMNS = ("kills", "power", "full", "chains", "same", "told", "wrong", "failed")
 BAD = ("wrong", "failed")
+_ON_THE_DISK = (".dpedkit.lock", "log.jsonl")  # each line of the log is, before the next step
 _IN_A_ROW = 4
 _WITH_WORKERS = 0.15  # of the chains; workers take seconds to start
 
@@ -109,7 +110,7 @@ class Disturbed:
             path
             for output in self.scenario.outputs
             for path in (self.work / output).rglob("*")
-            if path.is_file() and path.name != ".dpedkit.lock" and path.stat().st_size
+            if path.is_file() and path.name not in _ON_THE_DISK and path.stat().st_size
         ]
         if not files:
             return False
