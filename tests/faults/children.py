@@ -53,7 +53,7 @@ def context() -> multiprocessing.context.BaseContext:
             "dpedkit.cli",
             "dpedkit.recipe",
             "dpedkit.align.pair",
-            "dpedkit.align.thumbnails",
+            "dpedkit.align.sidecars",
             "dpedkit.patches",
             "dpedkit.import_patches",
             "dpedkit.report",
