@@ -68,10 +68,24 @@ def users_of(library: str) -> set[str]:
 
 
 @pytest.mark.parametrize(
-    ("library", "rooms"), [("joblib", {"core/parallel"}), ("h5py", {"shards"})]
+    ("library", "rooms"),
+    [
+        ("joblib", {"core/parallel", "core/cluster"}),
+        ("distributed", {"core/cluster"}),
+        ("h5py", {"shards"}),
+    ],
 )
 def test_one_room_owns_each_library(library, rooms):
     assert users_of(library) == rooms
+
+
+def test_one_module_spreads_work():
+    users = {
+        path.relative_to(PACKAGE).as_posix()
+        for path in PACKAGE.rglob("*.py")
+        if "cluster.current(" in path.read_text(encoding="utf-8")
+    }
+    assert users == {"core/parallel.py"}
 
 
 def test_reading_a_network_loads_nothing_about_shards():

@@ -201,6 +201,23 @@ def test_killed_and_resumed_is_bit_identical(shards, tmp_path, kills, one_thread
     assert_same_run(tmp_path / "whole" / "run", tmp_path / "killed" / "run")
 
 
+def test_a_run_killed_before_its_record_was_written_is_begun_anew(shards, tmp_path):
+    run = tmp_path / "run"
+    for folder in ("checkpoints", "samples"):
+        (run / folder).mkdir(parents=True)
+    (run / "log.jsonl").touch()
+    (run / "config.toml.4711.part").write_text("[tr")
+    train(shards, tiny(steps=1), name="run", runs=tmp_path, resume=True)
+    assert (run / "model.safetensors").is_file()
+    assert not list(run.glob("*.part"))
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / "log.jsonl").write_text("somebody's")
+    with pytest.raises(DpedkitError, match="no training run"):
+        train(shards, tiny(steps=1), name="other", runs=tmp_path, resume=True)
+    assert (other / "log.jsonl").read_text() == "somebody's"
+
+
 def stop_at(step: int, monkeypatch) -> None:
     """Press Ctrl-C during that step, counted from 0."""
     real_step = loop._Run._step

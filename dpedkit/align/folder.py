@@ -238,7 +238,10 @@ def _align_one(config: AlignFoldersConfig, task: _Task) -> PairRecord:
     from dpedkit.align.pair import Alignment, Clock, align_pair, find_alignment
 
     clock = Clock()
-    phone, dslr = _Photo(task.phone), _Photo(task.dslr)
+    try:
+        phone, dslr = _Photo(task.phone), _Photo(task.dslr)
+    except FileNotFoundError as error:
+        return _lost(task, f"{error.filename} was there when the run began, and is gone")
     try:
         with clock.measuring("read"):
             phone.read(config)
@@ -276,9 +279,11 @@ def _align_one(config: AlignFoldersConfig, task: _Task) -> PairRecord:
 
 
 def _lost(task: _Task, cause: str) -> PairRecord:
-    """The record of a pair whose process died; the next run tries it again."""
-    sources = SourcePhoto.of(task.phone), SourcePhoto.of(task.dslr)
-    return PairRecord(task.index, task.name, REJECTED, f"{_LOST}: {cause}", *sources)
+    """The record of a pair that could not be tried; the next run tries it again."""
+    # Nothing is said of their state, so that the next run takes them for changed.
+    phone = SourcePhoto(str(task.phone.absolute()), 0, 0)
+    dslr = SourcePhoto(str(task.dslr.absolute()), 0, 0)
+    return PairRecord(task.index, task.name, REJECTED, f"{_LOST}: {cause}", phone, dslr)
 
 
 class _Photo:

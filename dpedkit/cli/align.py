@@ -19,6 +19,7 @@ from dpedkit.cli import options
 @options.output_folder("aligned", "Folder for the aligned pairs.")
 @options.config_options(AlignFoldersConfig)
 @options.jobs_option
+@options.cluster_option
 @options.overwrite_option
 def command(
     printer: options.Printer,

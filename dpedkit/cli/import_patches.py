@@ -24,6 +24,7 @@ from dpedkit.import_patches.config import ImportPatchesConfig
 @options.output_folder("shards", "Folder for the shards.")
 @options.config_options(ImportPatchesConfig)
 @options.jobs_option
+@options.cluster_option
 @options.overwrite_option
 def command(
     printer: options.Printer,

@@ -12,6 +12,7 @@ from typing import Any, Protocol, TypeVar
 import click
 
 from dpedkit.core import console
+from dpedkit.core.cluster import connected
 from dpedkit.core.config import Config, options_of, value_type
 
 Function = Callable[..., Any]
@@ -153,6 +154,24 @@ def jobs_option(function: Function) -> Function:
         metavar="N",
         help="Number of worker processes; 0 uses every core. The result does not depend on it.",
     )(function)
+
+
+def cluster_option(function: Function) -> Function:
+    """``--cluster``: do the work on the machines of a Dask cluster."""
+
+    @functools.wraps(function)
+    def on_cluster(*args: Any, cluster: str | None, **values: Any) -> Any:
+        with connected(cluster):
+            return function(*args, **values)
+
+    wrapped: Function = on_cluster
+    return click.option(
+        "--cluster",
+        metavar="ADDRESS",
+        help="Use the workers of this Dask scheduler, for example tcp://10.0.0.1:8786, instead of "
+        "--jobs processes here; the result is the same. Needs pip install 'dpedkit[cluster]' and "
+        "folders that all machines share; see docs/scaling.md.",
+    )(wrapped)
 
 
 def overwrite_option(function: Function) -> Function:

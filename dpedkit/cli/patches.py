@@ -18,6 +18,7 @@ from dpedkit.patches.config import PatchConfig
 @options.output_folder("shards", "Folder for the shards.")
 @options.config_options(PatchConfig)
 @options.jobs_option
+@options.cluster_option
 @options.overwrite_option
 def command(
     printer: options.Printer,

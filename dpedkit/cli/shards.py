@@ -44,8 +44,10 @@ def info(printer: options.Printer, shards: Path) -> None:
     examples=(("dpedkit shards verify shards/", "exit code 1 if something is damaged"),),
 )
 @options.path_argument("shards", "SHARDS_FOLDER")
+@options.jobs_option
+@options.cluster_option
 @options.with_output_options
-def verify(printer: options.Printer, shards: Path) -> int | None:
+def verify(printer: options.Printer, shards: Path, jobs: int) -> int | None:
     """Read every byte of a shards folder and report what is damaged.
 
     Checks the checksums, shapes, types and ranges of every shard, and recomputes the NCC of a
@@ -53,7 +55,7 @@ def verify(printer: options.Printer, shards: Path) -> int | None:
     """
     from dpedkit.shards import verify as verify_shards
 
-    result = verify_shards(shards)
+    result = verify_shards(shards, jobs=jobs)
     if result.sound:
         printer.show(result)
         return None

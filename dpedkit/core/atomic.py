@@ -1,10 +1,11 @@
-"""Files that are either complete or absent: written as `name.PID.part`, then moved into place."""
+"""Files that are complete or absent: written as `name.NUMBER.part`, then moved into place."""
 
 from __future__ import annotations
 
 import errno
 import json
 import os
+import random
 import re
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
@@ -15,6 +16,8 @@ from dpedkit.core.errors import DpedkitError
 
 PART_SUFFIX = ".part"
 _PART_NAME = re.compile(r"(?P<target>.+)\.\d+\.part")
+# Processes of different machines, and those of containers above all, can have the same number.
+_OWN = f"{random.SystemRandom().randrange(10**6):06}"
 _NO_SUCH_PLACE = (errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG)
 
 _checks: list[Callable[[], None]] = []
@@ -34,7 +37,7 @@ def complete_or_absent(path: Path) -> Iterator[Path]:
     DpedkitError
         If the disk is full or the folder may not be written to.
     """
-    part = path.with_name(f"{path.name}.{os.getpid()}{PART_SUFFIX}")
+    part = path.with_name(f"{path.name}.{os.getpid()}{_OWN}{PART_SUFFIX}")
     try:
         yield part
         with part.open("rb+") as file:

@@ -64,6 +64,37 @@ def shown(level: int | None = logging.INFO) -> Iterator[None]:
         _log.setLevel(before[0])
 
 
+class _Collector(logging.Handler):
+    def __init__(self) -> None:
+        super().__init__()
+        self.messages: list[tuple[int, str]] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.messages.append((record.levelno, record.getMessage()))
+
+
+@contextmanager
+def collected(level: int) -> Iterator[list[tuple[int, str]]]:
+    """Collect the messages of this block from this level on, to be shown by `repeat` elsewhere."""
+    collector = _Collector()
+    before = _log.level, _log.propagate
+    _log.addHandler(collector)
+    _log.setLevel(level)
+    _log.propagate = False
+    try:
+        yield collector.messages
+    finally:
+        _log.removeHandler(collector)
+        _log.propagate = before[1]
+        _log.setLevel(before[0])
+
+
+def repeat(messages: Sequence[tuple[int, str]]) -> None:
+    """Tell what was collected in another process."""
+    for level, message in messages:
+        _log.log(level, "%s", message)
+
+
 def shown_level() -> int | None:
     """The level from which on `shown` shows messages now; None outside of it."""
     return _log.level if _handler in _log.handlers else None

@@ -106,6 +106,18 @@ def locked(folder: Path) -> Iterator[None]:
                 path.rmdir()
 
 
+def signatures() -> dict[Path, str]:
+    """For each folder that this thread has locked, what its lock file says.
+
+    Whoever reads something else there sees another folder, or a later run.
+    """
+    found = {}
+    for folder in sorted(_own.held):
+        with suppress(OSError):
+            found[folder] = (folder / LOCK_NAME).read_text()
+    return found
+
+
 def _acquire(folder: Path) -> BaseFileLock | None:
     """The lock, held; None where there is nothing to lock."""
     from filelock import FileLock, Timeout

@@ -41,6 +41,13 @@ class Journal:
         except OSError as error:
             raise explain_os_error(error, self.path) from error
 
+    def sync(self) -> None:
+        """Put the records on the disk: once this returns, a power cut no longer loses them."""
+        try:
+            os.fsync(self._file.fileno())
+        except OSError as error:
+            raise explain_os_error(error, self.path) from error
+
     def close(self) -> None:
         """Put the records on the disk and close the file."""
         try:

@@ -16,7 +16,7 @@ from multiprocessing import resource_tracker
 from pathlib import Path
 from typing import Any, TypeVar
 
-from dpedkit.core import console
+from dpedkit.core import cluster, console
 from dpedkit.core.atomic import before_finishing
 from dpedkit.core.errors import EXIT_INTERRUPTED, DpedkitError
 from dpedkit.core.process import keep_freed_memory, one_thread, own_process
@@ -49,7 +49,8 @@ def ordered_map(
     Each worker keeps OpenCV and BLAS to one thread, so that N workers use N cores and results do
     not depend on how many there are. At most two items a worker are in flight, which bounds the
     memory. With one worker everything happens in this process. Workers end within seconds when
-    this process does, and finish no file after it.
+    this process does, and finish no file after it. In a block of `cluster.connected` the workers
+    are those of the cluster, whatever `jobs` is.
 
     Parameters
     ----------
@@ -68,57 +69,64 @@ def ordered_map(
         If a worker process was killed, as the system does when memory runs out, and `lost` is not
         given.
     """
-    workers = count_workers(jobs)
+    workers = cluster.current() or count_workers(jobs)
     if workers == 1:
         for item in items:
             yield _one_thread(function, item)
         return
 
-    from joblib.externals.loky.process_executor import TerminatedWorkerError
-
+    engine = _Processes(workers) if isinstance(workers, int) else workers
     left = iter(items)
     while True:
         in_flight: deque[Item] = deque()
         try:
-            for result in _spread(function, _noting(left, in_flight), workers):
+            for result in engine.spread(function, _noting(left, in_flight)):
                 in_flight.popleft()
                 yield result
             return
-        except TerminatedWorkerError:
+        except engine.died:
             if lost is None:
-                raise DpedkitError(
-                    "A worker process was killed, most likely because memory ran out. Run the same "
-                    f"command again with fewer workers (--jobs {max(1, workers // 2)}); it "
-                    "continues where it stopped."
-                ) from None
+                raise DpedkitError(engine.killed) from None
             console.warn("A worker process died; its task is tried again in a process of its own.")
         for item in in_flight:
             try:
-                (result,) = _spread(function, [item], 2)  # one alone would be this process
-            except TerminatedWorkerError as error:
+                (result,) = engine.spread(function, [item])
+            except engine.died as error:
                 result = lost(item, _cause(error))
             yield result
 
 
-def _spread(
-    function: Callable[[Item], Result], items: Iterable[Item], workers: int
-) -> Iterator[Result]:
-    """Results in order, from worker processes.
+class _Processes:
+    """Worker processes on this machine, by joblib's own backend; see `cluster.Cluster`."""
 
-    Raises
-    ------
-    TerminatedWorkerError
-        Of loky, if one of them dies.
-    """
-    from joblib import Parallel, delayed, parallel_config
+    def __init__(self, workers: int) -> None:
+        from joblib.externals.loky.process_executor import TerminatedWorkerError
 
-    with parallel_config(backend="loky", n_jobs=workers, inner_max_num_threads=1):
-        parallel = Parallel(return_as="generator", pre_dispatch=2 * workers, batch_size=1)
-        here, parent = Path.cwd(), os.getpid()
-        with _deaf_to_ctrl_c():
-            call, level = delayed(_in_worker), console.shown_level()
-            results = parallel(call(parent, here, level, function, item) for item in items)
-    yield from results
+        self._workers = workers
+        self.died: type[Exception] = TerminatedWorkerError
+        self.killed = (
+            "A worker process was killed, most likely because memory ran out. Run the same "
+            f"command again with fewer workers (--jobs {max(1, workers // 2)}); it "
+            "continues where it stopped."
+        )
+
+    def spread(self, function: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
+        """Results in order.
+
+        Raises
+        ------
+        TerminatedWorkerError
+            Of loky, if a worker dies.
+        """
+        from joblib import Parallel, delayed, parallel_config
+
+        with parallel_config(backend="loky", n_jobs=self._workers, inner_max_num_threads=1):
+            parallel = Parallel(return_as="generator", pre_dispatch=2 * self._workers, batch_size=1)
+            here, parent = Path.cwd(), os.getpid()
+            with _deaf_to_ctrl_c():
+                call, level = delayed(_in_worker), console.shown_level()
+                results = parallel(call(parent, here, level, function, item) for item in items)
+        yield from results
 
 
 def _noting(items: Iterator[Item], taken: deque[Item]) -> Iterator[Item]:

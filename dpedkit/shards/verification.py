@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import numpy as np
 
 from dpedkit.core.console import progress
 from dpedkit.core.errors import DpedkitError
+from dpedkit.core.parallel import ordered_map
 from dpedkit.core.wording import counted
 from dpedkit.shards.correlation import CHANNELS, LUMA, patch_ncc
 from dpedkit.shards.format import SPLITS
@@ -59,10 +61,16 @@ class Verification:
         return "\n".join([f"{self.folder} is damaged:", *(f"- {line}" for line in self.problems)])
 
 
-def verify(folder: str | Path) -> Verification:
+def verify(folder: str | Path, *, jobs: int = 1) -> Verification:
     """Check every shard: SHA-256, layout, ranges, duplicates, and the NCC of a sample.
 
     Also check that no photo pair is in two splits, and that no unlisted shard is in the folder.
+
+    Parameters
+    ----------
+    folder : str or Path
+    jobs : int
+        Worker processes; 0 for every core.
 
     Raises
     ------
@@ -75,16 +83,13 @@ def verify(folder: str | Path) -> Verification:
     by_channel = index.content["patch_config"]["correlate"] == "channels"
     problems: list[str] = []
     splits_of_pair: dict[int, set[str]] = {}
+    look = partial(_look, index, len(pairs), by_channel)
     with progress("verify", len(entries), "shards") as bar:
-        for split, entry in entries:
-            try:
-                layout = _intact(index, entry)
-                for pair in np.unique(layout.map("pair")).tolist():
-                    splits_of_pair.setdefault(pair, set()).add(split)
-                faults = _faults(layout, len(pairs), by_channel)
-                problems += [f"{layout.path}: {text}" for text in faults]
-            except DpedkitError as error:
-                problems.append(str(error))
+        found_in = ordered_map(look, [entry for _, entry in entries], jobs, lost=_lost)
+        for (split, _), (faults, numbers) in zip(entries, found_in, strict=True):
+            problems += faults
+            for pair in numbers:
+                splits_of_pair.setdefault(pair, set()).add(split)
             bar.advance()
     for pair, found in sorted(splits_of_pair.items()):
         told = pairs[pair].get("split") if 0 <= pair < len(pairs) else None
@@ -101,6 +106,26 @@ def verify(folder: str | Path) -> Verification:
     ]
     patches = sum(entry.patches for _, entry in entries)
     return Verification(str(folder), patches, len(entries), tuple(problems))
+
+
+def _look(
+    index: ShardIndex, pair_count: int, by_channel: bool, entry: ShardEntry
+) -> tuple[list[str], list[int]]:
+    """What is wrong with a shard, and the numbers of the photo pairs in it."""
+    problems: list[str] = []
+    numbers: list[int] = []
+    try:
+        layout = _intact(index, entry)
+        numbers = np.unique(layout.map("pair")).tolist()
+        for text in _faults(layout, pair_count, by_channel):
+            problems.append(f"{layout.path}: {text}")
+    except DpedkitError as error:
+        problems.append(str(error))
+    return problems, numbers
+
+
+def _lost(entry: ShardEntry, cause: str) -> tuple[list[str], list[int]]:
+    return [f"{entry.file} could not be checked: {cause}."], []
 
 
 def _intact(index: ShardIndex, entry: ShardEntry) -> ShardLayout:

@@ -24,6 +24,7 @@ import tomli_w
 from dpedkit._version import __version__
 from dpedkit.core import console, lock
 from dpedkit.core.atomic import (
+    PART_SUFFIX,
     complete_or_absent,
     make_folder,
     remove_unfinished_below,
@@ -91,6 +92,7 @@ class RunFolder:
         """Make the folders and write the record of a new run."""
         for folder in (self.path, self.checkpoints, self.samples):
             make_folder(folder)
+        remove_unfinished_below(self.path)
         settings = {key: value for key, value in config.to_dict().items() if value is not None}
         record = {
             "tool_version": __version__,
@@ -278,7 +280,16 @@ def _hashes(config: TrainConfig, content: ContentChoice) -> dict[str, str]:
 
 
 def _holds_something(path: Path) -> bool:
-    return path.is_file() or bool(entries(path))
+    """Whether the folder holds more than a run that was killed before its record was written."""
+    return path.is_file() or not all(map(_is_a_beginning, entries(path)))
+
+
+def _is_a_beginning(entry: Path) -> bool:
+    if entry.is_dir():
+        return entry.name in ("checkpoints", "samples") and not any(entry.iterdir())
+    if entry.suffix == PART_SUFFIX:
+        return entry.name.startswith((f"{CONFIG_NAME}.", f"{LOG_NAME}."))
+    return entry.name == LOG_NAME and entry.stat().st_size == 0
 
 
 class MetricLog:
@@ -301,6 +312,7 @@ class MetricLog:
         """One validation: its step under "step", and its numbers, None where there is none."""
         if self._journal is not None:
             self._journal.append(dict(row))
+            self._journal.sync()  # before the checkpoint that counts on it
         if self._tensorboard is not None:
             for name, value in row.items():
                 if name != "step" and value is not None:
