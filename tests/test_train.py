@@ -213,7 +213,7 @@ def test_a_run_killed_before_its_record_was_written_is_begun_anew(shards, tmp_pa
     other = tmp_path / "other"
     other.mkdir()
     (other / "log.jsonl").write_text("somebody's")
-    with pytest.raises(DpedkitError, match="no training run"):
+    with pytest.raises(DpedkitError, match="is not a training run"):
         train(shards, tiny(steps=1), name="other", runs=tmp_path, resume=True)
     assert (other / "log.jsonl").read_text() == "somebody's"
 
