@@ -67,18 +67,12 @@ def cells_of(
     exact = _kinds(labels)[inside]
     area = np.outer(row_px, column_px)
     shares = np.bincount(_STATE[exact].ravel(), area.ravel(), minlength=len(_ORDER)) / area.sum()
-    factor, kinds, runs = 1, exact, _runs(exact)
-    if len(runs) > limit:
-        counts = _Counts(exact)
-        while len(runs) > limit and kinds.size > 1:
-            factor += 1
-            kinds = counts.coarser(factor)
-            runs = _runs(kinds)
+    factor, kinds = (1, exact) if _fits(exact, limit) else _coarsened(exact, limit)
     return {
         "side": round(cell * factor, 4),
         "at": [round(int(first) * cell, 4) for first in (columns[0], rows[0])],
         "columns": kinds.shape[1],
-        "runs": base64.b64encode(runs).decode(),
+        "runs": base64.b64encode(_runs(kinds)).decode(),
         "shares": shares.round(4).tolist(),
         "surfaces": len(_held(labels)),
     }
@@ -119,32 +113,72 @@ def _near(labels: NDArray[np.uint8], label: int) -> set[int]:
     return set(np.flatnonzero(np.bincount(labels[around > 0], minlength=256)).tolist())
 
 
+def _coarsened(exact: Kinds, limit: int) -> tuple[int, Kinds]:
+    """The smallest squares of cells that fit, their side in cells and their kinds."""
+    counts = _Counts(exact)
+    # A guess that is right within one or two, so that few sizes have to be tried.
+    factor = max(2, round((len(_runs(exact)) / limit) ** 0.75))
+    kinds = counts.coarser(factor)
+    if _fits(kinds, limit):
+        while factor > 2 and _fits(finer := counts.coarser(factor - 1), limit):
+            factor, kinds = factor - 1, finer
+        return factor, kinds
+    while not _fits(kinds, limit):
+        factor += 1
+        kinds = counts.coarser(factor)
+    return factor, kinds
+
+
 class _Counts:
     """How many cells of each kind there are above and left of each corner, to sum any square."""
 
     def __init__(self, kinds: Kinds) -> None:
-        rows, columns = kinds.shape
-        self.sums = np.zeros((rows + 1, columns + 1, _KINDS), np.int32)
-        each = kinds[..., None] == np.arange(_KINDS, dtype=np.uint8)
-        np.cumsum(each, axis=0, out=self.sums[1:, 1:])
-        np.cumsum(self.sums[1:, 1:], axis=1, out=self.sums[1:, 1:])
+        self.kinds = np.flatnonzero(np.bincount(kinds.ravel(), minlength=_KINDS))
+        self.sums = np.stack(
+            [cv2.integral((kinds == kind).astype(np.uint8)) for kind in self.kinds]
+        )  # (kinds, R + 1, C + 1)
 
     def coarser(self, factor: int) -> Kinds:
         """Make squares of cells one: what most of them tell, and the tint of most that hold."""
         rows, columns = (
-            np.append(np.arange(0, side - 1, factor), side - 1) for side in self.sums.shape[:2]
+            np.append(np.arange(0, side - 1, factor), side - 1) for side in self.sums.shape[1:]
         )
-        counts = np.diff(np.diff(self.sums[np.ix_(rows, columns)], axis=0), axis=1)
-        held = np.where(_STATE == HOLDS, counts, 0)
-        by_state = np.where(_ORDER == HOLDS, held.sum(axis=2, keepdims=True), counts[..., _ORDER])
-        state = _ORDER[by_state.argmax(axis=2)]
-        return np.where(state == HOLDS, held.argmax(axis=2), state).astype(np.uint8)
+        at = self.sums[:, rows[:, None], columns]
+        counts = at[:, 1:, 1:] - at[:, 1:, :-1] - at[:, :-1, 1:] + at[:, :-1, :-1]
+        held = counts[_STATE[self.kinds] == HOLDS]
+        each = dict(zip(self.kinds.tolist(), counts, strict=True)) | {HOLDS: held.sum(axis=0)}
+        ranks = [rank for rank, state in enumerate(_ORDER) if state in each]
+        state = _ORDER[_most(np.stack([each[_ORDER[rank]] for rank in ranks]), np.array(ranks))]
+        if not len(held):
+            return state.astype(np.uint8)
+        tint = _most(held, self.kinds[_STATE[self.kinds] == HOLDS])
+        return np.where(state == HOLDS, tint, state).astype(np.uint8)
+
+
+def _most(counts: NDArray[np.int32], numbers: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Of some numbers below 16, in each place the one with the largest count; the first of several.
+
+    `argmax` does the same in several times as long.
+    """
+    both = counts * 16 + (15 - numbers)[:, None, None]
+    most: NDArray[np.int64] = 15 - (both.max(axis=0) & 15)
+    return most
+
+
+def _fits(kinds: Kinds, limit: int) -> bool:
+    """Whether the runs take no more bytes than this; a single cell always does."""
+    flat = kinds.ravel()
+    if len(flat) == 1:
+        return True
+    at_least = 1 + int(np.count_nonzero(flat[1:] != flat[:-1]))  # long ones take several bytes
+    return at_least <= limit and len(_runs(kinds)) <= limit
 
 
 def _runs(kinds: Kinds) -> bytes:
     flat = kinds.ravel()
-    starts = np.concatenate([[0], np.flatnonzero(np.diff(flat)) + 1])
-    lengths = np.diff(np.append(starts, len(flat)))
+    ends = np.append(np.flatnonzero(flat[1:] != flat[:-1]) + 1, len(flat))
+    starts = np.append(0, ends[:-1])
+    lengths = ends - starts
     parts = -(-lengths // _LONGEST_RUN)
     kind = np.repeat(flat[starts], parts)
     count = np.full(len(kind), _LONGEST_RUN)
