@@ -12,6 +12,7 @@ given. A pair is restored by a file without its line.
 from __future__ import annotations
 
 import csv
+import io
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -106,10 +107,15 @@ def keep_decisions(folder: Path, decisions: Mapping[str, str]) -> None:
     file = folder / KEPT_DECISIONS
     if not decisions and not file.exists():
         return
-    with complete_or_absent(file) as part, part.open("w", encoding="utf-8", newline="") as target:
-        writer = csv.writer(target, lineterminator="\n")
-        writer.writerow(_HEADER)
-        writer.writerows((name, REJECTED, note) for name, note in sorted(decisions.items()))
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(_HEADER)
+    writer.writerows((name, REJECTED, note) for name, note in sorted(decisions.items()))
+    content = text.getvalue().encode()
+    if file.is_file() and file.read_bytes() == content:
+        return
+    with complete_or_absent(file) as part:
+        part.write_bytes(content)
 
 
 def _recorded(folder: Path) -> dict[str, str]:

@@ -59,7 +59,7 @@ def read_aligned(folder: Path) -> tuple[list[PairRecord], dict[str, Any]]:
     if description.get("format") not in READABLE_ALIGNED:
         raise DpedkitError(
             f"{folder} has aligned format {description.get('format')}, but this dpedkit reads "
-            f"formats {' and '.join(map(str, READABLE_ALIGNED))}; run `dpedkit align` again with "
+            f"formats {', '.join(map(str, READABLE_ALIGNED))}; run `dpedkit align` again with "
             "--overwrite."
         )
     if not description.get("complete"):
