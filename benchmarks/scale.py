@@ -33,7 +33,7 @@ from unittest.mock import patch
 import numpy as np
 from PIL import Image
 
-from dpedkit.align import driver as align_driver
+from dpedkit.align import folder as align_folder
 from dpedkit.align.config import AlignFoldersConfig
 from dpedkit.core.console import QUIET, set_verbosity, table
 from dpedkit.core.details import DETAILS, PairDetails, details_file
@@ -118,8 +118,8 @@ def make(folder: Path, pairs: int) -> dict[str, float]:
 
     config = AlignFoldersConfig()
     raw, output = folder / "raw", folder / "aligned"
-    with patch.object(align_driver, "_align_one", aligned):
-        align_driver.align_folders(raw / "phone", raw / "dslr", output, config, jobs=1)
+    with patch.object(align_folder, "_align_one", aligned):
+        align_folder.align_folders(raw / "phone", raw / "dslr", output, config, jobs=1)
     with patch.object(patches_driver, "_cut_pair", Cutter(patches_driver._cut_pair)):
         patches_driver.cut_patches(output, folder / "shards", PatchConfig(), jobs=1)
     first = pairs // 10

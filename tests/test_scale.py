@@ -187,7 +187,7 @@ def records_of(folder):
     ("damage", "words"),
     [
         (Path.unlink, r"0001\.json is missing; run"),
-        (lambda path: path.write_text("{}"), r"0001\.json is not as it was written; delete it"),
+        (lambda path: path.write_text("{}"), r"0001\.json has changed; delete it"),
     ],
 )
 def test_damaged_details_are_refused_by_what_reads_them(tmp_path, damage, words):
