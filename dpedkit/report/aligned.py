@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import functools
 import hashlib
 import json
 import shlex
@@ -177,10 +178,16 @@ def _packed(rows: list[list[float]], limit: int, scale: np.ndarray[Any, Any]) ->
     """At most `limit` rows, evenly taken, as base64 of little-endian 16-bit integers."""
     if not rows:
         return ""
-    chosen = np.linspace(0, len(rows) - 1, min(limit, len(rows))).round().astype(int)
-    numbers = np.rint(np.array([rows[number] for number in chosen]) * scale).astype(np.int64)
+    chosen = [rows[number] for number in _evenly(len(rows), limit)]
+    numbers = np.rint(np.array(chosen) * scale).astype(np.int64)
     # Positions may pass 32767 and wrap around, which drawing.js undoes; shifts never do.
     return base64.b64encode(numbers.astype("<i2").tobytes()).decode()
+
+
+@functools.lru_cache(maxsize=256)
+def _evenly(count: int, limit: int) -> list[int]:
+    chosen: list[int] = np.linspace(0, count - 1, min(limit, count)).round().astype(int).tolist()
+    return chosen
 
 
 def _reasons(records: list[PairRecord]) -> str:

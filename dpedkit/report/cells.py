@@ -64,7 +64,8 @@ def cells_of(
     # Beyond the last cells the photo shows what the last ones show, as in `Surfaces`.
     last_row, last_column = np.array(labels.shape) - 1
     inside = np.ix_(rows.clip(0, last_row), columns.clip(0, last_column))
-    exact = _kinds(labels)[inside]
+    held = _held(labels)
+    exact = _kinds(labels, held)[inside]
     area = np.outer(row_px, column_px)
     shares = np.bincount(_STATE[exact].ravel(), area.ravel(), minlength=len(_ORDER)) / area.sum()
     factor, kinds = (1, exact) if _fits(exact, limit) else _coarsened(exact, limit)
@@ -74,7 +75,7 @@ def cells_of(
         "columns": kinds.shape[1],
         "runs": base64.b64encode(_runs(kinds)).decode(),
         "shares": shares.round(4).tolist(),
-        "surfaces": len(_held(labels)),
+        "surfaces": len(held),
     }
 
 
@@ -91,11 +92,11 @@ def _held(labels: NDArray[np.uint8]) -> list[int]:
     return [int(label) for label in found if NOWHERE < label < NOT_FOUND]
 
 
-def _kinds(labels: NDArray[np.uint8]) -> Kinds:
+def _kinds(labels: NDArray[np.uint8], held: list[int]) -> Kinds:
     """Give each surface the first tint that none near it has; where there is none, any."""
     kind_of = np.full(256, UNKNOWN, np.uint8)
     kind_of[[NOT_FOUND, ON_EDGE, DOMINANT]] = MISSING, EDGE, HOLDS
-    others = [label for label in _held(labels) if label != DOMINANT]
+    others = [label for label in held if label != DOMINANT]
     given: dict[int, int] = {}
     for label in others:
         near = _near(labels, label) if given else set()
