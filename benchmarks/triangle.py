@@ -13,6 +13,7 @@ three maps, so it bounds each of them, on real photos, without any truth.
 from __future__ import annotations
 
 import argparse
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +21,7 @@ from numpy.typing import NDArray
 
 from dpedkit.align.config import AlignConfig
 from dpedkit.align.pair import find_alignment
+from dpedkit.core.details import PairDetails
 from dpedkit.core.manifest import read_jsonl
 from dpedkit.core.parallel import ordered_map
 from dpedkit.core.records import PairRecord
@@ -30,10 +32,14 @@ GRID = 60, 45
 
 
 def accepted(folder: Path) -> dict[str, PairRecord]:
-    """The accepted pairs of an aligned folder, by the DSLR photo's file."""
+    """The accepted pairs of an aligned folder with their maps, by the DSLR photo's file."""
     file = folder / "pairs.jsonl"
     records = (PairRecord.from_dict(values, file) for values in read_jsonl(file))
-    return {record.dslr.file: record for record in records if record.accepted}
+    return {
+        record.dslr.file: replace(record, map=PairDetails.of(folder, record).map)
+        for record in records
+        if record.accepted
+    }
 
 
 def distances(pair: tuple[PairRecord, PairRecord]) -> NDArray[np.float64]:

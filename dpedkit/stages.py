@@ -87,17 +87,17 @@ def align(
     jobs: int = 0,
     overwrite: bool = False,
 ) -> AlignSummary:
-    """Align two folders of photos, and write the report that shows it."""
+    """Align two folders of photos, and write the report that shows it, if anything is new."""
     from dpedkit.align.folder import align_folders
-    from dpedkit.report import write_report
+    from dpedkit.report import current_report
 
     try:
         summary = align_folders(phone, dslr, output, config, jobs=jobs, overwrite=overwrite)
     except TooManyRejectedError:
         # All pairs are done; the report is where a person sees what is wrong with them.
-        console.say(write_report(output).as_text())
+        console.say(current_report(output).as_text())
         raise
-    console.say(write_report(output).as_text())
+    console.say(current_report(output).as_text())
     return summary
 
 

@@ -238,6 +238,21 @@ class Surfaces:
         return cls(cell, labels, layer, other, shows_other)
 
 
+def labels_of(values: dict[str, Any]) -> tuple[float, NDArray[np.uint8]]:
+    """The side of a cell in phone px, and the labels `(R, C)`, of what `Surfaces.to_dict` gave.
+
+    Raises
+    ------
+    ValueError
+        If the values do not fit together.
+    """
+    try:
+        cell, shape = _grid(values["cell"], values["shape"])
+        return cell, _bytes(values["labels"], shape)
+    except (KeyError, TypeError) as error:
+        raise ValueError(f"surfaces without {error}") from None
+
+
 def _cells(
     points: Points, cell: float, shape: tuple[int, ...]
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

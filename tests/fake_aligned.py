@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
 
 from dpedkit.core.atomic import write_json
+from dpedkit.core.details import DETAILS, PairDetails, details_file
 from dpedkit.core.manifest import write_jsonl
 from dpedkit.core.records import (
     ACCEPTED,
@@ -56,6 +59,7 @@ def write_aligned(folder: Path, accepted: int, reasons: dict[str, str]) -> Path:
             folder / f"{side}.original.png"
         )
     (aligned / THUMBNAILS).mkdir(parents=True)
+    (aligned / DETAILS).mkdir()
     both = Image.fromarray(np.hstack([plain(RED), plain(BLUE)])).resize((320, 120))
     both.save(folder / "thumbnail.jpg")
     records = []
@@ -67,6 +71,8 @@ def write_aligned(folder: Path, accepted: int, reasons: dict[str, str]) -> Path:
             if good:
                 os.link(folder / f"{side}.png", aligned / side / f"{name}.png")
         os.link(folder / "thumbnail.jpg", aligned / THUMBNAILS / f"{name}.jpg")
+        details = PairDetails(inlier_matches=MATCHES * 50, residuals=RESIDUALS * 100)
+        written = {DETAILS: details.write(details_file(aligned, name))} if good else {}
         records.append(
             PairRecord(
                 index,
@@ -77,6 +83,7 @@ def write_aligned(folder: Path, accepted: int, reasons: dict[str, str]) -> Path:
                 _source(folder / "raw" / "dslr" / f"{name}.png", 2),
                 (0, 0, WIDTH, HEIGHT) if good else (0, 0, 0, 0),
                 evidence=_evidence(index, accepted) if good else {"inliers": 0},
+                files=written,
             )
         )
     write_jsonl(aligned / "pairs.jsonl", (record.to_dict() for record in records))
@@ -91,6 +98,13 @@ def write_aligned(folder: Path, accepted: int, reasons: dict[str, str]) -> Path:
         },
     )
     return aligned
+
+
+def change_details(folder: Path, record: dict[str, Any], **changes: object) -> None:
+    """Write the details of a pair anew, with these changes, and note that in its record."""
+    details = PairDetails.of(folder, PairRecord.from_dict(record, folder))
+    written = replace(details, **changes).write(details_file(folder, record["name"]))
+    record["files"][DETAILS] = {"size": written.size, "sha256": written.sha256}
 
 
 def _source(path: Path, factor: int) -> SourcePhoto:
@@ -108,6 +122,4 @@ def _evidence(number: int, count: int) -> dict[str, object]:
         "residual_median": round(0.1 + 0.4 * share, 4),
         "residual_p95": round(0.5 + share, 4),
         "ncc": round(0.98 - 0.2 * share, 4),
-        "inlier_matches": MATCHES * 50,
-        "residuals": RESIDUALS * 100,
     }

@@ -17,8 +17,9 @@ from test_align_pair import SCENE, photograph, true_map
 from dpedkit.align.config import AlignFoldersConfig
 from dpedkit.align.folder import PAIRS, align_folders
 from dpedkit.core import workfolder
+from dpedkit.core.details import SAMPLES, PairDetails
 from dpedkit.core.errors import DpedkitError, OutputExistsError, TooManyRejectedError
-from dpedkit.core.manifest import read_json, read_jsonl, write_jsonl
+from dpedkit.core.manifest import read_json, read_jsonl
 from dpedkit.core.records import PairRecord, SourcePhoto, rejected_by_reason
 from dpedkit.geometry import PairMap
 from dpedkit.images import read_photo
@@ -81,7 +82,10 @@ def test_leaves_images_of_one_size_and_a_record_a_pair(raw):
         assert phone.shape == dslr.shape == (height, width, 3)
         original = read_photo(raw / "phone" / f"{record.name}.png")
         assert np.array_equal(phone, original[y : y + height, x : x + width])
-        assert PairMap.from_dict(record.map).phone_size == (640, 480)
+        details = PairDetails.of(raw / "aligned", record)
+        assert PairMap.from_dict(details.map).phone_size == (640, 480)
+        assert len(details.inlier_matches) > 50 and len(details.residuals) > 50
+        assert "map" not in record.to_dict() and not record.evidence.keys() & set(SAMPLES)
         assert (record.phone.width, record.dslr.width) == (640, 820)
         for key in ("matches", "inliers", "verified", "coverage", "residual_median", "ncc"):
             assert record.evidence[key] > 0
@@ -273,7 +277,8 @@ def test_without_images_it_finds_the_same_geometry_and_writes_no_image(raw):
     assert summary.accepted == 3
     with_images, without = (read_jsonl(raw / name / PAIRS) for name in ("aligned", "geometry"))
     for one, other in zip(with_images, without, strict=True):
-        assert (one["map"], one["crop"]) == (other["map"], other["crop"])
+        assert one["crop"] == other["crop"]
+        assert one["files"]["details"] == other["files"]["details"]  # the map is in there
     assert not list((raw / "geometry").rglob("*.png"))
     again = run(raw, dataclasses.replace(FAST, images=False), output="geometry")
     assert again.reused == 3
@@ -382,15 +387,6 @@ def test_damaged_images_are_made_again(raw, damage):
     assert contents(raw / "aligned") == before
 
 
-def test_records_of_earlier_versions_say_nothing_of_the_images_and_hold(raw):
-    run(raw)
-    records = read_jsonl(raw / "aligned" / PAIRS)
-    for record in records:
-        del record["files"]
-    write_jsonl(raw / "aligned" / PAIRS, records)
-    assert run(raw).reused == 3
-
-
 def test_decisions_that_only_the_records_of_an_earlier_version_hold_are_kept(raw):
     run(raw, decide(raw, "1,rejected,a tram"))
     (raw / "aligned" / "decisions.csv").unlink()
@@ -436,10 +432,10 @@ def test_a_folder_is_not_complete_while_images_of_pairs_that_are_gone_are_remove
 
     monkeypatch.setattr(Path, "unlink", watched)
     assert run(raw).pairs == 2
-    assert states == [False] * 3  # both images and the thumbnail
+    assert states == [False] * 4  # both images, the details and the thumbnail
     assert read_json(raw / "aligned" / "dataset.json")["complete"]
     run(raw)
-    assert len(states) == 3
+    assert len(states) == 4
 
 
 def test_another_version_adds_nothing_to_a_complete_folder(raw, monkeypatch):

@@ -60,5 +60,5 @@ def test_a_full_disk_is_told_once_and_in_words(tmp_path, monkeypatch):
     monkeypatch.setattr(os, "fsync", lambda descriptor: None)  # the device has no such thing
     with pytest.raises(DpedkitError, match="disk is full"), Journal(tmp_path / "j") as journal:
         journal.close()
-        journal._file = open("/dev/full", "a", encoding="utf-8")  # noqa: SIM115, PTH123
+        journal._file = open("/dev/full", "ab")  # noqa: SIM115, PTH123
         journal.append(RECORDS[0])

@@ -11,7 +11,7 @@ from html.parser import HTMLParser
 
 import numpy as np
 import pytest
-from fake_aligned import HEIGHT, MATCHES, RESIDUALS, WIDTH, write_aligned
+from fake_aligned import HEIGHT, MATCHES, RESIDUALS, WIDTH, change_details, write_aligned
 from fake_shards import make_patches, write_shards
 from hypothesis import given
 from hypothesis import strategies as st
@@ -202,9 +202,13 @@ def give_surfaces(folder, surfaces, **evidence):
     """Write surfaces, and what else is measured with them, into all records of a folder."""
     records = read_jsonl(folder / PAIRS_FILE)
     for record in records:
-        record["map"] |= {"surfaces": surfaces.to_dict()}
+        change_details(folder, record, map={"surfaces": surfaces.to_dict()})
         record["evidence"] |= evidence
     write_jsonl(folder / PAIRS_FILE, records)
+
+
+def cells_for(surfaces, rectangle, limit):
+    return cells_of(surfaces.cell, surfaces.labels, rectangle, limit)
 
 
 def kinds_of(cells):
@@ -224,7 +228,7 @@ ROWS = st.integers(1, 12).flatmap(
 @given(ROWS, st.integers(16, 100), st.tuples(*[st.integers(0, 90)] * 2, *[st.integers(1, 90)] * 2))
 def test_the_cells_of_a_page_tell_what_is_known_of_each_pixel(labels, quarters, rectangle):
     surfaces = surfaces_of(labels, quarters / 4)
-    cells = cells_of(surfaces, rectangle, 10_000)
+    cells = cells_for(surfaces, rectangle, 10_000)
     kinds, (x, y, width, height) = kinds_of(cells), rectangle
     column, row = (
         np.floor((np.arange(start, start + length) + 0.5 - at) / cells["side"]).astype(int)
@@ -246,7 +250,7 @@ def test_surfaces_near_each_other_have_different_tints():
     inside = np.arange(30) % 6 > 1
     labels[~(inside[:, None] & inside)] = ON_EDGE
     surfaces = surfaces_of(labels, 1.0)
-    kinds = kinds_of(cells_of(surfaces, (0, 0, 30, 30), 10_000))
+    kinds = kinds_of(cells_for(surfaces, (0, 0, 30, 30), 10_000))
     tints = kinds[3::6, 3::6]
     assert (tints == HOLDS).sum() == 1, "the largest has none"
     assert len(np.unique(tints)) > 2
@@ -260,23 +264,23 @@ def test_cells_that_do_not_fit_are_made_larger_and_tell_what_most_of_them_do():
     labels = np.kron(large, np.ones((3, 3), int))
     labels[1::3, ::3] = rng.choice([NOWHERE, ON_EDGE, NOT_FOUND, 1], (10, 10))
     runs = 1 + np.count_nonzero(np.diff(large.ravel()))
-    cells = cells_of(surfaces_of(labels, 7.0), (0, 0, 209, 210), runs)
+    cells = cells_for(surfaces_of(labels, 7.0), (0, 0, 209, 210), runs)
     assert (cells["side"], cells["columns"]) == (21, 10)
     kinds = kinds_of(cells)
     kind_of = {NOWHERE: 0, 1: 1, ON_EDGE: 2, NOT_FOUND: 3}
     assert np.array_equal(kinds, np.vectorize(kind_of.get)(large))
     # What holds is counted together, whichever surface it shows.
     mixed = surfaces_of([[ON_EDGE, 2, ON_EDGE], [2, 3, ON_EDGE], [3, NOWHERE, NOWHERE]])
-    assert kinds_of(cells_of(mixed, (0, 0, 60, 60), 1)).tolist() == [[FIRST_TINT]]
+    assert kinds_of(cells_for(mixed, (0, 0, 60, 60), 1)).tolist() == [[FIRST_TINT]]
     # What does not hold is told where as much of it does.
     even = surfaces_of([[1, ON_EDGE], [ON_EDGE, 1]])
-    assert kinds_of(cells_of(even, (0, 0, 40, 40), 1)).tolist() == [[kind_of[ON_EDGE]]]
+    assert kinds_of(cells_for(even, (0, 0, 40, 40), 1)).tolist() == [[kind_of[ON_EDGE]]]
 
 
 @pytest.mark.parametrize("limit", [1, 3, 50, 300])
 def test_cells_never_need_more_bytes_than_they_may(limit):
     noise = np.random.default_rng(0).choice([0, 1, 2, 3, 254, 255], (67, 89))
-    cells = cells_of(surfaces_of(noise), (0, 0, 1780, 1340), limit)
+    cells = cells_for(surfaces_of(noise), (0, 0, 1780, 1340), limit)
     assert 0 < len(base64.b64decode(cells["runs"])) <= limit
 
 
@@ -293,7 +297,7 @@ def test_a_page_carries_where_its_maps_hold_and_does_without(tmp_path):
     rejected, *accepted = data_of(page)["pairs"]
     assert rejected["name"] == "depth" and rejected["crop"] == [0, 0, 0, 0]
     for pair in (rejected, *accepted):  # of a pair without a crop, the whole photo is shown
-        assert pair["cells"] == cells_of(surfaces, (0, 0, WIDTH, HEIGHT), 10_000)
+        assert pair["cells"] == cells_for(surfaces, (0, 0, WIDTH, HEIGHT), 10_000)
         assert (pair["holds"], pair["in_place"]) == (0.875, 0.9)
     assert "<figcaption>Where the map holds</figcaption>" in page.read_text()
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from fake_aligned import BLUE, MARK, RED, RESIDUALS, write_aligned
+from fake_aligned import BLUE, MARK, RED, RESIDUALS, change_details, write_aligned
 from PIL import Image
 from test_report import give_surfaces, surfaces_of
 
@@ -92,7 +92,7 @@ def layered(tmp_path):
     records[1]["evidence"] |= {"model": "field", "holds": 0.9, "in_place": 0.6}
     records[2]["evidence"] |= {"model": "radial", "holds": 0.7, "in_place": 0.95}
     records[3]["evidence"]["model"] = "radial"
-    del records[3]["map"]["surfaces"]
+    change_details(folder, records[3], map={})
     for key in ("holds", "in_place"):
         del records[3]["evidence"][key]
     write_jsonl(folder / "pairs.jsonl", records)

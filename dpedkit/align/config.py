@@ -112,6 +112,11 @@ class AlignFoldersConfig(AlignConfig, PhotoLimits, PairingConfig):
         affects_output=False,
     )
 
+    @property
+    def suffix(self) -> str:
+        """Of the aligned images, without the dot; empty where none are written."""
+        return self.image_format if self.images else ""
+
     @classmethod
     def of(cls, config: AlignConfig | None) -> Self:
         """`config` as folder settings; what an `AlignConfig` lacks takes its default."""

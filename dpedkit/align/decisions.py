@@ -12,15 +12,17 @@ given. A pair is restored by a file without its line.
 from __future__ import annotations
 
 import csv
-from collections.abc import Collection, Iterable, Mapping
+import io
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
 from dpedkit.core import console
 from dpedkit.core.atomic import complete_or_absent
+from dpedkit.core.details import DETAILS
 from dpedkit.core.errors import DpedkitError
 from dpedkit.core.lists import read_list
-from dpedkit.core.manifest import read_jsonl
+from dpedkit.core.manifest import each_line
 from dpedkit.core.records import BY_HAND, REJECTED, PairRecord, SourcePhoto
 from dpedkit.core.wording import counted
 
@@ -105,10 +107,15 @@ def keep_decisions(folder: Path, decisions: Mapping[str, str]) -> None:
     file = folder / KEPT_DECISIONS
     if not decisions and not file.exists():
         return
-    with complete_or_absent(file) as part, part.open("w", encoding="utf-8", newline="") as target:
-        writer = csv.writer(target, lineterminator="\n")
-        writer.writerow(_HEADER)
-        writer.writerows((name, REJECTED, note) for name, note in sorted(decisions.items()))
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(_HEADER)
+    writer.writerows((name, REJECTED, note) for name, note in sorted(decisions.items()))
+    content = text.getvalue().encode()
+    if file.is_file() and file.read_bytes() == content:
+        return
+    with complete_or_absent(file) as part:
+        part.write_bytes(content)
 
 
 def _recorded(folder: Path) -> dict[str, str]:
@@ -116,7 +123,8 @@ def _recorded(folder: Path) -> dict[str, str]:
     file = folder / "pairs.jsonl"
     if not file.is_file():
         return {}
-    records = [PairRecord.from_dict(values, file) for values in read_jsonl(file)]
+    lines = each_line(file, containing=BY_HAND.encode())  # few of many thousands
+    records = [PairRecord.from_dict(values, file) for _, values in lines]
     return {
         record.name: record.reason.removeprefix(BY_HAND).removeprefix(": ")
         for record in records
@@ -144,19 +152,23 @@ def rejected_by_hand(
     if before is None:
         phone, dslr = map(SourcePhoto.of, photos)
         return PairRecord(index, name, REJECTED, reason, phone, dslr)
-    return replace(before, index=index, status=REJECTED, reason=reason, warnings=(), files={})
+    details = {name: file for name, file in before.files.items() if name == DETAILS}
+    return replace(before, index=index, status=REJECTED, reason=reason, warnings=(), files=details)
 
 
 def decided(
     decisions: Mapping[str, str],
     pairs: Iterable[tuple[str, Path, Path]],
-    before: Mapping[str, PairRecord],
+    before: Callable[[str], PairRecord | None],
 ) -> dict[str, PairRecord]:
-    """The records of the pairs (name, phone photo, DSLR photo) that a person rejected."""
+    """The records of the pairs (name, phone photo, DSLR photo) that a person rejected.
+
+    `before` gives what an earlier run recorded of a pair.
+    """
     records = {}
     for index, (name, phone, dslr) in enumerate(pairs):
         if name in decisions:
-            known = before.get(name)
+            known = before(name)
             if known is not None and not known.made_from(phone, dslr):
                 known = None
             records[name] = rejected_by_hand(index, name, (phone, dslr), decisions[name], known)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -16,11 +15,13 @@ from dpedkit.align.decisions import (
     kept_decisions,
     read_decisions,
 )
-from dpedkit.align.sidecars import write_image_list, write_thumbnail
+from dpedkit.align.ledger import PAIRS, Entry, Ledger
+from dpedkit.align.resuming import LOST, SIDES, Finished, finished_pairs, strays
+from dpedkit.align.sidecars import has_image_list, write_image_list, write_thumbnail
 from dpedkit.core import console, lock
 from dpedkit.core.atomic import make_folder
+from dpedkit.core.details import DETAILS, SAMPLES, PairDetails, details_file
 from dpedkit.core.errors import PhotoError, TooManyRejectedError
-from dpedkit.core.manifest import Journal, read_jsonl, write_jsonl
 from dpedkit.core.parallel import ordered_map
 from dpedkit.core.records import (
     ACCEPTED,
@@ -44,10 +45,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-PAIRS = "pairs.jsonl"
-_JOURNAL = "journal.jsonl"
-_LOST = "not aligned"
-_SIDES = ("phone", "dslr")
+    from dpedkit.align.pair import Alignment
 
 
 @dataclass(frozen=True)
@@ -143,13 +141,9 @@ def align_folders(
     config = AlignFoldersConfig.of(config)
     pairing = pair_photos(phone_folder, dslr_folder, config)
     tell(pairing)
-    names_of_pairs = [name for name, _, _ in pairing.pairs]
+    names = [name for name, _, _ in pairing.pairs]
     given = config.files().get("decisions")
-    decisions = (
-        kept_decisions(output, names_of_pairs)
-        if given is None
-        else read_decisions(given, names_of_pairs)
-    )
+    decisions = kept_decisions(output, names) if given is None else read_decisions(given, names)
     folder = prepare(
         output,
         kind="aligned",
@@ -161,28 +155,50 @@ def align_folders(
         kept=(KEPT_DECISIONS,),
     )
     keep_decisions(output, decisions)
-    tasks = [_Task(index, *pair, output) for index, pair in enumerate(pairing.pairs)]
-    earlier = _earlier(folder)
-    by_hand = decided(decisions, pairing.pairs, earlier)
-    unsure = [task for task in tasks if task.name not in by_hand]
-    finished = _finished(earlier, unsure, config, _recorded_ns(folder))
-    known = finished | by_hand
-    todo = [task for task in tasks if task.name not in known]
-    names = {task.name for task in tasks}
-    strays = _strays(output / THUMBNAILS, names)
-    for side in _SIDES:
-        strays += _strays(output / side, names - by_hand.keys())
-    if folder.complete and (todo or by_hand or strays or earlier.keys() != names):
-        folder.reopen(adding=bool(todo))
-    for path in strays:
-        path.unlink()
-    if not todo:
-        console.say(f"align: all {len(tasks)} pairs are already aligned")
-    records = known | _align(todo, config, output, jobs, len(tasks), known)
-    ordered = [records[task.name] for task in tasks]
-    write_image_list(output, ordered, config)
-    summary = _finish(folder, pairing, ordered, len(finished))
+    with Ledger(output) as ledger:
+        summary = _resume(folder, pairing, decisions, ledger, config, jobs)
     _refuse_too_many(summary, config)
+    return summary
+
+
+def _resume(
+    folder: WorkFolder,
+    pairing: Pairing,
+    decisions: dict[str, str],
+    ledger: Ledger,
+    config: AlignFoldersConfig,
+    jobs: int,
+) -> AlignSummary:
+    """Do what is left to do; where nothing is, no file is touched."""
+    names = [name for name, _, _ in pairing.pairs]
+    unsure = {name: (phone, dslr) for name, phone, dslr in pairing.pairs if name not in decisions}
+    finished = finished_pairs(ledger, unsure, folder.path, config.suffix)
+    by_hand = decided(decisions, pairing.pairs, ledger.get)
+    redecided = [record for record in by_hand.values() if record != ledger.get(record.name)]
+    known = finished.names | by_hand.keys()
+    todo = [
+        _Task(index, *pair, folder.path)
+        for index, pair in enumerate(pairing.pairs)
+        if pair[0] not in known
+    ]
+    left_over = strays(folder.path, set(names), by_hand)
+    settled = not (todo or redecided or left_over) and ledger.is_settled(names)
+    if folder.complete and not settled:
+        folder.reopen(adding=bool(todo))
+    for path in left_over:
+        path.unlink()
+    for record in redecided:
+        ledger.append(record)
+    if not todo:
+        console.say(f"align: all {len(names)} pairs are already aligned")
+    _align(todo, config, folder.path, jobs, ledger, [ledger[name] for name in known])
+    summary = _summary(folder.path, pairing, [ledger[name] for name in names], finished)
+    listed = has_image_list(folder.path, config)
+    if not (folder.complete and settled and listed) or finished.looked:
+        write_image_list(folder.path, ledger.records(names), config)
+        ledger.settle(names)
+    _finish(folder, summary)
+    ledger.drop_journal()
     return summary
 
 
@@ -201,36 +217,27 @@ class _Task:
     def thumbnail(self) -> Path:
         return self.output / THUMBNAILS / f"{self.name}.jpg"
 
-    def has_images(self, config: AlignFoldersConfig) -> bool:
-        return all(self.image(side, config).exists() for side in _SIDES)
-
 
 def _align(
     todo: list[_Task],
     config: AlignFoldersConfig,
     output: Path,
     jobs: int,
-    total: int,
-    finished: dict[str, PairRecord],
-) -> dict[str, PairRecord]:
-    """Align the remaining pairs; each record is saved before the next result is awaited."""
-    for folder in (*_SIDES, THUMBNAILS) if config.images else (THUMBNAILS,):
+    ledger: Ledger,
+    known: list[Entry],
+) -> None:
+    """Align the pairs that are left, each written down before the next is waited for."""
+    for folder in (*SIDES, DETAILS, THUMBNAILS) if config.images else (DETAILS, THUMBNAILS):
         make_folder(output / folder)
-    records: dict[str, PairRecord] = {}
-    accepted = sum(record.accepted for record in finished.values())
-    with (
-        Journal(output / _JOURNAL) as journal,
-        console.progress("align", total, "pairs", done=len(finished)) as bar,
-    ):
+    done, accepted = len(known), sum(entry.accepted for entry in known)
+    with console.progress("align", done + len(todo), "pairs", done=done) as bar:
         for record in ordered_map(partial(_align_one, config), todo, jobs, lost=_lost):
-            journal.append(record.to_dict())
-            records[record.name] = record
+            ledger.append(record)
+            done += 1
             accepted += record.accepted
             if not record.accepted:
                 console.detail(f"{record.name}: rejected, {record.reason}")
-            rejected = len(finished) + len(records) - accepted
-            bar.advance(note=f"{accepted} aligned, {rejected} rejected")
-    return records
+            bar.advance(note=f"{accepted} aligned, {done - accepted} rejected")
 
 
 def _align_one(config: AlignFoldersConfig, task: _Task) -> PairRecord:
@@ -254,9 +261,9 @@ def _align_one(config: AlignFoldersConfig, task: _Task) -> PairRecord:
         alignment = align(phone.pixels, dslr.pixels, config)
         with clock.measuring("write"):
             write_thumbnail(task.thumbnail, phone.pixels, dslr.pixels)
-    written = {}
     with clock.measuring("write"):
-        for side, image in zip(_SIDES, (alignment.phone, alignment.dslr), strict=True):
+        written = _write_details(task, alignment)
+        for side, image in zip(SIDES, (alignment.phone, alignment.dslr), strict=True):
             if image is None:
                 task.image(side, config).unlink(missing_ok=True)
             else:
@@ -270,12 +277,22 @@ def _align_one(config: AlignFoldersConfig, task: _Task) -> PairRecord:
         phone.source,
         dslr.source,
         alignment.crop,
-        alignment.map.to_dict() if alignment.map else {},
-        alignment.evidence,
-        {**clock.seconds, **alignment.seconds},
-        alignment.warnings,
-        written,
+        evidence={name: value for name, value in alignment.evidence.items() if name not in SAMPLES},
+        seconds={**clock.seconds, **alignment.seconds},
+        warnings=alignment.warnings,
+        files=written,
     )
+
+
+def _write_details(task: _Task, alignment: Alignment) -> dict[str, WrittenFile]:
+    """Write what is not for the record; nothing is known of photos that cannot be read."""
+    file = details_file(task.output, task.name)
+    samples = (alignment.evidence.get(name, []) for name in SAMPLES)
+    details = PairDetails(alignment.map.to_dict() if alignment.map else {}, *samples)
+    if details == PairDetails():
+        file.unlink(missing_ok=True)
+        return {}
+    return {DETAILS: details.write(file)}
 
 
 def _lost(task: _Task, cause: str) -> PairRecord:
@@ -283,7 +300,7 @@ def _lost(task: _Task, cause: str) -> PairRecord:
     # Nothing is said of their state, so that the next run takes them for changed.
     phone = SourcePhoto(str(task.phone.absolute()), 0, 0)
     dslr = SourcePhoto(str(task.dslr.absolute()), 0, 0)
-    return PairRecord(task.index, task.name, REJECTED, f"{_LOST}: {cause}", phone, dslr)
+    return PairRecord(task.index, task.name, REJECTED, f"{LOST}: {cause}", phone, dslr)
 
 
 class _Photo:
@@ -306,96 +323,36 @@ class _Photo:
         )
 
 
-def _earlier(folder: WorkFolder) -> dict[str, PairRecord]:
-    """The records of an earlier run, by pair name."""
-    found: dict[str, PairRecord] = {}
-    for path in (folder.path / PAIRS, folder.path / _JOURNAL):
-        if folder.resumed and path.exists():
-            records = [PairRecord.from_dict(values, path) for values in read_jsonl(path)]
-            found.update({record.name: record for record in records})
-    return found
-
-
-def _recorded_ns(folder: WorkFolder) -> int:
-    """When the earlier run last recorded a pair; images changed later are checked."""
-    files = (folder.path / PAIRS, folder.path / _JOURNAL)
-    return min((path.stat().st_mtime_ns for path in files if path.exists()), default=0)
-
-
-def _finished(
-    earlier: dict[str, PairRecord],
-    tasks: list[_Task],
-    config: AlignFoldersConfig,
-    recorded_ns: int,
-) -> dict[str, PairRecord]:
-    """Records of an earlier run that are still valid: same photos, same images."""
-    finished = {}
-    for task in tasks:
-        record = earlier.get(task.name)
-        if record is None or not _holds(record, task, config, recorded_ns):
-            continue
-        finished[task.name] = replace(record, index=task.index)
-    return finished
-
-
-def _holds(record: PairRecord, task: _Task, config: AlignFoldersConfig, recorded_ns: int) -> bool:
-    if record.reason.startswith(_LOST):
-        return False
-    if record.rejected_by_hand or not record.made_from(task.phone, task.dslr):
-        return False
-    if not (record.accepted and config.images):
-        return True
-    if not record.files:  # by an earlier version
-        return task.has_images(config)
-    images = {side: task.image(side, config) for side in _SIDES}
-    sound = all(record.files[side].is_still(path, recorded_ns) for side, path in images.items())
-    if not sound and any(path.exists() for path in images.values()):
-        console.say(f"{task.name}: the aligned images are damaged, so the pair is aligned again")
-    return sound
-
-
-def _strays(folder: Path, names: set[str]) -> list[Path]:
-    """Images of pairs that no longer exist, and incomplete files of a killed run."""
-    found = folder.iterdir() if folder.is_dir() else ()
-    return [
-        path
-        for path in found
-        if path.stem not in names and not path.is_dir()  # as file servers leave them
-    ]
-
-
-def _finish(
-    folder: WorkFolder, pairing: Pairing, records: list[PairRecord], reused: int
+def _summary(
+    output: Path, pairing: Pairing, entries: list[Entry], finished: Finished
 ) -> AlignSummary:
-    """Write the manifest in pair order, then mark the folder as complete."""
-    rejected = [record for record in records if not record.accepted]
-    accepted = [record for record in records if record.accepted]
-    residuals = sorted(record.evidence["residual_median"] for record in accepted)
-    summary = AlignSummary(
-        folder.path,
-        len(records),
+    accepted = [entry for entry in entries if entry.accepted]
+    residuals = sorted(entry.residual for entry in accepted if entry.residual is not None)
+    return AlignSummary(
+        output,
+        len(entries),
         len(accepted),
-        len(rejected),
-        reused,
-        dict(rejected_by_reason(records)),
-        [record.name for record in accepted if record.warnings],
+        len(entries) - len(accepted),
+        len(finished.names),
+        dict(rejected_by_reason(entries)),
+        [entry.name for entry in accepted if entry.warned],
         len(pairing.unpaired_phone),
         len(pairing.unpaired_dslr),
         residuals[len(residuals) // 2] if residuals else None,
     )
-    write_jsonl(folder.path / PAIRS, (record.to_dict() for record in records))
-    counts = Counter(record.status for record in records)
+
+
+def _finish(folder: WorkFolder, summary: AlignSummary) -> None:
+    """Say that the folder is complete."""
     folder.finish(
         counts={
-            "pairs": len(records),
-            ACCEPTED: counts[ACCEPTED],
-            REJECTED: counts[REJECTED],
+            "pairs": summary.pairs,
+            ACCEPTED: summary.accepted,
+            REJECTED: summary.rejected,
             "unpaired_phone": summary.unpaired_phone,
             "unpaired_dslr": summary.unpaired_dslr,
         }
     )
-    (folder.path / _JOURNAL).unlink(missing_ok=True)
-    return summary
 
 
 def _refuse_too_many(summary: AlignSummary, config: AlignFoldersConfig) -> None:

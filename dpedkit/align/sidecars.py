@@ -44,6 +44,11 @@ def write_image_list(
     write_jsonl(folder / IMAGE_LIST, rows)
 
 
+def has_image_list(folder: Path, config: AlignFoldersConfig) -> bool:
+    """Whether the list is there exactly where there has to be one."""
+    return (folder / IMAGE_LIST).is_file() == config.images
+
+
 def _row(record: PairRecord, suffix: str) -> dict[str, Any]:
     return {
         "phone_file_name": f"phone/{record.name}.{suffix}",

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, BinaryIO, Self
 
 from dpedkit.core.atomic import complete_or_absent, explain_os_error
 from dpedkit.core.errors import DpedkitError
 from dpedkit.core.regular import would_wait
+
+_CHUNK = 1 << 16  # bytes
 
 
 class Journal:
@@ -23,23 +25,28 @@ class Journal:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        if path.exists():
-            whole = path.read_bytes()
-            if not whole.endswith(b"\n"):
-                with path.open("rb+") as file:
-                    file.truncate(whole.rfind(b"\n") + 1)
         try:
-            self._file = path.open("a", encoding="utf-8")
+            if path.exists():
+                os.truncate(path, _whole_lines(path))
+            self._file = path.open("ab")
         except OSError as error:
             raise explain_os_error(error, path) from error
 
-    def append(self, record: dict[str, Any]) -> None:
-        """Write one record; once this returns, a killed process no longer loses it."""
+    def append(self, record: dict[str, Any]) -> int:
+        """Write one record; once this returns, a killed process no longer loses it.
+
+        Returns
+        -------
+        int
+            Where its line begins in the file, in bytes.
+        """
         try:
-            self._file.write(json.dumps(record, allow_nan=False) + "\n")
+            start = self._file.tell()
+            self._file.write(json_line(record))
             self._file.flush()
         except OSError as error:
             raise explain_os_error(error, self.path) from error
+        return start
 
     def sync(self) -> None:
         """Put the records on the disk: once this returns, a power cut no longer loses them."""
@@ -80,32 +87,64 @@ def read_jsonl(path: Path) -> list[dict[str, Any]]:
     DpedkitError
         If the file is missing, or a complete line is not a JSON object.
     """
+    return [record for _, record in each_line(path)]
+
+
+def each_line(path: Path, containing: bytes = b"") -> Iterator[tuple[int, dict[str, Any]]]:
+    """The records of a JSONL file one by one, each with the byte at which its line begins.
+
+    Parameters
+    ----------
+    path : Path
+    containing : bytes
+        Lines without these bytes are passed over, unread.
+
+    Raises
+    ------
+    DpedkitError
+        As `read_jsonl`.
+    """
     _refuse_pipe(path)
     try:
-        text = path.read_text(encoding="utf-8")
+        file = path.open("rb")
     except FileNotFoundError:
         raise DpedkitError(f"{path} is missing.") from None
+    with file:
+        start = 0
+        for number, line in enumerate(file, start=1):
+            # What follows the last newline was never finished.
+            if containing in line and line.endswith(b"\n"):
+                yield start, _parsed(line, path, number)
+            start += len(line)
+
+
+def line_at(file: BinaryIO, start: int) -> bytes:
+    """The line of a JSONL file that begins at this byte."""
+    file.seek(start)
+    return file.readline()
+
+
+def json_line(record: dict[str, Any]) -> bytes:
+    """A record as a line of a JSONL file."""
+    return (json.dumps(record, allow_nan=False) + "\n").encode()
+
+
+def _parsed(line: bytes, path: Path, number: int) -> dict[str, Any]:
+    try:
+        record = json.loads(line.decode("utf-8"), parse_constant=_refuse_constant)
     except UnicodeDecodeError:
         raise DpedkitError(f"{path} is not a text file.") from None
-    lines = text.split("\n")
-    complete = lines[:-1]  # what follows the last newline was never finished
-    records = []
-    for number, line in enumerate(complete, start=1):
-        try:
-            record = json.loads(line, parse_constant=_refuse_constant)
-        except (ValueError, RecursionError):  # no JSON, a number of thousands of digits, or a maze
-            record = None
-        if not isinstance(record, dict):
-            raise DpedkitError(f"{path}, line {number} is damaged: it is not a JSON object.")
-        records.append(record)
-    return records
+    except (ValueError, RecursionError):  # no JSON, a number of thousands of digits, or a maze
+        record = None
+    if not isinstance(record, dict):
+        raise DpedkitError(f"{path}, line {number} is damaged: it is not a JSON object.")
+    return record
 
 
 def write_jsonl(path: Path, records: Iterable[dict[str, Any]]) -> None:
     """Write all records atomically."""
-    with complete_or_absent(path) as part, part.open("w", encoding="utf-8") as file:
-        for record in records:
-            file.write(json.dumps(record, allow_nan=False) + "\n")
+    with complete_or_absent(path) as part, part.open("wb") as file:
+        file.writelines(map(json_line, records))
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -130,3 +169,17 @@ def _refuse_constant(name: str) -> None:
 def _refuse_pipe(path: Path) -> None:
     if would_wait(path):
         raise DpedkitError(f"{path} is not a regular file.")
+
+
+def _whole_lines(path: Path) -> int:
+    """How many bytes of a file are lines with an end."""
+    with path.open("rb") as file:
+        end = file.seek(0, os.SEEK_END)
+        while end:
+            start = max(0, end - _CHUNK)
+            file.seek(start)
+            newline = file.read(end - start).rfind(b"\n")
+            if newline >= 0:
+                return start + newline + 1
+            end = start
+    return 0

@@ -1,30 +1,37 @@
 """The records that stages leave for each other in `aligned/` and what they mean.
 
 `aligned/dataset.json` describes the folder; each line of `aligned/pairs.jsonl` is a `PairRecord`.
+Records are small, since every run reads them all; `core.details` has the rest of what is known.
 """
 
 from __future__ import annotations
 
-import functools
 import hashlib
 import re
+import sys
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Protocol, Self
 
 from dpedkit.core.errors import DpedkitError
+from dpedkit.core.filestate import spelt_in_one_way, state_of
 
-ALIGNED_FORMAT = 2
-READABLE_ALIGNED = (1, 2)  # 1 says nothing of where the map holds
+ALIGNED_FORMAT = 3
+# 1 says nothing of where the map holds; 1 and 2 have the details of a pair in its record.
+READABLE_ALIGNED = (1, 2, 3)
 ACCEPTED, REJECTED = "accepted", "rejected"
 THUMBNAILS = "report/thumbnails"  # NAME.jpg: the two originals side by side
 EVALUATIONS = "evaluations"  # in a run: what `dpedkit evaluate` found, a file each
 BY_HAND = "rejected by hand"  # how the reason of a pair begins that a person rejected
+_TYPES: tuple[tuple[str, type], ...] = (
+    *(("index", int), ("name", str), ("status", str), ("reason", str)),
+    *(("map", dict), ("evidence", dict), ("seconds", dict)),
+)
 _NUMBER = re.compile(r"\d+(\.\d+)?")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class SourcePhoto:
     """One original photo, as it was when it was aligned.
 
@@ -55,18 +62,18 @@ class SourcePhoto:
     def of(cls, path: Path) -> Self:
         """The photo's file as it is on the disk now, size in pixels not yet known."""
         state = path.stat()
-        return cls(str(_spelt_in_one_way(path)), state.st_size, state.st_mtime_ns)
+        return cls(spelt_in_one_way(path), state.st_size, state.st_mtime_ns)
 
     def unchanged(self) -> bool:
         """Whether the file on the disk is still the one that was recorded."""
-        try:
-            state = Path(self.file).stat()
-        except OSError:
-            return False
-        return (state.st_size, state.st_mtime_ns) == (self.size, self.mtime_ns)
+        state = state_of(self.file)
+        return state is not None and (state.st_size, state.st_mtime_ns) == (
+            self.size,
+            self.mtime_ns,
+        )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class WrittenFile:
     """A file as it was when it was written: bytes, and SHA-256 as hexadecimal digits."""
 
@@ -82,27 +89,15 @@ class WrittenFile:
 
     def has_size_of(self, path: Path) -> bool:
         """Whether the file is there and has the size that was recorded."""
-        try:
-            return path.stat().st_size == self.size
-        except OSError:
-            return False
+        state = state_of(path)
+        return state is not None and state.st_size == self.size
 
-    def is_still(self, path: Path, recorded_ns: int = 0) -> bool:
-        """Whether the file on the disk is still the one that was written.
-
-        Parameters
-        ----------
-        path : Path
-        recorded_ns : int
-            When the record was written. A file of the right size that was not changed later is
-            taken for sound without reading it.
-        """
-        if not self.has_size_of(path):
-            return False
-        return path.stat().st_mtime_ns <= recorded_ns or self == WrittenFile.of(path)
+    def is_still(self, path: Path) -> bool:
+        """Whether the file on the disk is still the one that was written; reads it."""
+        return self.has_size_of(path) and self == WrittenFile.of(path)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class PairRecord:
     """One phone-DSLR pair and its verdict: a line of `pairs.jsonl`.
 
@@ -121,7 +116,7 @@ class PairRecord:
     crop : tuple of int
         `(x, y, width, height)` of the aligned images in the upright phone photo, in pixels.
     map : dict
-        `geometry.PairMap.to_dict()`: how upright phone pixels map to upright DSLR pixels.
+        Of formats 1 and 2; see `PairDetails`.
     evidence : dict
         What the verdict rests on: keypoints, matches, inliers, verified points, coverage,
         residual median and p95 in px, NCC, the model chosen.
@@ -130,8 +125,8 @@ class PairRecord:
     warnings : tuple of str
         What a person should look at although the pair was accepted.
     files : dict of str to WrittenFile
-        The two aligned images as they were written, "phone" and "dslr"; empty where there are
-        none, and in records of earlier versions.
+        The two aligned images as they were written, "phone" and "dslr", and the file of the pair's
+        "details"; empty where there are none, and in records of earlier versions.
     """
 
     index: int
@@ -157,14 +152,19 @@ class PairRecord:
 
     def made_from(self, phone: Path, dslr: Path) -> bool:
         """Whether these are the photos, as they are on the disk now, that the record tells of."""
-        recorded, now = (Path(self.phone.file), Path(self.dslr.file)), (phone, dslr)
-        if [*map(_spelt_in_one_way, recorded)] != [*map(_spelt_in_one_way, now)]:
+        recorded, now = (self.phone.file, self.dslr.file), (phone, dslr)
+        if [*map(spelt_in_one_way, recorded)] != [*map(spelt_in_one_way, now)]:
             return False
         return self.phone.unchanged() and self.dslr.unchanged()
 
     def to_dict(self) -> dict[str, Any]:
         """The record as JSON-ready values, in the order of declaration."""
-        return asdict(self)
+        values = _values(self)
+        if not self.map:
+            del values["map"]
+        values["phone"], values["dslr"] = _values(self.phone), _values(self.dslr)
+        values["files"] = {name: _values(file) for name, file in self.files.items()}
+        return values
 
     @classmethod
     def from_dict(cls, values: dict[str, Any], where: Path) -> Self:
@@ -182,9 +182,12 @@ class PairRecord:
             content["crop"] = tuple(content["crop"])
             content["warnings"] = tuple(content["warnings"])
             content["files"] = {
-                str(side): WrittenFile(**file) for side, file in content.get("files", {}).items()
+                sys.intern(str(name)): WrittenFile(**file)
+                for name, file in content.get("files", {}).items()
             }
-            return cls(**content)
+            record = cls(**content)
+            _check(record)
+            return record
         except (KeyError, TypeError, AttributeError) as error:
             name = values.get("name", "?")
             raise DpedkitError(
@@ -193,23 +196,44 @@ class PairRecord:
             ) from None
 
 
-def _spelt_in_one_way(path: Path) -> Path:
-    """The absolute path of a photo, without links and detours; the photo itself may be a link."""
-    return _resolved(path.parent.absolute()) / path.name
+def _values(item: Any) -> dict[str, Any]:
+    """The fields of a dataclass by name; `asdict`, which copies all that is in them, takes longer
+    than all else that is done with a record."""
+    return {name: getattr(item, name) for name in item.__slots__}
 
 
-@functools.lru_cache(maxsize=64)
-def _resolved(folder: Path) -> Path:
-    return folder.resolve()
+def _check(record: PairRecord) -> None:
+    """Raise TypeError if a field has a type that work would stumble over later."""
+    for name, kind in _TYPES:
+        if not isinstance(getattr(record, name), kind):
+            raise TypeError(f"{name} is {getattr(record, name)!r}")
+    for file in (record.phone, record.dslr):
+        if not isinstance(file.file, str):
+            raise TypeError(f"file is {file.file!r}")
+    for name in ("residual_median", "ncc"):
+        value = record.evidence.get(name)
+        if not (value is None or isinstance(value, (int, float))):
+            raise TypeError(f"{name} is {value!r}")
 
 
-def rejected_by_reason(records: Iterable[PairRecord]) -> list[tuple[str, list[str]]]:
+class Verdict(Protocol):
+    """What `rejected_by_reason` asks of a record."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def accepted(self) -> bool: ...
+    @property
+    def reason(self) -> str: ...
+
+
+def rejected_by_reason(records: Iterable[Verdict]) -> list[tuple[str, list[str]]]:
     """The reasons for which pairs were rejected, with the pairs' names, most frequent first.
 
     Reasons that differ only in their numbers count as one, with a range where the numbers differ:
     "only 3 to 12 of 80 blocks".
     """
-    kinds: dict[str, list[PairRecord]] = {}
+    kinds: dict[str, list[Verdict]] = {}
     for record in records:
         if not record.accepted:
             kinds.setdefault(_NUMBER.sub("\0", record.reason), []).append(record)

@@ -66,8 +66,10 @@ class WorkFolder:
         write_json(self.description_file, {**self.description, "complete": False})
 
     def finish(self, **results: Any) -> None:
-        """Record the results, and that the work is complete."""
-        write_json(self.description_file, {**self.description, **results, "complete": True})
+        """Record the results, and that the work is complete; what is so already is left alone."""
+        finished = {**self.description, **results, "complete": True}
+        if read_json(self.description_file) != finished:
+            write_json(self.description_file, finished)
 
 
 def prepare(

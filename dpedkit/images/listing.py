@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
 from importlib.util import find_spec
 from pathlib import Path
@@ -38,15 +39,15 @@ def list_photos(folder: str | Path) -> list[Path]:
         raise DpedkitError(f"{folder}: there is no such folder.")
     if not folder.is_dir():
         raise DpedkitError(f"{folder} is a file; give the folder that holds the photos.")
-    entries = sorted(folder.iterdir())
-    photos = [path for path in entries if is_photo_name(path) and not path.is_dir()]
-    for path in photos:
-        if not path.exists():
-            raise DpedkitError(
-                f"{path} is a link to {path.readlink()}, which does not exist; repair or remove it."
-            )
-        if would_wait(path):
-            raise DpedkitError(f"{path} is not a regular file; remove it.")
+    with os.scandir(folder) as found_entries:
+        entries = sorted(found_entries, key=lambda entry: entry.name)
+    photos = []
+    for entry in entries:
+        if not _is_photo_name(entry.name) or entry.is_dir():
+            continue
+        photos.append(folder / entry.name)
+        if not entry.is_file(follow_symlinks=False):  # the others, files, need no look
+            _refuse_what_is_no_file(photos[-1])
     if not photos:
         found = ", ".join(entry.name for entry in entries[:3]) or "it is empty"
         raise DpedkitError(
@@ -58,7 +59,20 @@ def list_photos(folder: str | Path) -> list[Path]:
 
 def is_photo_name(path: Path) -> bool:
     """Whether a file's name is that of a readable photo."""
-    return path.suffix.lower() in PHOTO_SUFFIXES and not path.name.startswith(".")
+    return _is_photo_name(path.name)
+
+
+def _is_photo_name(name: str) -> bool:
+    return name.lower().endswith(PHOTO_SUFFIXES) and not name.startswith(".")
+
+
+def _refuse_what_is_no_file(path: Path) -> None:
+    if not path.exists():
+        raise DpedkitError(
+            f"{path} is a link to {path.readlink()}, which does not exist; repair or remove it."
+        )
+    if would_wait(path):
+        raise DpedkitError(f"{path} is not a regular file; remove it.")
 
 
 def require_libraries(photos: Iterable[Path]) -> None:

@@ -11,6 +11,7 @@ from dpedkit.images import RAW_SUFFIXES, list_photos
 from dpedkit.pairing.clocks import ClockOffset
 
 _SHOWN = 3
+_PARTS = re.compile(r"\d+|\D+")
 
 
 @dataclass(frozen=True)
@@ -59,11 +60,14 @@ def photos_of(folder: Path) -> tuple[list[Path], list[Path]]:
         As `list_photos`.
     """
     photos = sorted(list_photos(folder), key=_natural)
-    developed = {path.stem.casefold() for path in photos if not _is_raw(path)}
+    raw = {path for path in photos if _is_raw(path)}
+    if not raw:
+        return photos, []
+    developed = {path.stem.casefold() for path in photos if path not in raw}
     used: list[Path] = []
     aside: list[Path] = []
     for path in photos:
-        twin = _is_raw(path) and path.stem.casefold() in developed
+        twin = path in raw and path.stem.casefold() in developed
         (aside if twin else used).append(path)
     return used, aside
 
@@ -92,9 +96,9 @@ def first_few(photos: list[Path]) -> str:
 
 
 def _is_raw(path: Path) -> bool:
-    return path.suffix.lower() in RAW_SUFFIXES
+    return path.name.lower().endswith(RAW_SUFFIXES)
 
 
 def _natural(path: Path) -> tuple[list[tuple[int, int, str]], str]:
-    parts = re.findall(r"\d+|\D+", path.stem.casefold())
+    parts = _PARTS.findall(path.stem.casefold())
     return [(0, int(part), "") if part.isdecimal() else (1, 0, part) for part in parts], path.name

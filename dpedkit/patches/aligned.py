@@ -5,15 +5,17 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
+from dpedkit.core.details import DETAILS, PairDetails, not_as_written
 from dpedkit.core.errors import DpedkitError, PhotoError
-from dpedkit.core.manifest import read_json, read_jsonl
+from dpedkit.core.filestate import state_of
+from dpedkit.core.manifest import each_line, read_json
 from dpedkit.core.records import READABLE_ALIGNED, PairRecord, SourcePhoto, WrittenFile
 from dpedkit.geometry import PairMap
 from dpedkit.images import read_photo
@@ -30,6 +32,8 @@ class OriginalGoneError(PhotoError):
 
 def read_aligned(folder: Path) -> tuple[list[PairRecord], dict[str, Any]]:
     """The accepted pairs of a finished aligned folder, and its `dataset.json`.
+
+    Of the pairs, all but how the verdict was found.
 
     Raises
     ------
@@ -55,7 +59,7 @@ def read_aligned(folder: Path) -> tuple[list[PairRecord], dict[str, Any]]:
     if description.get("format") not in READABLE_ALIGNED:
         raise DpedkitError(
             f"{folder} has aligned format {description.get('format')}, but this dpedkit reads "
-            f"formats {' and '.join(map(str, READABLE_ALIGNED))}; run `dpedkit align` again with "
+            f"formats {', '.join(map(str, READABLE_ALIGNED))}; run `dpedkit align` again with "
             "--overwrite."
         )
     if not description.get("complete"):
@@ -64,11 +68,15 @@ def read_aligned(folder: Path) -> tuple[list[PairRecord], dict[str, Any]]:
             "again to resume it."
         )
     pairs_file = folder / "pairs.jsonl"
-    records = [PairRecord.from_dict(line, pairs_file) for line in read_jsonl(pairs_file)]
-    accepted = [record for record in records if record.accepted]
+    accepted, count = [], 0
+    for _, values in each_line(pairs_file):
+        record = PairRecord.from_dict(values, pairs_file)
+        count += 1
+        if record.accepted:
+            accepted.append(replace(record, evidence={}, seconds={}))  # most of its size
     if not accepted:
         raise DpedkitError(
-            f"{folder} has no accepted pair among {len(records)}; {pairs_file} gives the reasons."
+            f"{folder} has no accepted pair among {count}; {pairs_file} gives the reasons."
         )
     return accepted, description
 
@@ -78,7 +86,9 @@ def content_hash(folder: Path, records: Iterable[PairRecord], description: dict[
     digest = hashlib.sha256(json.dumps(description.get("config"), sort_keys=True).encode())
     photos = AlignedPhotos.of(folder, description)
     for record in records:
-        content = [record.name, record.crop, record.map, photos.state(record)]
+        details = record.files.get(DETAILS)
+        pair_map = record.map if details is None else details.sha256
+        content = [record.name, record.crop, pair_map, photos.state(record)]
         digest.update(json.dumps(content, sort_keys=True).encode())
     return digest.hexdigest()[:16]
 
@@ -124,11 +134,10 @@ class AlignedPhotos:
         phone, dslr = (_read_original(photo) for photo in (record.phone, record.dslr))
         return (
             crop_phone(phone, record.crop),
-            resample_dslr(dslr, PairMap.from_dict(record.map), record.crop),
+            resample_dslr(dslr, PairMap.from_dict(self._map(record)), record.crop),
         )
 
-    @staticmethod
-    def known(record: PairRecord) -> NDArray[np.uint8] | None:
+    def known(self, record: PairRecord) -> NDArray[np.uint8] | None:
         """Validity of the alignment at each pixel, `(H, W) uint8`, see `Surfaces.known`; None for
         records of format 1, which lack it.
 
@@ -136,8 +145,10 @@ class AlignedPhotos:
         ------
         PhotoError
             If the record is damaged.
+        DpedkitError
+            If the file of the pair's details is not the one that was written.
         """
-        surfaces = record.map.get("surfaces")
+        surfaces = self._map(record).get("surfaces")
         if surfaces is None:
             return None
         try:
@@ -147,6 +158,9 @@ class AlignedPhotos:
                 f"the record of its surfaces is damaged ({error}); run `dpedkit align` "
                 "again with --overwrite."
             ) from None
+
+    def _map(self, record: PairRecord) -> dict[str, Any]:
+        return PairDetails.of(self.folder, record).map
 
     def refuse_damaged(self, records: Iterable[PairRecord]) -> None:
         """Raise DpedkitError if an aligned photo is missing or its size has changed."""
@@ -160,11 +174,7 @@ class AlignedPhotos:
         for side, path in zip(_SIDES, self.files(record.name), strict=True):
             written = record.files.get(side)  # earlier versions did not record it
             if written is not None and not is_sound(written, path):
-                state = "has changed; delete it," if path.exists() else "is missing;"
-                raise DpedkitError(
-                    f"{path} {state} run the same `dpedkit align` command again to restore it, "
-                    "then run this command again."
-                )
+                raise not_as_written(path, missing=not path.exists())
 
     def are_back(self, record: PairRecord) -> bool:
         """Whether both originals are the files that were aligned; true if they are not needed."""
@@ -184,8 +194,8 @@ class AlignedPhotos:
                 record.dslr.size,
                 record.dslr.mtime_ns,
             ]
-        files = self.files(record.name)
-        return [path.stat().st_size if path.is_file() else -1 for path in files]
+        states = map(state_of, self.files(record.name))
+        return [-1 if state is None else state.st_size for state in states]
 
 
 def _read_original(photo: SourcePhoto) -> NDArray[np.uint8]:

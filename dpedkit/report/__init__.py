@@ -49,3 +49,19 @@ def write_report(folder: str | Path) -> ReportSummary:
     raise DpedkitError(
         f"{folder} was not made by align, patches or train; give aligned/, shards/ or runs/NAME."
     )
+
+
+def current_report(folder: str | Path) -> ReportSummary:
+    """The report of an aligned folder; written if there is none that tells what is there now.
+
+    Raises
+    ------
+    DpedkitError
+        As `write_report`.
+    """
+    from dpedkit.report import aligned, page
+
+    folder = Path(folder)
+    if aligned.is_current(folder):
+        return ReportSummary(page.page_file(folder))
+    return write_report(folder)

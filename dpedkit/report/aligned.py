@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import functools
 import hashlib
 import json
 import shlex
@@ -11,13 +12,21 @@ from typing import Any
 
 import numpy as np
 
-from dpedkit.core.manifest import read_json, read_jsonl
+from dpedkit.core.details import PairDetails
+from dpedkit.core.manifest import each_line, read_json
 from dpedkit.core.records import BY_HAND, THUMBNAILS, PairRecord, rejected_by_reason
 from dpedkit.report.bench import BENCH
 from dpedkit.report.cells import cells_of
 from dpedkit.report.charts import histogram
-from dpedkit.report.page import escape, jpeg_uri, table, write_page
-from dpedkit.surfaces import Surfaces
+from dpedkit.report.page import (
+    escape,
+    is_by_this_version,
+    jpeg_uri,
+    page_file,
+    table,
+    write_page,
+)
+from dpedkit.surfaces import labels_of
 
 MARK = "dataset.json"
 PAIRS_FILE = "pairs.jsonl"
@@ -35,13 +44,22 @@ _STYLES = ("aligned.css",)
 _SCRIPTS = ("pairlist.js", "drawing.js", "holds.js", "viewer.js", "decisions.js", "aligned.js")
 
 
+def is_current(folder: Path) -> bool:
+    """Whether the report of an aligned folder tells what is in it now, by this version."""
+    report = page_file(folder)
+    try:
+        written = report.stat().st_mtime_ns
+        changed = max((folder / name).stat().st_mtime_ns for name in (MARK, PAIRS_FILE))
+    except OSError:
+        return False
+    return changed <= written and is_by_this_version(report)
+
+
 def write(folder: Path) -> Path:
     """Write the report of an aligned folder and return its path."""
     dataset = read_json(folder / MARK)
-    records = [
-        PairRecord.from_dict(values, folder / PAIRS_FILE)
-        for values in read_jsonl(folder / PAIRS_FILE)
-    ]
+    file = folder / PAIRS_FILE
+    records = [PairRecord.from_dict(values, file) for _, values in each_line(file)]
     # What needs a person's eye comes first.
     records.sort(key=lambda record: (record.accepted, not record.warnings, record.index))
     thumbnails = _Thumbnails(folder / THUMBNAILS)
@@ -50,7 +68,14 @@ def write(folder: Path) -> Path:
     config = dataset["config"]
     data = {
         "pairs": [
-            _for_viewer(record, drawn, cells, thumbnails.of(record.name)) for record in records
+            _for_viewer(
+                record,
+                PairDetails.of(folder, record),
+                drawn,
+                cells,
+                thumbnails.of(record.name),
+            )
+            for record in records
         ],
         "suffix": config["image_format"] if config.get("images", True) else "",
         "digest": _digest(records),
@@ -102,9 +127,9 @@ class _Thumbnails:
 
 
 def _for_viewer(
-    record: PairRecord, drawn: int, cells: int, thumbnail: str | bool
+    record: PairRecord, details: PairDetails, drawn: int, cells: int, thumbnail: str | bool
 ) -> dict[str, Any]:
-    """What the viewer needs of a record."""
+    """What the viewer needs of a pair."""
     evidence = record.evidence
     residuals = round(drawn * _RESIDUAL_SHARE)
     scale = np.array([1, 1, _RESIDUAL_SCALE, _RESIDUAL_SCALE])
@@ -128,19 +153,19 @@ def _for_viewer(
         "inliers": evidence.get("inliers"),
         "coverage": evidence.get("coverage"),
         "model": evidence.get("model", ""),
-        "matches": _packed(evidence.get("inlier_matches", []), drawn - residuals, np.ones(4)),
-        "residuals": _packed(evidence.get("residuals", []), residuals, scale),
-        "cells": _cells(record, cells),
+        "matches": _packed(details.inlier_matches, drawn - residuals, np.ones(4)),
+        "residuals": _packed(details.residuals, residuals, scale),
+        "cells": _cells(record, details, cells),
     }
 
 
-def _cells(record: PairRecord, limit: int) -> dict[str, Any] | None:
+def _cells(record: PairRecord, details: PairDetails, limit: int) -> dict[str, Any] | None:
     """Where the map holds, in the crop or, where there is none, in the whole photo."""
-    values = record.map.get("surfaces")
+    values = details.map.get("surfaces")
     if values is None:
         return None
     whole = (0, 0, record.phone.width, record.phone.height)
-    return cells_of(Surfaces.from_dict(values), record.crop if record.crop[2] else whole, limit)
+    return cells_of(*labels_of(values), record.crop if record.crop[2] else whole, limit)
 
 
 def _drawn_each(pairs: int) -> int:
@@ -153,10 +178,16 @@ def _packed(rows: list[list[float]], limit: int, scale: np.ndarray[Any, Any]) ->
     """At most `limit` rows, evenly taken, as base64 of little-endian 16-bit integers."""
     if not rows:
         return ""
-    chosen = np.linspace(0, len(rows) - 1, min(limit, len(rows))).round().astype(int)
-    numbers = np.rint(np.array(rows)[chosen] * scale).astype(np.int64)
+    chosen = [rows[number] for number in _evenly(len(rows), limit)]
+    numbers = np.rint(np.array(chosen) * scale).astype(np.int64)
     # Positions may pass 32767 and wrap around, which drawing.js undoes; shifts never do.
     return base64.b64encode(numbers.astype("<i2").tobytes()).decode()
+
+
+@functools.lru_cache(maxsize=256)
+def _evenly(count: int, limit: int) -> list[int]:
+    chosen: list[int] = np.linspace(0, count - 1, min(limit, count)).round().astype(int).tolist()
+    return chosen
 
 
 def _reasons(records: list[PairRecord]) -> str:

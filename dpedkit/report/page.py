@@ -17,6 +17,8 @@ from dpedkit._version import __version__
 from dpedkit.core.atomic import make_folder, write_text
 
 _HERE = Path(__file__).parent
+_GENERATOR = f'<meta name="generator" content="dpedkit {__version__}">'
+_HEAD_BYTES = 1000  # the generator stands among them
 
 
 def write_page(
@@ -37,9 +39,21 @@ def write_page(
     title, body, data, styles, scripts
         As for `page`.
     """
-    path = make_folder(folder / "report") / "index.html"
+    path = page_file(folder)
+    make_folder(path.parent)
     write_text(path, page(title, body, data=data, styles=styles, scripts=scripts))
     return path
+
+
+def page_file(folder: Path) -> Path:
+    """Where the report of a folder is."""
+    return folder / "report" / "index.html"
+
+
+def is_by_this_version(path: Path) -> bool:
+    """Whether a page was made by this version of dpedkit."""
+    with path.open("rb") as file:
+        return _GENERATOR.encode() in file.read(_HEAD_BYTES)
 
 
 def page(
@@ -77,6 +91,7 @@ def page(
         "<!doctype html>\n"
         '<html lang="en"><head><meta charset="utf-8">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+        f"{_GENERATOR}\n"
         '<link rel="icon" href="data:,">\n'
         f"<title>{escape(title)}</title>\n<style>{style}</style></head>\n"
         f"<body>\n{body}\n<footer>dpedkit {__version__}</footer>\n{script}</body></html>\n"

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from dpedkit.core.details import PairDetails
 from dpedkit.core.errors import DpedkitError
-from dpedkit.core.manifest import read_json, read_jsonl
+from dpedkit.core.manifest import each_line, read_json
 from dpedkit.core.records import PairRecord
 from dpedkit.geometry import PairMap
 from dpedkit.images import read_photo
@@ -115,7 +117,6 @@ class _AlignedWindows:
         if self.there:
             config = read_json(folder / "dataset.json")["config"]
             self.suffix = config["image_format"] if config.get("images", True) else ""
-            self.records = {values["name"]: values for values in read_jsonl(folder / "pairs.jsonl")}
 
     def read(self, name: str, xy: list[int]) -> tuple[NDArray[np.uint8], NDArray[np.uint8]] | None:
         x, y = xy
@@ -125,14 +126,20 @@ class _AlignedWindows:
                 files = (self.folder / side / f"{name}.{self.suffix}" for side in ("phone", "dslr"))
                 phone, dslr = (read_photo(file)[area] for file in files)
             else:
-                record = PairRecord.from_dict(self.records[name], self.folder)
+                record = self._records[name]
                 left, top = record.crop[:2]
                 crop = (left + x, top + y, self.size, self.size)
                 original = read_photo(Path(record.phone.file))
                 phone = original[crop[1] : crop[1] + self.size, crop[0] : crop[0] + self.size]
-                pair_map = PairMap.from_dict(record.map)
+                pair_map = PairMap.from_dict(PairDetails.of(self.folder, record).map)
                 dslr = resample_dslr(read_photo(Path(record.dslr.file)), pair_map, crop)
         except (DpedkitError, KeyError):
             return None
         whole = (self.size, self.size, 3)
         return (phone, dslr) if phone.shape == dslr.shape == whole else None
+
+    @cached_property
+    def _records(self) -> dict[str, PairRecord]:
+        file = self.folder / "pairs.jsonl"
+        records = (PairRecord.from_dict(values, file) for _, values in each_line(file))
+        return {record.name: record for record in records}
