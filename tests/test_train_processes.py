@@ -1,6 +1,8 @@
 """Training in several processes: the same as in one, resumed exactly, ending in one sentence."""
 
+import contextlib
 import os
+import random
 import signal
 import socket
 import subprocess
@@ -102,14 +104,21 @@ def start(shards: Path, runs, count: int = 2) -> list[subprocess.Popen]:
 
 
 def _free_port() -> int:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return free.getsockname()[1]
+    """A port that nothing listens at, below those that systems give to whoever asks for any."""
+    while True:
+        port = random.randrange(10_000, 30_000)
+        with socket.socket() as free, contextlib.suppress(OSError):
+            free.bind(("127.0.0.1", port))
+            return port
 
 
 def finish(processes) -> list[list[str]]:
     """What each process said in each of its runs."""
-    return [process.communicate(timeout=120)[1].split("----\n")[:-1] for process in processes]
+    try:
+        return [process.communicate(timeout=120)[1].split("----\n")[:-1] for process in processes]
+    finally:
+        for process in processes:
+            process.kill()
 
 
 @pytest.fixture(scope="module")
