@@ -3,6 +3,7 @@
 import json
 import os
 import sys
+import time
 import tracemalloc
 from dataclasses import replace
 from pathlib import Path
@@ -137,6 +138,7 @@ def test_a_file_that_was_touched_is_looked_at_once(raw, monkeypatch):  # noqa: F
     image = raw / "aligned" / "dslr" / "1.png"
     later = (raw / "aligned" / PAIRS).stat().st_mtime_ns + 10**7
     os.utime(image, ns=(later, later))
+    time.sleep(0.02)  # until that is past
     before, read, look = contents(raw / "aligned"), [], WrittenFile.of
 
     def looked(path):

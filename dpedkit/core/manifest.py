@@ -26,8 +26,8 @@ class Journal:
     def __init__(self, path: Path) -> None:
         self.path = path
         try:
-            if path.exists():
-                os.truncate(path, _whole_lines(path))
+            if path.exists() and (whole := _whole_lines(path)) < path.stat().st_size:
+                os.truncate(path, whole)
             self._file = path.open("ab")
         except OSError as error:
             raise explain_os_error(error, path) from error
