@@ -26,7 +26,7 @@ from dpedkit.shards.finishing import describe_splits
 from dpedkit.shards.format import FIELDS, SHARD_FORMAT, SPLITS, Columns
 from dpedkit.shards.index import INDEX_FILE, KIND, PAIRS_FILE
 from dpedkit.shards.layout import inspect_shard
-from dpedkit.shards.tally import window_totals
+from dpedkit.shards.statistics import window_totals
 from dpedkit.shards.writer import Source, write_shard, write_split
 
 SIZE = 12

@@ -40,7 +40,7 @@ from dpedkit.shards.format import (
 from dpedkit.shards.index import INDEX_FILE, KIND, ShardEntry, shard_name
 from dpedkit.shards.layout import inspect_shard
 from dpedkit.shards.provenance import photo_id, photo_name, without_folders
-from dpedkit.shards.tally import NCC_EDGES, SHIFT_EDGES, histogram, window_totals
+from dpedkit.shards.statistics import NCC_EDGES, SHIFT_EDGES, histogram, window_totals
 from dpedkit.shards.writer import file_sha256, write_shard
 
 _WORK = "work"

@@ -39,7 +39,7 @@ from dpedkit.shards.format import FIELDS, SHARD_FORMAT, SPLITS, Columns
 from dpedkit.shards.index import INDEX_FILE, KIND, PAIRS_FILE
 from dpedkit.shards.provenance import photo_id, photo_name, without_folders, without_paths
 from dpedkit.shards.splits import assign_splits
-from dpedkit.shards.tally import NCC_EDGES, SHIFT_EDGES, histogram
+from dpedkit.shards.statistics import NCC_EDGES, SHIFT_EDGES, histogram
 from dpedkit.shards.writer import Source, read_shard, write_shard, write_split
 
 _WORK = "work"

@@ -9,7 +9,7 @@ from typing import Any
 from dpedkit.core.console import table
 from dpedkit.patches.config import PatchConfig
 from dpedkit.patches.matching import DROP_REASONS
-from dpedkit.shards.tally import window_totals
+from dpedkit.shards.statistics import window_totals
 
 
 @dataclass(frozen=True)

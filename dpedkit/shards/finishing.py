@@ -10,7 +10,7 @@ from dpedkit.core.manifest import write_jsonl
 from dpedkit.core.workfolder import WorkFolder
 from dpedkit.shards.format import SPLITS
 from dpedkit.shards.index import PAIRS_FILE, ShardEntry
-from dpedkit.shards.tally import window_totals
+from dpedkit.shards.statistics import window_totals
 
 
 class SplitContent(TypedDict):
@@ -31,7 +31,7 @@ class IndexContent(TypedDict):
     splits: dict[str, SplitContent]
     pairs: int  # photo pairs, also those of which nothing was kept
     failed: dict[str, str]  # by the pair's name, why it could not be read
-    windows: dict[str, Any]  # `tally.window_totals`
+    windows: dict[str, Any]  # `statistics.window_totals`
     patch_config: dict[str, Any]  # at least min_corr, correlate and size
     aligned: NotRequired[str]  # the aligned folder that the patches were cut from
     align_config: dict[str, Any]
