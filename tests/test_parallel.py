@@ -4,6 +4,7 @@ import signal
 import subprocess
 import sys
 import time
+import warnings
 from pathlib import Path
 
 import pytest
@@ -160,3 +161,12 @@ def test_workers_end_with_their_parent_and_finish_no_file(tmp_path, kind):
     assert time.monotonic() - began < 5
     assert not list(tmp_path.glob("done*"))
     assert not list(tmp_path.glob("late*"))
+
+
+def test_a_worker_that_joblib_replaces_is_no_news_and_other_warnings_are():
+    for _ in ordered_map(square_slowly, range(2), jobs=2):
+        warnings.warn("A worker stopped while some jobs were given to the executor.", stacklevel=1)
+        with pytest.warns(UserWarning, match="something else"):
+            warnings.warn("something else", stacklevel=1)
+    with pytest.warns(UserWarning, match="A worker stopped"):
+        warnings.warn("A worker stopped while some jobs were given to the executor.", stacklevel=1)

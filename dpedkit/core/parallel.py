@@ -9,6 +9,7 @@ import signal
 import sys
 import threading
 import time
+import warnings
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -19,7 +20,7 @@ from typing import Any, TypeVar
 from dpedkit.core import cluster, console
 from dpedkit.core.atomic import before_finishing
 from dpedkit.core.errors import EXIT_INTERRUPTED, DpedkitError
-from dpedkit.core.process import keep_freed_memory, one_thread, own_process
+from dpedkit.core.process import SharedChange, keep_freed_memory, one_thread, own_process
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -126,7 +127,19 @@ class _Processes:
             with _deaf_to_ctrl_c():
                 call, level = delayed(_in_worker), console.shown_level()
                 results = parallel(call(parent, here, level, function, item) for item in items)
-        yield from results
+        with _silent_restarts:
+            yield from results
+
+
+@contextmanager
+def _without_restart_warning() -> Iterator[None]:
+    # joblib replaces a worker that has grown by 100 MB, as one does that has met a large photo.
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="A worker stopped while some jobs were given")
+        yield
+
+
+_silent_restarts = SharedChange(_without_restart_warning)
 
 
 def _noting(items: Iterator[Item], taken: deque[Item]) -> Iterator[Item]:
