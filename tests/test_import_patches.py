@@ -215,3 +215,26 @@ def test_what_is_no_folder_of_patches(tmp_path):
     with pytest.raises(DpedkitError, match=r"holds both 0\.jpg and 0\.png"):
         run_import(photos[0], tmp_path / "shards", photos[1])
     assert not (tmp_path / "shards").exists()
+
+
+def test_a_patch_that_kills_its_decoder_is_left_out_and_the_others_are_read(
+    tmp_path, small_shards, monkeypatch
+):
+    root = tmp_path / "iphone"
+    written = write_dped(root, {"test_data/patches": 8})
+    seen = []
+
+    def dying(function, items, jobs, *, lost):
+        for item in items:
+            seen.append(len(item))
+            deadly = any(phone.stem == "4" for _, (phone, _) in item)
+            yield lost(item, "its process died (SIGSEGV)") if deadly else function(item)
+
+    monkeypatch.setattr(driver, "ordered_map", dying)
+    summary = run_import(root, tmp_path / "shards", split="test", max_failed=0.5)
+    assert (summary.patches["test"], seen) == (7, [3, 3, 1, 1, 1, 1, 1])
+    phone, _ = open_split(tmp_path / "shards", "test").gather(range(7))
+    np.testing.assert_array_equal(phone, np.delete(written["test_data/patches"][0], 4, axis=0))
+    lines = (tmp_path / "shards" / "pairs.jsonl").read_text().splitlines()
+    (error,) = [record["error"] for record in map(json.loads, lines) if record.get("error")]
+    assert error == "iphone/4.png and its DSLR patch could not be read: its process died (SIGSEGV)"

@@ -73,12 +73,30 @@ def test_missing_parts_of_grey_photos_are_noticed(tmp_path, damage):
         read(tmp_path, DAMAGE[damage](buffer.getvalue()))
 
 
-def test_a_zeroed_stretch_is_noticed(tmp_path):
-    whole = jpeg(scene(400, 600), quality=95)
-    start = len(whole) // 3
-    damaged = whole[:start] + bytes(len(whole) // 5) + whole[start + len(whole) // 5 :]
+def zeroed(content, first, last):
+    start, stop = int(first * len(content)), int(last * len(content))
+    return content[:start] + bytes(stop - start) + content[stop:]
+
+
+@pytest.mark.parametrize("kind", ["plain", "progressive", "progressive with restarts"])
+@pytest.mark.parametrize("remove", [hole, zeroed])
+@pytest.mark.parametrize("first", np.arange(0.05, 0.85, 0.1))
+def test_a_missing_stretch_is_noticed_wherever_it_is(tmp_path, kind, remove, first):
+    # Smooth, as photos are: a progressive pass then has codes for many empty blocks, and what
+    # follows a gap in it can end too early as well as too late.
+    picture = cv2.GaussianBlur(scene(400, 600), None, 2)
+    damaged = remove(jpeg(picture, **KINDS[kind]), first, first + 0.1)
     with pytest.raises(PhotoError, match="damaged"):
         read(tmp_path, damaged)
+
+
+@pytest.mark.parametrize("progressive", [False, True])
+def test_a_restart_marker_too_many_at_the_end_is_no_damage(tmp_path, progressive):
+    whole = jpeg(scene(240, 320), restart_marker_rows=1, progressive=progressive)
+    # The last pass of a progressive photo codes single blocks, of 8 px, in 30 rows.
+    marks = 29 if progressive else 14
+    changed = whole[:-2] + bytes([0xFF, 0xD0 + marks % 8]) + whole[-2:]
+    assert np.array_equal(read(tmp_path, changed), read(tmp_path, whole))
 
 
 @pytest.mark.parametrize("kind", KINDS)

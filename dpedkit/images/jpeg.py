@@ -3,11 +3,12 @@
 An end marker that comes too early, or a hole in the middle, ends the coded data before the last
 block, or leaves data over after it. Neither is to be seen in the structure of the file, and grey is
 a colour that photos have. So the photo is decoded a second time with the end of its coded data
-replaced by noise: in a whole photo that changes the last block and no early one. In a photo that
-ends too soon the noise is met early, or never; where data are left over it is not read at all.
+replaced by noise: in a whole photo that changes the last block. Where data are left over it is not
+read at all. In a photo that ends too soon it is read early, and so is noise after the end.
 
-Progressive photos, whose blocks are spread over several passes, get noise after each pass instead,
-which must change nothing, and the passes must bring every coefficient to its last bit.
+In progressive photos, the blocks are spread over several passes. Noise after all of them must change
+nothing, noise at the end of each must change something, and together they must bring every
+coefficient to its last bit. This takes a decoding for each pass.
 """
 
 from __future__ import annotations
@@ -38,7 +39,8 @@ _BLOCK = 8  # px
 _COEFFICIENTS = 64
 _BLENDED = 2  # px
 _TAIL = 8  # bytes that are replaced: the codes of a few blocks
-_BLOCKS_OF_TAIL = _TAIL * 8  # at most: no code is shorter than a bit
+_LATE = 6  # blocks, or fewer, have their codes there, but in a photo that is flat at its end
+_FEW = 5000  # blocks, of which a damaged photo may have the right number by chance
 _NOISE = 512  # bytes: more than the blocks of the tail take, far less than a photo
 _ATTEMPTS = 12  # by chance, noise can decode to what is there, above all to white or black
 
@@ -96,8 +98,8 @@ def refuse_incomplete(path: Path, image: Image.Image) -> None:
     if any(any(bits) for bits in structure.bits_left.values()):
         raise _incomplete(path)
     one_pass = structure.kind in _SEQUENTIAL and len(structure.scans) == 1
-    whole = _ends_with_its_data if one_pass else _does_without_more
-    if not whole(content, structure, image):
+    checks = (_ends_with_its_data,) if one_pass else (_does_without_more, _needs_all_passes)
+    if not all(whole(content, structure, image) for whole in checks):
         raise _incomplete(path)
 
 
@@ -171,14 +173,19 @@ def _read_scan(found: _Structure, body: bytes) -> tuple[int, ...]:
 
 
 def _check_restarts(path: Path, content: bytes, structure: _Structure, scan: _Scan) -> None:
-    """Raise PhotoError unless the restart markers of a scan are all there, in their order."""
+    """Raise PhotoError unless the restart markers of a scan are all there, in their order.
+
+    Some cameras write one more at the end of the scan; it is left out of the scan.
+    """
     columns, rows = structure.blocks(scan)
     interval = scan.restart_interval
     wanted = -(-columns * rows // interval) - 1 if interval else 0
-    found = [mark[1][0] & 7 for mark in _RESTART.finditer(content, scan.start, scan.end)]
-    # Some cameras write one more, before the end marker.
-    allowed = (wanted, wanted + 1) if interval else (0,)
-    if len(found) not in allowed or found != [n % 8 for n in range(len(found))]:
+    marks = list(_RESTART.finditer(content, scan.start, scan.end))
+    found = [mark[1][0] & 7 for mark in marks]
+    if interval and len(marks) == wanted + 1 and marks[-1].end() == scan.end:
+        scan.end = marks[-1].start()
+        wanted += 1
+    if len(found) != wanted or found != [n % 8 for n in range(wanted)]:
         raise _incomplete(path)
 
 
@@ -186,7 +193,10 @@ def _check_restarts(path: Path, content: bytes, structure: _Structure, scan: _Sc
 
 
 def _ends_with_its_data(content: bytes, structure: _Structure, image: Image.Image) -> bool:
-    """Whether noise at the end of the only scan changes the last block, and only late ones."""
+    """Whether noise at the end of the only scan changes the last block, and none after it does.
+
+    Of large photos, noise after the end is tried only if more than the last blocks have changed.
+    """
     (scan,) = structure.scans
     columns, rows = structure.blocks(scan)
     width, height = math.ceil(image.width / columns), math.ceil(image.height / rows)
@@ -195,13 +205,8 @@ def _ends_with_its_data(content: bytes, structure: _Structure, image: Image.Imag
     left = min((columns - 1) * width + _BLENDED, image.width - 1)
     top = min((rows - 1) * height + _BLENDED, image.height - 1)
     last = (left, top, image.width, image.height)
-    late_rows = _BLOCKS_OF_TAIL // columns + 2
-    restarts = [mark.end() for mark in _RESTART.finditer(content, scan.start, scan.end)]
-    for attempt in range(_ATTEMPTS):
-        # Cameras pad their data; but zeros can be codes, too.
-        end = scan.end if attempt == 0 else _without_padding(content, scan)
-        start = max(scan.start, end - _TAIL, *(at for at in restarts[-1:] if at <= end))
-        start -= content[start - 1] == 0xFF  # never between a 255 and the zero that follows it
+    late = (max(0, columns - _LATE) * width, (rows - 1) * height)
+    for attempt, start, end in _tails(content, scan):
         noise = _noise(attempt, end - start + _NOISE)
         pieces = _noise_before_restarts(content, scan, start)
         changed = _decoded(b"".join([*pieces, noise, content[scan.end :]]))
@@ -209,8 +214,9 @@ def _ends_with_its_data(content: bytes, structure: _Structure, image: Image.Imag
             return False
         difference = ImageChops.difference(image, changed)
         box = difference.getbbox()
-        early = box is not None and attempt == 0 and box[1] < (rows - late_rows) * height - _BLOCK
-        if early:
+        early = box is not None and (box[0] < late[0] or box[1] < late[1] - _BLENDED)
+        in_doubt = early or columns * rows < _FEW
+        if attempt == 0 and in_doubt and not _does_without_more(content, structure, image):
             return False
         if difference.crop(last).getbbox() is not None:
             return True
@@ -232,6 +238,37 @@ def _does_without_more(content: bytes, structure: _Structure, image: Image.Image
     if changed is None or changed.size != image.size or changed.mode != image.mode:
         return False
     return ImageChops.difference(image, changed).getbbox() is None
+
+
+def _needs_all_passes(content: bytes, structure: _Structure, image: Image.Image) -> bool:
+    """Whether noise at the end of each scan changes something, so that no data are left over."""
+    return all(
+        scan.end - scan.start <= _TAIL  # an empty one, such as for the colours of a grey photo
+        or any(_changes(content, scan, at, seed, image) for seed, at, _ in _tails(content, scan))
+        # A scan of a photo that is white all over can have codes for nothing else.
+        or not _changes(content, scan, scan.start, 0, image)
+        for scan in structure.scans
+    )
+
+
+def _tails(content: bytes, scan: _Scan) -> Iterator[tuple[int, int, int]]:
+    """Attempts, each with the places in the file between which the last codes of a scan lie."""
+    marks = [mark.end() for mark in _RESTART.finditer(content, scan.start, scan.end)]
+    for attempt in range(_ATTEMPTS):
+        # Cameras pad their data; but zeros can be codes, too.
+        end = scan.end if attempt == 0 else _without_padding(content, scan)
+        start = max([scan.start, end - _TAIL, *(at for at in marks[-1:] if at <= end)])
+        # Never between a 255 and the zero that follows it.
+        yield attempt, start - (content[start - 1] == 0xFF), end
+
+
+def _changes(content: bytes, scan: _Scan, start: int, seed: int, image: Image.Image) -> bool:
+    """Whether noise from `start` to the end of a scan changes the photo."""
+    noise = _noise(seed, scan.end - start)
+    changed = _decoded(content[:start] + noise + content[scan.end :])
+    if changed is None or changed.size != image.size or changed.mode != image.mode:
+        return True
+    return ImageChops.difference(image, changed).getbbox() is not None
 
 
 def _noise_before_restarts(

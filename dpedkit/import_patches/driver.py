@@ -164,7 +164,8 @@ def _write_shards(
         done = len(read_jsonl(journal_file))
         todo = shards[done:]
         tasks = (task for shard in todo for task in _tasks(files[shard.split], shard))
-        blocks = ordered_map(partial(_read_block, size), tasks, jobs)
+        lost = partial(_read_one_by_one, size)
+        blocks = ordered_map(partial(_read_block, size), tasks, jobs, lost=lost)
         finished = sum(shard.last - shard.first for shard in shards[:done])
         total = sum(map(len, files.values()))
         if finished:
@@ -240,6 +241,27 @@ def _read_block(size: int, task: _Task) -> _Block:
         "pair": np.array([pair for pair, _, _ in read], np.int32),
     }
     return _Block(columns, failed)
+
+
+def _read_one_by_one(size: int, task: _Task, why: str) -> _Block:
+    """What can be read of a task whose process died, each pair by a process that may die too."""
+    if len(task) == 1:
+        ((pair, (phone, _)),) = task
+        left_out = {pair: f"{phone} and its DSLR patch could not be read: {why}"}
+        return _Block(_read_block(size, []).columns, left_out)
+    blocks = list(
+        ordered_map(
+            partial(_read_block, size),
+            ([pair] for pair in task),
+            jobs=2,  # one would read in this process
+            lost=partial(_read_one_by_one, size),
+        )
+    )
+    columns = {
+        name: np.concatenate([block.columns[name] for block in blocks])
+        for name in blocks[0].columns
+    }
+    return _Block(columns, {pair: left for block in blocks for pair, left in block.failed.items()})
 
 
 def _read_patch(path: Path, size: int) -> NDArray[np.uint8]:

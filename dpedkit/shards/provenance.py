@@ -7,7 +7,9 @@ the same name apart by a hash of where they were; whole paths stay in the aligne
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Iterable, Mapping
+from functools import lru_cache
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 
@@ -20,10 +22,15 @@ def photo_name(path: Path) -> str:
 
 
 def photo_id(path: Path | str) -> str:
-    """What tells this photo from all others, by its whole path."""
-    return hashlib.sha256(str(Path(path).absolute()).encode(errors="surrogateescape")).hexdigest()[
-        :_DIGITS
-    ]
+    """What tells this photo from all others, by its whole path, however it was given."""
+    folder, name = os.path.split(path)
+    whole = os.path.join(_real_folder(folder), name)
+    return hashlib.sha256(whole.encode(errors="surrogateescape")).hexdigest()[:_DIGITS]
+
+
+@lru_cache(maxsize=256)  # hundreds of thousands of patches lie in two folders
+def _real_folder(folder: str) -> str:
+    return os.path.realpath(folder)
 
 
 def dslr_id(pair: Mapping[str, Any]) -> str:

@@ -50,7 +50,8 @@ def _picture(seed: int) -> np.ndarray:
     random = np.random.default_rng(seed)
     coarse = random.integers(0, 256, (20, 30, 3), dtype=np.uint8)
     picture = cv2.resize(coarse, (480, 320))
-    return cv2.add(picture, random.integers(0, 25, picture.shape, dtype=np.uint8))
+    picture = cv2.add(picture, random.integers(0, 25, picture.shape, dtype=np.uint8))
+    return cv2.GaussianBlur(picture, None, 2) if seed % 2 else picture
 
 
 _JPEGS = (
@@ -66,7 +67,7 @@ _OTHERS = {".tif": {"compression": "tiff_deflate"}}
 def _photo(folder: Path, number: int) -> Path:
     from PIL import Image
 
-    image = Image.fromarray(_picture(number % 6))
+    image = Image.fromarray(_picture(number % 12))
     suffix = (".jpg", ".jpg", ".jpg", ".png", ".tif", ".webp")[number % 6]
     path = folder / f"photo{suffix}"
     image.save(
