@@ -274,3 +274,30 @@ def test_weights_that_are_no_numbers_are_refused(tmp_path, value):
     save_model(tmp_path / "m.safetensors", model, {})
     with pytest.raises(DpedkitError, match=r"layers\.1\.conv\.weight holds values"):
         load_model(tmp_path / "m.safetensors")
+
+
+def test_a_weight_that_changed_after_writing_is_noticed(tmp_path):
+    path = tmp_path / "m.safetensors"
+    save_model(path, build_generator("srcnn"), {})
+    content = bytearray(path.read_bytes())
+    content[-2] ^= 1  # the weight stays finite, and the shapes are right
+    path.write_bytes(content)
+    with pytest.raises(DpedkitError, match=r"m\.safetensors is damaged: it is not as it was"):
+        load_model(path)
+
+
+def test_a_card_that_changed_after_writing_is_noticed(tmp_path):
+    path = tmp_path / "m.safetensors"
+    save_model(path, build_generator("srcnn"), {"training": {"best": 1}})
+    path.write_bytes(path.read_bytes().replace(b'best\\": 1', b'best\\": 2'))
+    with pytest.raises(DpedkitError, match=r"m\.safetensors is damaged: it is not as it was"):
+        load_model(path)
+
+
+def test_a_model_of_an_earlier_version_has_no_checksum(tmp_path):
+    path = tmp_path / "m.safetensors"
+    model = build_generator("srcnn")
+    save_model(path, model, {})
+    card = json.dumps(read_card(path))
+    save_file(dict(model.state_dict()), path, metadata={"dpedkit": card})
+    assert load_model(path).architecture == "srcnn"

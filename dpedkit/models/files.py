@@ -5,6 +5,8 @@ The card is JSON::
     {"format": 1, "architecture": "resnet-12-64", "options": {"norm": "batch"},
      "tool_version": "0.1.0", "training": {...}}
 
+Beside it stands a SHA-256 of card and weights, so that damage is noticed whatever it hits.
+
 Reading a model file never executes anything in it.
 """
 
@@ -28,7 +30,7 @@ from dpedkit.models.generator import Generator
 
 MODEL_FORMAT = 1
 BEST_NAME, LAST_NAME = "model.safetensors", "last.safetensors"
-_CARD_KEY = "dpedkit"
+_CARD_KEY, _CHECKSUM_KEY = "dpedkit", "sha256"
 
 
 def save_model(path: str | Path, model: Generator, card: Mapping[str, Any]) -> None:
@@ -57,8 +59,19 @@ def save_model(path: str | Path, model: Generator, card: Mapping[str, Any]) -> N
     weights = {
         name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()
     }
+    text = json.dumps(content)
+    metadata = {_CARD_KEY: text, _CHECKSUM_KEY: _checksum(text, weights)}
     with complete_or_absent(path) as part:
-        part.write_bytes(save(weights, metadata={_CARD_KEY: json.dumps(content)}))
+        part.write_bytes(save(weights, metadata=metadata))
+
+
+def _checksum(card: str, weights: Mapping[str, torch.Tensor]) -> str:
+    """SHA-256, in hexadecimal digits, of a card and of the name and bytes of each weight."""
+    digest = hashlib.sha256(card.encode())
+    for name, value in sorted(weights.items()):
+        digest.update(f"\n{name} {value.dtype} {tuple(value.shape)}\n".encode())
+        digest.update(value.reshape(-1).view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
 
 
 def load_model(path: str | Path) -> Generator:
@@ -96,21 +109,27 @@ def _load_file(path: Path) -> Generator:
     try:
         _check_shapes(path, card)
         model = build_generator(card["architecture"], **card["options"])
-        model.load_state_dict(load_file(path))
+        weights = load_file(path)
+        model.load_state_dict(weights)
     except (KeyError, TypeError, RuntimeError, OSError, SafetensorError, DpedkitError) as error:
         raise DpedkitError(
             f"{path} is damaged or was written by a later version of dpedkit "
             f"({str(error).splitlines()[0]})."
         ) from None
     refuse_not_finite(path, model)
+    metadata = _read_metadata(path)
+    expected = metadata.get(_CHECKSUM_KEY)  # earlier versions wrote none
+    if expected is not None and expected != _checksum(metadata[_CARD_KEY], weights):
+        raise DpedkitError(
+            f"{path} is damaged: it is not as it was written. Copy it again, or use another "
+            "checkpoint or run."
+        )
     model.card = card
     return model.eval()
 
 
 def refuse_not_finite(path: Path, model: Generator) -> None:
     """Raise DpedkitError if a weight is NaN or infinite: every enhanced photo would be black."""
-    import torch
-
     for name, value in model.state_dict().items():
         if not torch.isfinite(value).all():
             raise DpedkitError(
@@ -127,7 +146,6 @@ def _check_shapes(path: Path, card: Mapping[str, Any]) -> None:
     DpedkitError, TypeError, KeyError
         If they differ, or the card is invalid.
     """
-    import torch
     from safetensors import safe_open
 
     with torch.device("meta"):
@@ -186,16 +204,8 @@ def read_card(path: str | Path) -> dict[str, Any]:
     DpedkitError
         As `load_model`.
     """
-    from safetensors import SafetensorError, safe_open
-
     path = find_model(path)
-    try:
-        with safe_open(path, framework="pt") as file:
-            metadata = file.metadata() or {}
-    except (SafetensorError, OSError):
-        raise DpedkitError(
-            f"{path} is not a model file; `dpedkit train` writes them as {BEST_NAME}."
-        ) from None
+    metadata = _read_metadata(path)
     try:
         card = json.loads(metadata[_CARD_KEY])
         known = card["format"] <= MODEL_FORMAT
@@ -209,3 +219,15 @@ def read_card(path: str | Path) -> dict[str, Any]:
             f"{path} was written by a later version of dpedkit; upgrade dpedkit to use it."
         )
     return card
+
+
+def _read_metadata(path: Path) -> dict[str, str]:
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="pt") as file:
+            return file.metadata() or {}
+    except (SafetensorError, OSError):
+        raise DpedkitError(
+            f"{path} is not a model file; `dpedkit train` writes them as {BEST_NAME}."
+        ) from None

@@ -186,7 +186,7 @@ TARGETS = {
     "shard": Target(lambda f, n: _shards(f, n) / "train-00000.h5", _filter),
     "index": Target(lambda f, n: _shards(f, n) / "index.json", _filter, True, True),
     "pairs": Target(lambda f, n: _shards(f, n) / "pairs.jsonl", _filter, True, True),
-    "model": Target(_model, _load_model, may_pass=True),
+    "model": Target(_model, _load_model),
     "checkpoint": Target(_checkpoint, _load_checkpoint, may_pass=True),
     "recipe": Target(_recipe, _read_recipe, may_pass=True),
     "csv": Target(_csv, _read_csv, may_pass=True),
