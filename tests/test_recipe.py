@@ -53,6 +53,18 @@ def test_only_changed_stages_and_those_after_them_run(recipe):
     assert ran()[0] == "align"
 
 
+def test_a_damaged_description_of_a_finished_stage_is_named(recipe):
+    run_recipe(str(recipe), jobs=1)
+    description = recipe.parent / "raw" / "simulate.json"
+    whole = description.read_bytes()
+    description.write_bytes(whole[:-40] + bytes(40))
+    with pytest.raises(DpedkitError, match=r"simulate\.json is damaged"):
+        run_recipe(str(recipe), jobs=1)
+    description.write_bytes(whole)
+    assert run_recipe(str(recipe), jobs=1).ran == ["simulate"]  # which finds it complete
+    assert run_recipe(str(recipe), jobs=1).ran == []
+
+
 def test_a_licence_named_later_gets_into_the_card_and_nothing_is_cut_again(recipe):
     run_recipe(str(recipe), jobs=1)
     shards = recipe.parent / "shards"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -82,7 +83,7 @@ def _run_steps(recipe: Recipe, jobs: int, overwrite: bool) -> RecipeSummary:
     for step in recipe.steps:
         known = state.get(step.name, {})
         key = step.key()
-        if known.get("key") == key and known.get("done") and step.output.exists():
+        if known.get("key") == key and known.get("done") and _is_there(step, known):
             console.say(f"{step.name}: unchanged since its last run")
         else:
             console.say(f"{step.name}: running")
@@ -96,6 +97,7 @@ def _run_steps(recipe: Recipe, jobs: int, overwrite: bool) -> RecipeSummary:
                 "done": True,
                 "result": result.to_dict(),
                 "text": result.as_text(),
+                "records": _records(step),
             }
             write_json(state_file, state)
             summary.ran.append(step.name)
@@ -105,6 +107,22 @@ def _run_steps(recipe: Recipe, jobs: int, overwrite: bool) -> RecipeSummary:
         if report.is_file() and report not in summary.reports:
             summary.reports.append(report)
     return summary
+
+
+def _records(step: Step) -> dict[str, str]:
+    """SHA-256 of what a finished stage's folder says about itself: its JSON files."""
+    if not step.output.is_dir():
+        return {}
+    files = sorted(path for path in step.output.glob("*.json*") if path.is_file())
+    return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
+
+
+def _is_there(step: Step, known: dict[str, Any]) -> bool:
+    """Whether a finished stage's output is still there; if in doubt, the stage itself looks."""
+    if not step.output.exists():
+        return False
+    # Later stages add files, such as `evaluation.json` to a run.
+    return known.get("records", {}).items() <= _records(step).items()
 
 
 def _is_own(step: Step, known: dict[str, Any]) -> bool:
