@@ -207,6 +207,17 @@ def wait_for_lines(journal, count, process):
         time.sleep(0.02)
 
 
+CHAIN = """
+folder = "chain"
+[simulate]
+pairs = 3
+phone_megapixels = 0.25
+dslr_megapixels = 0.6
+[align]
+[patches]
+min_corr = 0.5
+size = 32
+"""
 ALIGN = ("align", "../raw/phone", "../raw/dslr", "--field", "off", "--max-rejected", "0.5")
 
 
@@ -243,6 +254,13 @@ def test_commands_on_a_cluster_leave_what_they_leave_on_one_machine(raw, tmp_pat
         expected = finish(*imports, "-j", "1", cwd=one)
         assert finish(*imports, *there, cwd=many)[:2] == expected[:2]
         assert digest(one / "imported") == digest(many / "imported")
+
+        for folder, workers in ((one, ("-j", "1")), (many, there)):
+            (folder / "chain.toml").write_text(CHAIN)
+            assert finish("run", "chain.toml", *workers, cwd=folder)[0] == 0
+        # The photos of the two are other files, which `pairs.jsonl` tells apart.
+        left = [digest(folder / "chain" / "shards") for folder in (one, many)]
+        assert [shards.pop("pairs.jsonl") for shards in left] and left[0] == left[1]
 
         shard = many / "shards" / "train-00000.h5"
         verify = ("shards", "verify", "shards")

@@ -24,6 +24,7 @@ from dpedkit.cli import options
     help="Folder to work in, instead of the recipe's own 'folder' (the current folder by default).",
 )
 @options.jobs_option
+@options.cluster_option
 @click.option(
     "--overwrite",
     is_flag=True,
