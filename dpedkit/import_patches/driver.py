@@ -125,6 +125,7 @@ def import_patches(
         overwrite=overwrite,
     )
     if work.complete:
+        shutil.rmtree(output / _WORK, ignore_errors=True)
         say(f"{output} is already complete; nothing to do.")
         return _checked(_summary(output, work.description), config)
     written = _write_shards(files, work, size, jobs)

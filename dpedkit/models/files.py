@@ -3,9 +3,9 @@
 The card is JSON::
 
     {"format": 1, "architecture": "resnet-12-64", "options": {"norm": "batch"},
-     "tool_version": "0.1.0", "training": {...}}
+     "tool_version": "0.1.0", "training": {...}, "sha256": "..."}
 
-Beside it stands a SHA-256 of card and weights, so that damage is noticed whatever it hits.
+The SHA-256 is that of the rest of the card and of the weights, so that any damage is noticed.
 
 Reading a model file never executes anything in it.
 """
@@ -30,7 +30,7 @@ from dpedkit.models.generator import Generator
 
 MODEL_FORMAT = 1
 BEST_NAME, LAST_NAME = "model.safetensors", "last.safetensors"
-_CARD_KEY, _CHECKSUM_KEY = "dpedkit", "sha256"
+_CARD_KEY, _CHECKSUM = "dpedkit", "sha256"
 
 
 def save_model(path: str | Path, model: Generator, card: Mapping[str, Any]) -> None:
@@ -59,15 +59,16 @@ def save_model(path: str | Path, model: Generator, card: Mapping[str, Any]) -> N
     weights = {
         name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()
     }
-    text = json.dumps(content)
-    metadata = {_CARD_KEY: text, _CHECKSUM_KEY: _checksum(text, weights)}
+    # A single key: safetensors writes several in an order that changes from run to run.
+    text = json.dumps({**content, _CHECKSUM: _checksum(content, weights)})
     with complete_or_absent(path) as part:
-        part.write_bytes(save(weights, metadata=metadata))
+        part.write_bytes(save(weights, metadata={_CARD_KEY: text}))
 
 
-def _checksum(card: str, weights: Mapping[str, torch.Tensor]) -> str:
+def _checksum(card: Mapping[str, Any], weights: Mapping[str, torch.Tensor]) -> str:
     """SHA-256, in hexadecimal digits, of a card and of the name and bytes of each weight."""
-    digest = hashlib.sha256(card.encode())
+    content = {key: value for key, value in card.items() if key != _CHECKSUM}
+    digest = hashlib.sha256(json.dumps(content).encode())
     for name, value in sorted(weights.items()):
         digest.update(f"\n{name} {value.dtype} {tuple(value.shape)}\n".encode())
         digest.update(value.reshape(-1).view(torch.uint8).numpy().tobytes())
@@ -117,9 +118,8 @@ def _load_file(path: Path) -> Generator:
             f"({str(error).splitlines()[0]})."
         ) from None
     refuse_not_finite(path, model)
-    metadata = _read_metadata(path)
-    expected = metadata.get(_CHECKSUM_KEY)  # earlier versions wrote none
-    if expected is not None and expected != _checksum(metadata[_CARD_KEY], weights):
+    expected = card.get(_CHECKSUM)  # earlier versions wrote none
+    if expected is not None and expected != _checksum(card, weights):
         raise DpedkitError(
             f"{path} is damaged: it is not as it was written. Copy it again, or use another "
             "checkpoint or run."
@@ -204,8 +204,16 @@ def read_card(path: str | Path) -> dict[str, Any]:
     DpedkitError
         As `load_model`.
     """
+    from safetensors import SafetensorError, safe_open
+
     path = find_model(path)
-    metadata = _read_metadata(path)
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+    except (SafetensorError, OSError):
+        raise DpedkitError(
+            f"{path} is not a model file; `dpedkit train` writes them as {BEST_NAME}."
+        ) from None
     try:
         card = json.loads(metadata[_CARD_KEY])
         known = card["format"] <= MODEL_FORMAT
@@ -219,15 +227,3 @@ def read_card(path: str | Path) -> dict[str, Any]:
             f"{path} was written by a later version of dpedkit; upgrade dpedkit to use it."
         )
     return card
-
-
-def _read_metadata(path: Path) -> dict[str, str]:
-    from safetensors import SafetensorError, safe_open
-
-    try:
-        with safe_open(path, framework="pt") as file:
-            return file.metadata() or {}
-    except (SafetensorError, OSError):
-        raise DpedkitError(
-            f"{path} is not a model file; `dpedkit train` writes them as {BEST_NAME}."
-        ) from None
