@@ -37,7 +37,7 @@ _COMPARABLE_NCC = 0.3  # cells with a lower NCC show different things, so their 
 _STRONG_CONTRAST = 0.8
 _CONTRADICTED_NCC = 0.3
 _MIN_AGREEMENT = 0.7
-_MAX_UNEXPLAINED = 0.5
+_MAX_UNEXPLAINED = 0.4
 _COVERAGE_GRID = (8, 6)
 # Thresholds of warnings
 _SMALL_CROP = 0.25  # of the phone photo
