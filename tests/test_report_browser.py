@@ -567,7 +567,7 @@ def test_a_pair_rejected_by_hand_before_can_be_taken_back(open_page, tmp_path):
     assert caption(page) == "tram: rejected by hand: it drove by"
     assert page.input_value("#note") == "it drove by"
     page.keyboard.press("r")
-    assert caption(page) == "tram: taken back"
+    assert caption(page) == "tram: rejection withdrawn"
     with page.expect_download() as download:
         page.click("#download")
     assert Path(download.value.path()).read_text() == "name,decision,note\n"
@@ -604,7 +604,7 @@ def test_the_page_of_patches_shows_the_threshold_and_all_kinds_of_windows(traine
     assert np.allclose(heights, np.array(shown) * max(heights) / max(shown), atol=0.2)
     titles = page.locator("rect title").all_text_contents()
     assert any("of the photo pairs have a patch here" in title for title in titles)
-    assert page.locator("h2:has-text('Kept, chosen by chance') + .tiles img").count() == 24
+    assert page.locator("h2:has-text('Kept, chosen at random') + .tiles img").count() == 24
     dropped = page.locator("h2:has-text('Dropped, chosen by chance') + .tiles figcaption")
     words = dropped.all_text_contents()
     assert {text.split(",")[0] for text in words} == set(index["windows"]["dropped"])
