@@ -74,7 +74,7 @@ NOT_RUN = {
     "dpedkit run city100": "wants City100's photos, and minutes; test_recipe.py reads the recipes",
     "dask ": "would not end; test_cluster.py runs the commands on a cluster",
     "torchrun --nnodes 2": "would wait for the second machine",
-    "python benchmarks/cross_validation.py": "wants City100's photos; run by test_cross_validation.py",
+    "python benchmarks/cross_validation.py": "wants City100; run by test_cross_validation.py",
     "python benchmarks/five_folds.py": "wants DPED's patches; run by test_five_folds.py",
 }
 if not any(map(shutil.which, CHROMIUM)):

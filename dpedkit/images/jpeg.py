@@ -6,8 +6,8 @@ a colour that photos have. So the photo is decoded a second time with the end of
 replaced by noise: in a whole photo that changes the last block. Where data are left over it is not
 read at all. In a photo that ends too soon it is read early, and so is noise after the end.
 
-In progressive photos, the blocks are spread over several passes. Noise after all of them must change
-nothing, noise at the end of each must change something, and together they must bring every
+In progressive photos, the blocks are spread over several passes. Noise after all of them must
+change nothing, noise at the end of each must change something, and together they must bring every
 coefficient to its last bit. This takes a decoding for each pass.
 """
 

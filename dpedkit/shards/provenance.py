@@ -23,9 +23,9 @@ def photo_name(path: Path) -> str:
 
 def photo_id(path: Path | str) -> str:
     """What tells this photo from all others, by its whole path, however it was given."""
-    folder, name = os.path.split(path)
-    whole = os.path.join(_real_folder(folder), name)
-    return hashlib.sha256(whole.encode(errors="surrogateescape")).hexdigest()[:_DIGITS]
+    path = Path(path)
+    whole = Path(_real_folder(str(path.parent)), path.name)
+    return hashlib.sha256(str(whole).encode(errors="surrogateescape")).hexdigest()[:_DIGITS]
 
 
 @lru_cache(maxsize=256)  # hundreds of thousands of patches lie in two folders
