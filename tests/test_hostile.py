@@ -167,6 +167,13 @@ def test_a_closed_stream_changes_nothing(shards, ending):
     assert done.stdout == run_command(command).stdout != ""
 
 
+def test_workers_have_the_streams_that_were_closed(shards):
+    command = ["shards", "verify", shards, "-j", "2", "--json"]
+    done, expected = run_command(command, "<&- 2>&-"), run_command(command)
+    assert (done.returncode, done.stdout) == (expected.returncode, expected.stdout)
+    assert "died" not in done.stdout
+
+
 def test_nothing_is_written_into_a_file_in_place_of_a_closed_stream(shards, tmp_path):
     done = run_command(
         ["shards", "merge", shards, "-o", tmp_path / "all", "--no-verify"], "1>&- 2>&-"
