@@ -178,3 +178,20 @@ def test_doctor(capsys):
     assert findings["photo_formats"]["JPEG"]
     assert execute(["doctor"]) == 0
     assert "Places searched for VGG-19 weights" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["evalute"], "There is no command 'evalute'. Did you mean 'evaluate'?"),
+        (["frobnicate"], "There is no command 'frobnicate'. Commands: simulate, pairs, align"),
+        (["train", "shards", "--lr", "1"], "Did you mean '--learning-rate'?"),
+        (["align", "--workers", "2"], "Did you mean '--jobs'?"),
+        (["doctor", "--workers", "2"], "No such option '--workers'."),
+    ],
+)
+def test_what_was_meant_is_named(arguments, sentence, capsys):
+    assert execute(arguments) == 2
+    message = capsys.readouterr().err
+    assert sentence in message
+    assert "--jobs" not in message or arguments[0] == "align"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import importlib
 import io
 import json
@@ -44,6 +45,22 @@ COMMANDS = (
     "doctor",
 )
 
+# What other programs call some options.
+_OTHER_NAMES = {
+    "--lr": "--learning-rate",
+    "--batch-size": "--batch",
+    "--epochs": "--steps",
+    "--iterations": "--steps",
+    "--max-steps": "--steps",
+    "--workers": "--jobs",
+    "--num-workers": "--jobs",
+    "--out": "--output",
+    "--output-dir": "--output",
+    "--cuda": "--device",
+    "--gpu": "--device",
+    "--force": "--overwrite",
+}
+
 
 class LazyGroup(click.Group):
     """Imports a command's module when the command is asked for, so that start-up stays fast."""
@@ -64,9 +81,11 @@ class LazyGroup(click.Group):
         try:
             return super().resolve_command(ctx, args)
         except click.UsageError:
-            raise click.UsageError(
-                f"There is no command '{args[0]}'. Commands: {', '.join(COMMANDS)}.", ctx
-            ) from None
+            nearest = difflib.get_close_matches(args[0], COMMANDS, n=1)
+            hint = (
+                f"Did you mean '{nearest[0]}'?" if nearest else f"Commands: {', '.join(COMMANDS)}."
+            )
+            raise click.UsageError(f"There is no command '{args[0]}'. {hint}", ctx) from None
 
 
 @click.command(
@@ -185,4 +204,8 @@ def _usage_sentence(error: click.UsageError) -> str:
     message = error.format_message()
     if error.ctx is None:
         return message
+    if isinstance(error, click.NoSuchOption):
+        here = {name for option in error.ctx.command.params for name in option.opts}
+        if (meant := _OTHER_NAMES.get(error.option_name)) in here:
+            message = f"No such option '{error.option_name}'. Did you mean '{meant}'?"
     return f"{message}\nTry '{error.ctx.command_path} --help'."
