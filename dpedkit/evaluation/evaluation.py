@@ -24,9 +24,10 @@ _NOTE = (
     "images at a time.\npooled: PSNR of the mean squared error over all pixels.\n"
     "colour polynomial: fitted to the patches that the network was trained on.\n"
     "oracle polynomial: fitted to the scene that it is measured on. It shows what colour alone "
-    "could achieve\nif the scene's exposure and white balance were known; it is no competitor, since "
-    "it has seen the answer.\ncolour error: distance between the mean colours, in 8-bit levels. "
-    "contrast: of luma, relative to the\nDSLR's. noise: in flat blocks, relative to the phone's. "
+    "could achieve\nif the scene's exposure and white balance were known; it is no competitor, "
+    "since it has seen the answer.\n"
+    "colour error: distance between the mean colours, in 8-bit levels. contrast: of luma, "
+    "relative to the\nDSLR's. noise: in flat blocks, relative to the phone's. "
     "The paper names these three as limitations."
 )
 _LIMITS_HEADER = ("", "colour error", "contrast", "noise")
