@@ -276,6 +276,7 @@ def _pack(
     pairs = [
         {key: value for key, value in pair.items() if key != _STAGED}
         | {"split": split_of.get(pair["name"])}
+        | splitting.group(pair["name"])
         for pair in pairs
     ]
     index = finish_shards(

@@ -85,6 +85,10 @@ class Splitting:
         )
         return {name: splits[key[name]] for name in names}
 
+    def group(self, name: str) -> dict[str, str]:
+        """What a line of `pairs.jsonl` says of the pair's group: nothing where it has none."""
+        return {"group": self.group_of[name]} if name in self.group_of else {}
+
 
 def _read_splits(file: Path, names: Sequence[str]) -> dict[str, str]:
     def check(split: str) -> str:

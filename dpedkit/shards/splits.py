@@ -49,6 +49,8 @@ def assign_splits(
 
 def split_rule(patch_config: Mapping[str, Any]) -> str:
     """How photo pairs were divided, in a sentence for the dataset card."""
+    if patch_config.get("fold"):
+        return f"For fold {patch_config['fold']} of a cross-validation, which is the test split."
     if patch_config.get("split"):
         return f"All photo pairs are in the {patch_config['split']} split."
     if patch_config.get("split_file"):
