@@ -638,6 +638,8 @@ def test_the_card_says_on_which_patches_a_network_was_trained(shards, tmp_path):
     second = train(other, config, name="b", runs=tmp_path)
     both = sorted([fingerprint(shards), fingerprint(other)])
     assert read_card(second.model)["training"]["shards"] == both
+    # A model file is published: it names no folder of this computer.
+    assert read_card(second.model)["training"]["config"]["init"] == "model.safetensors"
     unknown = tmp_path / "unknown.safetensors"
     save_model(unknown, load_model(first.model), {})
     config = without_discriminator(steps=1, init=str(unknown))

@@ -28,6 +28,7 @@ from dpedkit.models.discriminator import Discriminator, to_grey
 from dpedkit.models.files import COLOUR_POLYNOMIAL, save_model
 from dpedkit.models.generator import Generator
 from dpedkit.shards.index import fingerprint
+from dpedkit.shards.provenance import without_paths
 from dpedkit.shards.reader import SplitReader, open_split
 from dpedkit.shards.sampling import spread_indices
 from dpedkit.training.config import TrainConfig
@@ -99,7 +100,7 @@ class Validation:
         before = state.generator.card  # empty unless the run starts from a model file
         seen = before.get("training", {}).get("shards", [None]) if config.init else []
         training: dict[str, Any] = {
-            "config": config.to_dict(),
+            "config": without_paths(config.to_dict()),  # model files are published
             "content": content.to_dict(),
             "shards": sorted({fingerprint(shards), *seen}, key=str),
         }
