@@ -129,7 +129,7 @@ class CrossValidation:
         scores: dict[str, Any] = {}
         for method, model in measured.items():
             (split,) = stages.evaluate(model, shards, _TEST).splits
-            for told in (PHONE, POLYNOMIAL, NETWORK):
+            for told in {PHONE, POLYNOMIAL, NETWORK} & split.scores.keys():
                 found = split.scores[told]
                 differing = split.patches - found.identical
                 score = Score(found.psnr or 0.0, differing, found.ms_ssim, split.patches)

@@ -129,6 +129,7 @@ def train(
     name: str | None = None,
     runs: str | Path = "runs",
     resume: bool = False,
+    extend: bool = False,
     overwrite: bool = False,
 ) -> TrainSummary | None:
     """Train a network on a shards folder, and write the report of the run.
@@ -144,6 +145,8 @@ def train(
         The folder of all runs.
     resume : bool
         Continue the run of that name, or the newest one, where it stopped.
+    extend : bool
+        With `resume`, also let the run have more steps than it was started with.
     overwrite : bool
         Replace a run of that name.
 
@@ -170,6 +173,7 @@ def train(
             name=name,
             runs=Path(runs),
             resume=resume,
+            extend=extend,
             overwrite=overwrite,
         )
     if summary is not None:

@@ -327,6 +327,64 @@ def test_pairs_rejected_by_hand_are_not_aligned_at_all(raw):
     assert (images, records) == (expected_images, expected_records)
 
 
+STRICT = {"min_verified": 100_000, "max_rejected": 1.0}  # rejects every pair, for its evidence
+
+
+def test_a_pair_can_be_accepted_against_its_evidence(raw):
+    run(raw)
+    config = dataclasses.replace(decide(raw, '1,accepted,"looked (well)"'), **STRICT)
+    summary = run(raw, config, output="strict")
+    assert (summary.accepted, summary.accepted_by_hand, summary.warned) == (1, ["1"], [])
+    assert "1 accepted by hand (1)" in summary.as_text()
+    record = PairRecord.from_dict(read_jsonl(raw / "strict" / PAIRS)[1], raw)
+    assert (record.status, record.reason) == ("accepted", "")
+    assert record.warnings[0].startswith(
+        "accepted by hand: looked (well) (would have been rejected: only "
+    )
+    assert record.accepted_by_hand and record.note == "looked (well)"
+    assert names_of_images(raw / "strict") == ["1", "1"]
+    for side in ("phone", "dslr"):
+        # All keypoint matches are tried before a pair is rejected, so the map is another one.
+        found, wanted = (
+            read_photo(raw / folder / side / "1.png") for folder in ("strict", "aligned")
+        )
+        height, width = np.minimum(found.shape, wanted.shape)[:2]
+        away = np.abs(found[:height, :width] - wanted[:height, :width].astype(float))
+        assert away.mean() < 2, side
+    without = dataclasses.replace(config, decisions=None)
+    assert run(raw, without, output="strict").reused == 3  # still accepted
+    changed = dataclasses.replace(decide(raw, "1,accepted"), **STRICT)
+    assert run(raw, changed, output="strict").reused == 2
+    record = PairRecord.from_dict(read_jsonl(raw / "strict" / PAIRS)[1], raw)
+    assert record.warnings[0].startswith("accepted by hand (would") and record.note == ""
+    with pytest.raises(TooManyRejectedError):
+        run(raw, dataclasses.replace(decide(raw), **STRICT), output="strict")
+    assert names_of_images(raw / "strict") == []
+
+
+def test_a_pair_that_needs_no_decision_is_accepted_as_ever(raw):
+    run(raw)
+    before = contents(raw / "aligned")
+    assert run(raw, decide(raw, "1,accepted,fine")).reused == 3
+    images, records = contents(raw / "aligned")
+    assert images.pop("decisions.csv").decode() == "name,decision,note\n1,accepted,fine\n"
+    assert (images, records) == before
+
+
+def test_a_pair_without_a_map_cannot_be_accepted(raw, caplog):
+    save(raw / "phone" / "1.png", np.full((300, 400, 3), 90, np.uint8))
+    expected = "the phone photo is blank"
+    config = decide(raw, "1,accepted")
+    for reused in (0, 3):
+        caplog.clear()
+        summary = run(raw, config)
+        assert (summary.accepted, summary.reused) == (2, reused)
+        cannot = f"{expected}; it cannot be accepted by hand, since no map was found"
+        assert summary.reasons == {cannot: ["1"]}
+        assert f"1 stays rejected: {cannot}." in caplog.text
+    assert run(raw, decide(raw)).reasons == {expected: ["1"]}
+
+
 def test_decisions_do_not_count_towards_the_limit_of_rejected_pairs(raw):
     config = decide(raw, "0,rejected", "1,rejected")
     assert run(raw, dataclasses.replace(config, max_rejected=0.1)).accepted == 1

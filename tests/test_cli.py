@@ -10,6 +10,7 @@ import click
 import pytest
 from api_reference import api_reference
 from cli_reference import reference
+from recipe_reference import recipe_reference
 
 from dpedkit.cli import COMMANDS, cli, execute
 
@@ -47,6 +48,10 @@ def test_reference_is_up_to_date():
 
 def test_api_reference_is_up_to_date():
     assert (ROOT / "docs" / "api.md").read_text() == api_reference(), "run ./dev docs"
+
+
+def test_recipe_reference_is_up_to_date():
+    assert (ROOT / "docs" / "recipes.md").read_text() == recipe_reference(), "run ./dev docs"
 
 
 def test_api_reference_tells_parameters_settings_and_errors():

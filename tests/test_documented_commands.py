@@ -45,6 +45,8 @@ SCENES = 6
 PHOTOS = ["--phone-megapixels", "0.35", "--dslr-megapixels", "0.9"]
 TRAINING = "--steps 2 --batch 4 --evaluate-every 1 --evaluate-patches 4 --content msssim-l1"
 
+RECIPE = "--set train.steps=2 --set train.evaluate_every=1"
+
 # Functions of the shell that stand before the commands of the same name.
 SHORTENED = f"""
 set -eu
@@ -53,6 +55,9 @@ dpedkit() {{
         *"--cluster tcp://10.0.0.1:8786") dpedkit "${{@:1:$#-2}}" ;;
         "train "*--recipe*) command dpedkit "$@" {TRAINING} ;;
         "train "*) command dpedkit "$@" {TRAINING} --generator colour-residual ;;
+        "run my.toml"*) command dpedkit "$@" {RECIPE} ;;
+        "sweep "*--cross*) command dpedkit "$@" {RECIPE} --seeds 1 --cross-validate 2 ;;
+        "sweep "*) command dpedkit "$@" {RECIPE} --seeds 1 ;;
         simulate*) command dpedkit "$@" --pairs 2 {" ".join(PHOTOS)} ;;
         *) command dpedkit "$@" ;;
     esac
@@ -123,7 +128,11 @@ def everything(tmp_path_factory):
     (here / "models_orig").mkdir()
     write_checkpoint(here / "models_orig" / "iphone_orig", checkpoint)
     (here / "decisions.csv").write_text("name,decision,note\n0002,rejected,a bird\n")
-    (here / "my.toml").write_text('[align]\n[patches]\noutput = "patches-of-my-recipe"\n')
+    (here / "my.toml").write_text(
+        "[align]\n[patches]\noutput = 'patches-of-my-recipe'\n[train]\nextends = 'cpu'\n"
+    )
+    names = [path.stem for path in sorted((here / "aligned" / "dslr").iterdir())]
+    (here / "splits.csv").write_text("".join(f"{name},train\n" for name in names))
     (here / "path" / "to").mkdir(parents=True)
     (here / "path" / "to" / "dpedkit").symlink_to(ROOT)
     (here / "benchmarks").symlink_to(ROOT / "benchmarks")

@@ -47,11 +47,16 @@ def shards(data, tmp_path_factory):
     return write_shards(tmp_path_factory.mktemp("data") / "shards", data)
 
 
-@pytest.fixture(scope="module")
-def identity_model(tmp_path_factory):
-    path = tmp_path_factory.mktemp("model") / "model.safetensors"
-    save_model(path, build_generator("colour-residual", channels=4, blocks=1), {})
+def save_identity(path, card):
+    save_model(path, build_generator("colour-residual", channels=4, blocks=1), card)
     return path
+
+
+@pytest.fixture(scope="module")
+def identity_model(tmp_path_factory, shards):
+    """A network that does nothing, trained on the shards, of an earlier version."""
+    card = {"training": {"shards": [fingerprint(shards)]}}
+    return save_identity(tmp_path_factory.mktemp("model") / "model.safetensors", card)
 
 
 def psnr(error):
@@ -220,11 +225,26 @@ def test_what_is_refused(tmp_path, shards, identity_model):
         EvaluateConfig(split="rest")
 
 
-def test_without_a_train_split_there_is_no_polynomial(tmp_path, identity_model, caplog):
-    folder = write_shards(tmp_path / "s", {"test": make_patches(3, SIZE, 0)})
+def test_the_polynomial_is_that_of_the_patches_of_the_training(data, tmp_path, caplog):
+    """On other shards, and never one fitted to their train split."""
+    trained_on = fit_colour_map([data["train"][:2]])
+    model = save_identity(tmp_path / "m.safetensors", {"colour_polynomial": trained_on.to_dict()})
+    phone, dslr, pair = make_patches(6, SIZE, 5)
+    splits = {"train": (phone, 255 - dslr, pair), "test": data["test"]}
+    folder = write_shards(tmp_path / "others", splits)
+    (test,) = evaluate(model, folder, EvaluateConfig(split="test", device="cpu")).splits
+    mapped = trained_on.apply(data["test"][0]).clip(0, 1)
+    errors = ((mapped - data["test"][1] / 255) ** 2).mean(axis=(1, 2, 3))
+    assert test.scores[POLYNOMIAL].psnr == pytest.approx(psnr(errors).mean(), abs=1e-3)
+    assert caplog.text == ""
+
+
+def test_there_is_no_polynomial_where_its_patches_are_not_known(tmp_path, identity_model, caplog):
+    splits = {"train": make_patches(6, SIZE, 5), "test": make_patches(3, SIZE, 0)}
+    folder = write_shards(tmp_path / "others", splits)
     evaluation = evaluate(identity_model, folder, EvaluateConfig(device="cpu"))
     assert list(evaluation.splits[0].scores) == [NETWORK, PHONE, ORACLE]
-    assert "no train split" in caplog.text
+    assert "holds no colour polynomial" in caplog.text
 
 
 def smooth_scene(count=4, size=100):
@@ -303,14 +323,16 @@ def test_devices_without_float64_can_measure():
     assert limitations_of(*there) == limitations_of(other, scene, scene)
 
 
-def test_the_oracle_is_refitted_to_every_scene(tmp_path, identity_model):
+def test_the_oracle_is_refitted_to_every_scene(tmp_path):
     """Each scene with an exposure of its own: the oracle is right, one polynomial cannot be."""
     phone, _, pair = make_patches(12, SIZE, 3)
     gains = np.array([0.6, 0.9, 1.2])[pair // 4, None, None, None]
     dslr = np.clip(phone * gains, 0, 255).round().astype(np.uint8)
     scene = phone, dslr, pair // 4
     folder = write_shards(tmp_path / "s", {"train": make_patches(6, SIZE, 0), "test": scene})
-    evaluation = evaluate(identity_model, folder, EvaluateConfig(split="test", device="cpu"))
+    card = {"training": {"shards": [fingerprint(folder)]}}
+    model = save_identity(tmp_path / "m.safetensors", card)
+    evaluation = evaluate(model, folder, EvaluateConfig(split="test", device="cpu"))
     (test,) = evaluation.splits
     assert test.scores[ORACLE].psnr > 45 > test.scores[POLYNOMIAL].psnr + 15
     mapped = np.concatenate(

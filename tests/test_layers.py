@@ -16,7 +16,7 @@ STAGES = {
     "simulate", "align", "patches", "training", "evaluation", "enhancement", "export",
     "import_model", "import_patches", "report", "doctor",
 }  # fmt: skip
-TOP = {"stages", "recipe", "cli", "__main__", "__init__"}
+TOP = {"stages", "recipe", "sweep", "cli", "__main__", "__init__"}
 
 
 def room(path: Path) -> str:

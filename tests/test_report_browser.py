@@ -11,7 +11,7 @@ from fake_aligned import BLUE, MARK, RED, RESIDUALS, change_details, write_align
 from PIL import Image
 from test_report import give_surfaces, surfaces_of
 
-from dpedkit.align.decisions import read_decisions
+from dpedkit.align.decisions import Decision, read_decisions
 from dpedkit.cli import execute
 from dpedkit.core.manifest import read_jsonl, write_jsonl
 from dpedkit.report import write_report
@@ -480,7 +480,7 @@ def test_where_the_map_holds_is_shown_on_what_photos_there_are(layered, open_pag
 
 def test_decisions_are_downloaded_as_align_reads_them(aligned, open_page, tmp_path):
     page = open_page(aligned)
-    page.keyboard.press("r")  # a pair rejected by its evidence needs no decision
+    page.keyboard.press("r")  # a pair without a map can be neither rejected nor accepted
     for name, note in (("0007", 'a tram, "fast"'), ("0011", "")):
         choose(page, name)
         page.keyboard.press("r")
@@ -499,7 +499,9 @@ def test_decisions_are_downloaded_as_align_reads_them(aligned, open_page, tmp_pa
     file = tmp_path / download.value.suggested_filename
     download.value.save_as(file)
     names = [f"{number:04d}" for number in range(40)]
-    assert read_decisions(file, names) == {"0007": 'a tram, "fast"', "0011": ""}
+    assert read_decisions(file, names) == {
+        "0007": Decision(False, 'a tram, "fast"'), "0011": Decision(False, ""),
+    }  # fmt: skip
     assert f"--decisions {file.name}" in page.locator("#hint").text_content()
 
 
@@ -520,6 +522,28 @@ def test_decisions_work_from_the_page_to_the_folder_and_back(trained, open_page,
         assert execute([*align, "--decisions", str(file)]) == 0
         assert (tmp_path / "aligned" / "dslr" / "0002.png").exists() == there
     assert (tmp_path / "aligned" / "dslr" / "0002.png").read_bytes() == before
+
+
+def test_a_rejected_pair_with_a_map_is_accepted_from_the_page(trained, open_page, tmp_path):
+    shutil.copytree(trained / "raw", tmp_path / "raw")
+    align = ["align", *(str(tmp_path / "raw" / side) for side in ("iphone", "canon"))]
+    align += ["-o", str(tmp_path / "aligned"), "-q", "--min-verified", "100000"]
+    assert execute(align) == 3
+    image, file = tmp_path / "aligned" / "dslr" / "0002.png", tmp_path / "decisions.csv"
+    for words, exit_code, there in (
+        ("accepted by hand", 0, True),
+        ("acceptance withdrawn", 3, False),
+    ):
+        page = open_page(tmp_path / "aligned")
+        choose(page, "0002")
+        assert page.locator("#reject").text_content() == "accept"
+        page.keyboard.press("r")
+        assert caption(page) == f"0002: {words}"
+        with page.expect_download() as download:
+            page.click("#download")
+        download.value.save_as(file)
+        assert execute([*align, "--max-rejected", "1", "--decisions", str(file)]) == exit_code
+        assert image.exists() == there
 
 
 def test_five_thousand_pairs_are_listed_as_they_come_into_sight(open_page, tmp_path):

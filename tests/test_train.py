@@ -31,6 +31,7 @@ from dpedkit.training import loop, validation
 from dpedkit.training.checkpoint import load_checkpoint
 from dpedkit.training.config import TrainConfig
 from dpedkit.training.loop import stop_when_asked, train
+from dpedkit.training.state import TrainingState, learning_rate
 from dpedkit.training.step import TrainingStep
 
 SIZE = 20  # px: the smallest patches that keep the tests fast and MS-SSIM defined
@@ -331,6 +332,78 @@ def test_a_finished_run_resumed_is_left_as_it_is(shards, tmp_path):
     assert before == {p: p.read_bytes() for p in before}
 
 
+@pytest.mark.parametrize("steps", [3, 6, 4, 5])  # in turn of the validations, and out of turn
+def test_an_extended_run_is_that_of_more_steps(shards, tmp_path, caplog, steps):
+    settings = {"augment": True, "ema": 0.9, "losses": "authors"}
+    train(shards, tiny(steps=9, **settings), name="whole", runs=tmp_path)
+    train(shards, tiny(steps=steps, **settings), name="extended", runs=tmp_path)
+    more = tiny(steps=9, **settings)
+    with pytest.raises(DpedkitError, match=f"steps: was {steps}, now 9"):
+        train(shards, more, name="extended", runs=tmp_path, resume=True)
+    caplog.set_level(logging.INFO, logger="dpedkit")
+    train(shards, more, name="extended", runs=tmp_path, resume=True, extend=True)
+    assert f"extended from {steps} to 9 steps" in caplog.text
+    assert_same_run(tmp_path / "whole", tmp_path / "extended")
+    assert read_toml(tmp_path / "extended" / "config.toml")["train"]["steps"] == 9
+    with pytest.raises(DpedkitError, match=f"steps: was 9, now {steps}"):
+        train(
+            shards, tiny(steps=steps, **settings), name="extended", runs=tmp_path, resume=True,
+            extend=True,
+        )  # fmt: skip
+
+
+def test_the_validation_at_the_end_does_not_decide_the_best_of_an_extended_run(
+    shards, tmp_path, monkeypatch
+):
+    """Out of turn, it may find the best network; a run of more steps would not have seen that."""
+    real = validation.ValidationPatches.measure
+    scores = iter([0.1, 0.2, 0.9, 0.3, 0.1, 0.2, 0.3])
+
+    def measure(self, *networks):
+        return replace(real(self, *networks), ms_ssim=next(scores))
+
+    monkeypatch.setattr(validation.ValidationPatches, "measure", measure)
+    first = train(shards, tiny(steps=4), name="extended", runs=tmp_path)
+    assert first.best_step == 4
+    more = tiny(steps=6)
+    extended = train(shards, more, name="extended", runs=tmp_path, resume=True, extend=True)
+    whole = train(shards, more, name="whole", runs=tmp_path)
+    assert extended.best_step == whole.best_step == 6
+    assert_same_run(tmp_path / "whole", tmp_path / "extended")
+
+
+def test_a_cosine_starts_again_where_a_run_is_extended(shards, tmp_path, caplog, monkeypatch):
+    rates = {}
+
+    def begin_step(self, step):
+        real(self, step)
+        rates[step] = self.optimiser.param_groups[0]["lr"]
+
+    real = TrainingState.begin_step
+    monkeypatch.setattr(TrainingState, "begin_step", begin_step)
+    caplog.set_level(logging.INFO, logger="dpedkit")
+    for steps in (4, 10, 12):
+        config = without_discriminator(schedule="cosine", steps=steps)
+        train(shards, config, name="a", runs=tmp_path, resume=True, extend=True)
+    assert "follows a new half cosine" in caplog.text
+    for start, end in ((0, 4), (4, 10), (10, 12)):
+        alone = without_discriminator(schedule="cosine", steps=end - start)
+        found = [rates[step] for step in range(start, end)]
+        assert found == [learning_rate(alone, step) for step in range(end - start)]
+
+
+def test_a_cosine_that_has_not_ended_is_not_extended(shards, tmp_path, monkeypatch):
+    config = without_discriminator(schedule="cosine", steps=6)
+    with monkeypatch.context() as patch:
+        stop_at(3, patch)
+        with pytest.raises(KeyboardInterrupt):
+            train(shards, config, name="a", runs=tmp_path)
+    longer = replace(config, steps=9)
+    with pytest.raises(UsageError, match="Finish it first, with --steps 6"):
+        train(shards, longer, name="a", runs=tmp_path, resume=True, extend=True)
+    assert train(shards, config, name="a", runs=tmp_path, resume=True).steps == 6
+
+
 def test_what_is_refused_before_anything_is_touched(shards, tmp_path):
     train(shards, without_discriminator(), name="a", runs=tmp_path)
     with pytest.raises(DpedkitError, match="already holds a run: --resume"):
@@ -480,9 +553,14 @@ def test_fine_tuning_starts_from_the_given_model(shards, tmp_path):
 
 def test_the_layout_of_a_checkpoint_is_that_of_earlier_versions(shards, tmp_path):
     """Runs that an earlier version began are resumed by these names."""
-    train(shards, tiny(ema=0.9, steps=1), name="a", runs=tmp_path)
+    parts = {"format", "step", "learner", "tally", "evaluations", "pretrained"}
+    train(shards, tiny(ema=0.9, steps=1), name="out of turn", runs=tmp_path)
+    state = load_checkpoint(tmp_path / "out of turn" / "checkpoints")
+    assert set(state) == parts | {"before_end"}
+    assert set(state["before_end"]) == {"tally", "evaluations"}
+    train(shards, tiny(ema=0.9, steps=1, evaluate_every=1), name="a", runs=tmp_path)
     state = load_checkpoint(tmp_path / "a" / "checkpoints")
-    assert set(state) == {"format", "step", "learner", "tally", "evaluations", "pretrained"}
+    assert set(state) == parts
     parts = {"generator", "average", "discriminator", "optimiser", "discriminator_optimiser"}
     assert set(state["learner"]) == parts
     assert set(state["tally"]) == {"steps", "sums"}
@@ -560,6 +638,8 @@ def test_the_card_says_on_which_patches_a_network_was_trained(shards, tmp_path):
     second = train(other, config, name="b", runs=tmp_path)
     both = sorted([fingerprint(shards), fingerprint(other)])
     assert read_card(second.model)["training"]["shards"] == both
+    # A model file is published: it names no folder of this computer.
+    assert read_card(second.model)["training"]["config"]["init"] == "model.safetensors"
     unknown = tmp_path / "unknown.safetensors"
     save_model(unknown, load_model(first.model), {})
     config = without_discriminator(steps=1, init=str(unknown))

@@ -95,9 +95,9 @@ class AlignFoldersConfig(AlignConfig, PhotoLimits, PairingConfig):
     )
     decisions: str | None = option(
         None,
-        "File that lists pairs you rejected by hand, as downloaded from the report. They stay "
-        "rejected in later runs without this option. To restore a pair, give a file without its "
-        "line.",
+        "File that lists pairs you rejected or accepted by hand, as downloaded from the report. "
+        "The decisions stay in force in later runs without this option. To leave a pair to the "
+        "evidence again, give a file without its line.",
         metavar="FILE",
         affects_output=False,
         is_file=True,

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 from dpedkit.align.config import AlignConfig, AlignFoldersConfig
 from dpedkit.align.decisions import (
     KEPT_DECISIONS,
+    Decision,
+    accept_by_hand,
     decided,
     keep_decisions,
     kept_decisions,
@@ -62,6 +64,8 @@ class AlignSummary:
     reasons : dict of str to list of str
         The names of the rejected pairs by reason, most frequent reason first; see
         `records.rejected_by_reason`.
+    accepted_by_hand : list of str
+        Names of the pairs that were accepted because of a decision.
     warned : list of str
         Names of accepted pairs with a warning.
     unpaired_phone, unpaired_dslr : int
@@ -76,6 +80,7 @@ class AlignSummary:
     rejected: int
     reused: int
     reasons: dict[str, list[str]]
+    accepted_by_hand: list[str]
     warned: list[str]
     unpaired_phone: int
     unpaired_dslr: int
@@ -94,6 +99,9 @@ class AlignSummary:
             lines.append(f"{self.reused} of them were done by an earlier run")
         for reason, names in self.reasons.items():
             lines.append(f"{len(names)} rejected: {reason} ({some(names)})")
+        if self.accepted_by_hand:
+            names = self.accepted_by_hand
+            lines.append(f"{len(names)} accepted by hand ({some(names)})")
         if self.warned:
             lines.append(f"please check: {some(self.warned)} (see the warnings in {PAIRS})")
         if self.unpaired_phone or self.unpaired_dslr:
@@ -164,20 +172,22 @@ def align_folders(
 def _resume(
     folder: WorkFolder,
     pairing: Pairing,
-    decisions: dict[str, str],
+    decisions: dict[str, Decision],
     ledger: Ledger,
     config: AlignFoldersConfig,
     jobs: int,
 ) -> AlignSummary:
     """Do what is left to do; where nothing is, no file is touched."""
     names = [name for name, _, _ in pairing.pairs]
-    unsure = {name: (phone, dslr) for name, phone, dslr in pairing.pairs if name not in decisions}
-    finished = finished_pairs(ledger, unsure, folder.path, config.suffix)
+    accepted = {name: decision.note for name, decision in decisions.items() if decision.accepted}
+    rejected = decisions.keys() - accepted.keys()
+    unsure = {name: (phone, dslr) for name, phone, dslr in pairing.pairs if name not in rejected}
+    finished = finished_pairs(ledger, unsure, decisions, folder.path, config.suffix)
     by_hand = decided(decisions, pairing.pairs, ledger.get)
     redecided = [record for record in by_hand.values() if record != ledger.get(record.name)]
     known = finished.names | by_hand.keys()
     todo = [
-        _Task(index, *pair, folder.path)
+        _Task(index, *pair, folder.path, accepted.get(pair[0]))
         for index, pair in enumerate(pairing.pairs)
         if pair[0] not in known
     ]
@@ -192,6 +202,9 @@ def _resume(
     if not todo:
         console.say(f"align: all {len(names)} pairs are already aligned")
     _align(todo, config, folder.path, jobs, ledger, [ledger[name] for name in known])
+    for name in names:
+        if name in accepted and not ledger[name].accepted:
+            console.warn(f"{name} stays rejected: {ledger[name].reason}.")
     summary = _summary(folder.path, pairing, [ledger[name] for name in names], finished)
     listed = has_image_list(folder.path, config)
     if not (folder.complete and settled and listed) or finished.looked:
@@ -209,6 +222,7 @@ class _Task:
     phone: Path
     dslr: Path
     output: Path
+    accepted_note: str | None = None  # of a person who accepted it
 
     def image(self, side: str, config: AlignFoldersConfig) -> Path:
         return self.output / side / f"{self.name}.{config.image_format}"
@@ -242,7 +256,7 @@ def _align(
 
 def _align_one(config: AlignFoldersConfig, task: _Task) -> PairRecord:
     """Read, align and write one pair; if a photo cannot be read, the pair is rejected."""
-    from dpedkit.align.pair import Alignment, Clock, align_pair, find_alignment
+    from dpedkit.align.pair import Alignment, Clock, align_pair, find_alignment, with_images
 
     clock = Clock()
     try:
@@ -261,6 +275,10 @@ def _align_one(config: AlignFoldersConfig, task: _Task) -> PairRecord:
         alignment = align(phone.pixels, dslr.pixels, config)
         with clock.measuring("write"):
             write_thumbnail(task.thumbnail, phone.pixels, dslr.pixels)
+    if task.accepted_note is not None and not alignment.accepted:
+        alignment = accept_by_hand(alignment, task.accepted_note)
+        if alignment.accepted and config.images:
+            alignment = with_images(alignment, phone.pixels, dslr.pixels)
     with clock.measuring("write"):
         written = _write_details(task, alignment)
         for side, image in zip(SIDES, (alignment.phone, alignment.dslr), strict=True):
@@ -335,6 +353,7 @@ def _summary(
         len(entries) - len(accepted),
         len(finished.names),
         dict(rejected_by_reason(entries)),
+        [entry.name for entry in accepted if entry.accepted_by_hand],
         [entry.name for entry in accepted if entry.warned],
         len(pairing.unpaired_phone),
         len(pairing.unpaired_dslr),

@@ -30,8 +30,9 @@ class Entry:
     ----------
     index, name, accepted, reason
         As in the record.
+    accepted_by_hand : bool
     warned : bool
-        Whether it has warnings.
+        Whether it has warnings, other than that.
     residual : float or None
         Its median residual, phone px.
     in_journal : bool
@@ -44,6 +45,7 @@ class Entry:
     name: str
     accepted: bool
     reason: str
+    accepted_by_hand: bool
     warned: bool
     residual: float | None
     in_journal: bool
@@ -147,7 +149,8 @@ class Ledger:
             record.name,
             record.accepted,
             record.reason,
-            bool(record.warnings),
+            record.accepted_by_hand,
+            len(record.warnings) > record.accepted_by_hand,
             record.evidence.get("residual_median"),
             in_journal,
             start,

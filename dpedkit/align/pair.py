@@ -113,8 +113,14 @@ def align_pair(
     check_photo("dslr", dslr)
     config = config or AlignConfig()
     alignment = find_alignment(phone, dslr, config)
-    if not alignment.accepted:
-        return alignment
+    return with_images(alignment, phone, dslr) if alignment.accepted else alignment
+
+
+@one_thread
+def with_images(
+    alignment: Alignment, phone: NDArray[np.uint8], dslr: NDArray[np.uint8]
+) -> Alignment:
+    """An alignment of these photos that has a map, with the aligned images."""
     assert alignment.map is not None
     clock = Clock()
     with clock.measuring("resample"):

@@ -9,6 +9,7 @@ from collections.abc import Container, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from dpedkit.align.decisions import Decision, stands
 from dpedkit.align.ledger import Ledger
 from dpedkit.core import console
 from dpedkit.core.details import DETAILS
@@ -37,7 +38,11 @@ class Finished:
 
 
 def finished_pairs(
-    ledger: Ledger, photos: Mapping[str, tuple[Path, Path]], folder: Path, suffix: str
+    ledger: Ledger,
+    photos: Mapping[str, tuple[Path, Path]],
+    decisions: Mapping[str, Decision],
+    folder: Path,
+    suffix: str,
 ) -> Finished:
     """The pairs that an earlier run finished, and whose photos and files are as they were.
 
@@ -47,6 +52,8 @@ def finished_pairs(
         Not read yet.
     photos : mapping
         The pairs in question: the phone's and the DSLR's photo by the pair's name.
+    decisions : mapping
+        What a person decided about pairs, by name.
     folder : Path
         The aligned folder.
     suffix : str
@@ -55,7 +62,9 @@ def finished_pairs(
     finished = Finished()
     for record in ledger.read():
         both = photos.get(record.name)
-        if both is None or record.reason.startswith(LOST) or record.rejected_by_hand:
+        if both is None or record.reason.startswith(LOST):
+            continue
+        if not stands(record, decisions.get(record.name)):
             continue
         if record.made_from(*both) and _is_whole(record, folder, suffix, ledger, finished):
             finished.names.add(record.name)

@@ -40,6 +40,7 @@ COMMANDS = (
     "import-model",
     "import-patches",
     "run",
+    "sweep",
     "report",
     "shards",
     "doctor",

@@ -29,9 +29,9 @@ def command(printer: options.Printer, model: Path, shards: Path, config: Evaluat
     are shown as well.
 
     There are two baselines: the untouched phone patches, and a global cubic colour polynomial
-    fitted to the train split. A useful network beats the polynomial on scenes that it has not seen.
-    An oracle polynomial, fitted to each scene that it is measured on, shows what colour alone could
-    achieve.
+    fitted to the patches that the network was trained on (kept in its file). A useful network beats
+    the polynomial on scenes that it has not seen. An oracle polynomial, fitted to each scene that
+    it is measured on, shows what colour alone could achieve.
 
     A second table measures the limitations that the paper names: colour errors, too much contrast,
     and amplified noise.

@@ -11,6 +11,7 @@ from dpedkit.patches.config import PatchConfig
 @options.command(
     examples=(
         ("dpedkit patches --min-corr 0.9", "aligned/ -> shards/"),
+        ("dpedkit patches --split-file splits.csv", "with the splits of that list"),
         ("dpedkit patches pairs/ -o shards95/ --min-corr 0.95", "other folders, stricter"),
     )
 )
@@ -33,8 +34,8 @@ def command(
     Both aligned images are divided into windows that do not overlap. For each window, the best
     small shift and rotation are found, and the patch pair is kept if its normalised
     cross-correlation (NCC) exceeds --min-corr. The split into train, val and test is by photo,
-    never by patch. The summary says how many windows were tried and kept, and why the rest were
-    dropped.
+    never by patch, and at random unless you state it. The summary says how many windows were tried
+    and kept, and why the rest were dropped.
 
     ALIGNED_FOLDER is what `dpedkit align` wrote (default: aligned). To continue a run that was
     stopped, give the same command again.

@@ -15,6 +15,7 @@ from dpedkit.training.config import TrainConfig
         ("dpedkit train shards/", "the paper's run -> runs/001/"),
         ("dpedkit train shards/ --recipe cpu", "a small network for machines without a GPU"),
         ("dpedkit train shards/ --name mine --resume", "continue a run that was stopped"),
+        ("dpedkit train shards/ --resume --steps 3000", "extend a finished run"),
         ("torchrun --nproc-per-node 4 -m dpedkit train shards/", "the same run on four GPUs"),
     )
 )
@@ -43,7 +44,7 @@ from dpedkit.training.config import TrainConfig
     "--resume",
     is_flag=True,
     help="Continue the run --name (the newest by default) with the settings that it was started "
-    "with. If there is no run of that name, start it.",
+    "with; a larger --steps extends it. If there is no run of that name, start it.",
 )
 @options.config_options(TrainConfig)
 def command(
@@ -67,6 +68,6 @@ def command(
     """
     from dpedkit import stages
 
-    summary = stages.train(shards, config, name=name, runs=runs, resume=resume)
+    summary = stages.train(shards, config, name=name, runs=runs, resume=resume, extend=resume)
     if summary is not None:
         printer.show(summary)

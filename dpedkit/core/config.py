@@ -102,7 +102,9 @@ class Config:
                 object.__setattr__(self, field.name, float(value))
 
     @classmethod
-    def from_mapping(cls, values: Mapping[str, Any], where: str) -> Self:
+    def from_mapping(
+        cls, values: Mapping[str, Any], where: str, beside: Sequence[str] = ()
+    ) -> Self:
         """Build a configuration from TOML or JSON keys.
 
         Parameters
@@ -111,6 +113,9 @@ class Config:
             Keys are field names, with ``-`` or ``_``.
         where : str
             The file and section to name when a key or a value is wrong.
+        beside : sequence of str
+            Other keys that the section may have, which the caller has taken out: named with the
+            settings when a key is unknown.
 
         Raises
         ------
@@ -122,8 +127,7 @@ class Config:
         for key, value in values.items():
             name = key.replace("-", "_")
             if name not in known:
-                nearest = difflib.get_close_matches(name, known, n=1)
-                cure = f"did you mean '{nearest[0]}'?" if nearest else f"known: {', '.join(known)}."
+                cure = suggestion(name, [*beside, *known])
                 raise UsageError(f"{where}: there is no setting '{key}'; {cure}")
             given[name] = value
         try:
@@ -142,6 +146,12 @@ class Config:
             for field in options_of(type(self))
             if field.metadata["is_file"] and (value := getattr(self, field.name)) is not None
         }
+
+    def beginning_at(self, folder: Path) -> Self:
+        """The same settings, with the relative paths of files beginning at a folder."""
+        return dataclasses.replace(
+            self, **{name: str(folder / path) for name, path in self.files().items()}
+        )
 
     def notes(self) -> dict[str, Any]:
         """The settings that are only recorded with the result, if they are given."""
@@ -188,6 +198,12 @@ def value_type(field: dataclasses.Field[Any], cls: type[Config]) -> tuple[type, 
 @functools.cache
 def _type_hints(cls: type) -> dict[str, Any]:
     return typing.get_type_hints(cls)
+
+
+def suggestion(name: str, known: Sequence[str]) -> str:
+    """The end of an error about an unknown name: the nearest known one, or all of them."""
+    nearest = difflib.get_close_matches(name, known, n=1)
+    return f"did you mean '{nearest[0]}'?" if nearest else f"known: {', '.join(known)}."
 
 
 def read_toml(path: Path) -> dict[str, Any]:

@@ -24,6 +24,8 @@ ACCEPTED, REJECTED = "accepted", "rejected"
 THUMBNAILS = "report/thumbnails"  # NAME.jpg: the two originals side by side
 EVALUATIONS = "evaluations"  # in a run: what `dpedkit evaluate` found, a file each
 BY_HAND = "rejected by hand"  # how the reason of a pair begins that a person rejected
+ACCEPTED_BY_HAND = "accepted by hand"  # how the first warning of a pair begins that one accepted
+OTHERWISE = " (would have been rejected: "  # what follows the person's note in that warning
 _TYPES: tuple[tuple[str, type], ...] = (
     *(("index", int), ("name", str), ("status", str), ("reason", str)),
     *(("map", dict), ("evidence", dict), ("seconds", dict)),
@@ -123,7 +125,8 @@ class PairRecord:
     seconds : dict
         Time spent per step.
     warnings : tuple of str
-        What a person should look at although the pair was accepted.
+        What a person should look at although the pair was accepted; first of all, that a person
+        accepted it, and why it would have been rejected.
     files : dict of str to WrittenFile
         The two aligned images as they were written, "phone" and "dslr", and the file of the pair's
         "details"; empty where there are none, and in records of earlier versions.
@@ -149,6 +152,21 @@ class PairRecord:
     @property
     def rejected_by_hand(self) -> bool:
         return not self.accepted and self.reason.startswith(BY_HAND)
+
+    @property
+    def accepted_by_hand(self) -> bool:
+        first = self.warnings[0] if self.warnings else ""
+        return self.accepted and first.startswith(ACCEPTED_BY_HAND)
+
+    @property
+    def note(self) -> str:
+        """What a person gave as the reason for a decision by hand; empty if nothing."""
+        if self.accepted_by_hand:
+            words = self.warnings[0].partition(OTHERWISE)[0]
+            return words.removeprefix(ACCEPTED_BY_HAND).removeprefix(": ")
+        if self.rejected_by_hand:
+            return self.reason.removeprefix(BY_HAND).removeprefix(": ")
+        return ""
 
     def made_from(self, phone: Path, dslr: Path) -> bool:
         """Whether these are the photos, as they are on the disk now, that the record tells of."""

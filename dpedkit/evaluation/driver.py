@@ -28,7 +28,7 @@ from dpedkit.evaluation.evaluation import (
 from dpedkit.evaluation.limitations import LimitationSheet
 from dpedkit.evaluation.scores import ScoreSheet, through_float16
 from dpedkit.metrics import AUTHORS_BATCH, MIN_SIDE
-from dpedkit.models.files import find_model, load_model
+from dpedkit.models.files import COLOUR_POLYNOMIAL, find_model, load_model
 from dpedkit.models.generator import Generator
 from dpedkit.shards.checksums import check_shards
 from dpedkit.shards.format import SPLITS
@@ -53,8 +53,9 @@ def evaluate(
     model : str or Path
         A model file, the folder of a run, or the prefix of an authors' checkpoint.
     shards : str or Path
-        From `dpedkit patches`. One polynomial is fitted to its train split, the oracle's to
-        each scene that it is measured on.
+        From `dpedkit patches`. One polynomial is that of the patches that the network was trained
+        on, which a run keeps in its model files; the oracle's is fitted to each scene that it is
+        measured on.
     config : EvaluateConfig, optional
 
     Raises
@@ -67,23 +68,30 @@ def evaluate(
     device = choose_device(config.device)
     generator = load_model(model).to(device)
     generator.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    # The colour polynomial comes from the train split, whichever is measured.
-    used = SPLITS if config.split == "all" else ("train", config.split)
+    trained_on = generator.card.get("training", {}).get("shards")
+    trained_here = trained_on == [fingerprint(shards)]
+    kept = generator.card.get(COLOUR_POLYNOMIAL)
+    used = list(SPLITS) if config.split == "all" else [config.split]
+    if kept is None and trained_here:
+        used.append("train")  # the polynomial comes from it
     check_shards(shards, dict.fromkeys(used), verify=config.verify)
     readers = {split: open_split(shards, split) for split in SPLITS}
     chosen = _choose_patches(shards, readers, config)
-    colour_map = fit_colour_map_to(readers["train"]) if len(readers["train"]) else None
-    if colour_map is None:
+    colour_map = None
+    if kept is not None:
+        colour_map = ColourMap.from_dict(kept)
+    elif trained_here and len(readers["train"]):
+        colour_map = fit_colour_map_to(readers["train"])
+    else:
         console.warn(
-            f"{shards} has no train split, so there is no colour polynomial to compare with."
+            f"{model} holds no colour polynomial, and it is not known that the network was trained "
+            f"on the train split of {shards}, so there is none to compare with."
         )
     with console.progress("evaluate", sum(map(len, chosen.values())), "patches") as bar:
         splits = [
             _measure(split, readers[split], indices, generator, colour_map, device, bar)
             for split, indices in chosen.items()
         ]
-    trained_on = generator.card.get("training", {}).get("shards")
-    trained_here = trained_on == [fingerprint(shards)]
     return Evaluation(model, shards, generator.architecture, splits, trained_here)
 
 

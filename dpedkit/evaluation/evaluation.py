@@ -21,11 +21,13 @@ _NOTE = (
     "per-image (the authors' challenge code): PSNR in dB of the clipped output and MS-SSIM of the "
     "unclipped\noutput, of each image separately, then averaged; SSIM likewise, of the clipped "
     "output.\nper-batch (the authors' training code): inputs rounded to float16, 50 unclipped "
-    "images at a time.\npooled: PSNR of the mean squared error over all pixels.\noracle "
-    "polynomial: fitted to the scene that it is measured on. It shows what colour alone could "
-    "achieve\nif the scene's exposure and white balance were known; it is no competitor, since it "
-    "has seen the answer.\ncolour error: distance between the mean colours, in 8-bit levels. "
-    "contrast: of luma, relative to the\nDSLR's. noise: in flat blocks, relative to the phone's. "
+    "images at a time.\npooled: PSNR of the mean squared error over all pixels.\n"
+    "colour polynomial: fitted to the patches that the network was trained on.\n"
+    "oracle polynomial: fitted to the scene that it is measured on. It shows what colour alone "
+    "could achieve\nif the scene's exposure and white balance were known; it is no competitor, "
+    "since it has seen the answer.\n"
+    "colour error: distance between the mean colours, in 8-bit levels. contrast: of luma, "
+    "relative to the\nDSLR's. noise: in flat blocks, relative to the phone's. "
     "The paper names these three as limitations."
 )
 _LIMITS_HEADER = ("", "colour error", "contrast", "noise")

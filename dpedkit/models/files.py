@@ -3,7 +3,7 @@
 The card is JSON::
 
     {"format": 1, "architecture": "resnet-12-64", "options": {"norm": "batch"},
-     "tool_version": "0.1.0", "training": {...}, "sha256": "..."}
+     "tool_version": "0.1.0", "training": {...}, "colour_polynomial": {...}, "sha256": "..."}
 
 The SHA-256 is that of the rest of the card and of the weights, so that any damage is noticed.
 
@@ -30,6 +30,7 @@ from dpedkit.models.generator import Generator
 
 MODEL_FORMAT = 1
 BEST_NAME, LAST_NAME = "model.safetensors", "last.safetensors"
+COLOUR_POLYNOMIAL = "colour_polynomial"  # in the card: the baseline from the same patches
 _CARD_KEY, _CHECKSUM = "dpedkit", "sha256"
 
 

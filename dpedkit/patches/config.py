@@ -9,6 +9,7 @@ from dpedkit.core.config import Config, option
 from dpedkit.core.errors import UsageError
 from dpedkit.shards.config import COMPRESS_HELP
 
+_STATED, _COUNTS = ("split", "split_file"), ("test_pairs", "val_pairs")
 _FLAT = re.compile(r"keep|drop|\d+(\.\d+)?%")
 
 
@@ -96,6 +97,30 @@ class PatchConfig(Config):
         minimum=0,
         metavar="N",
     )
+    split: str | None = option(
+        None,
+        "Put all photo pairs into this split, for example 'test' for photos that are only for "
+        "testing.",
+        choices=("train", "val", "test"),
+    )
+    split_file: str | None = option(
+        None,
+        "CSV file that gives every photo pair its split, one pair per line: name, split (train, "
+        "val or test).",
+        metavar="FILE",
+        affects_output=False,  # what it says is compared instead
+        is_file=True,
+    )
+    group_file: str | None = option(
+        None,
+        "CSV file of photo pairs that belong together, one pair per line: name, group. The pairs "
+        "of a group, such as the photos of one scene, are never divided between splits; "
+        "--test-pairs and --val-pairs then count groups. A pair that is not listed is a group of "
+        "its own.",
+        metavar="FILE",
+        affects_output=False,
+        is_file=True,
+    )
     compress: bool = option(False, COMPRESS_HELP)
     licence: str = option(
         "unknown",
@@ -111,6 +136,10 @@ class PatchConfig(Config):
             raise UsageError(
                 f"flat is '{self.flat}', but must be keep, drop, or a percentage such as 10%."
             )
+        given = [name for name in _STATED if getattr(self, name) is not None]
+        counts = [name for name in _COUNTS if getattr(self, name) is not None]
+        if len(given) > 1 or (given and counts):
+            raise UsageError(f"{' and '.join([*given, *counts])} cannot be used together.")
 
     @property
     def flat_share(self) -> float:

@@ -22,7 +22,7 @@ import numpy as np
 from dpedkit.core import lock
 from dpedkit.core.atomic import make_folder
 from dpedkit.core.console import progress, say, warn
-from dpedkit.core.errors import DpedkitError, PhotoError, UsageError
+from dpedkit.core.errors import DpedkitError, PhotoError
 from dpedkit.core.manifest import Journal, read_jsonl
 from dpedkit.core.parallel import ordered_map
 from dpedkit.core.records import PairRecord
@@ -32,13 +32,13 @@ from dpedkit.patches.aligned import AlignedPhotos, OriginalGoneError, content_ha
 from dpedkit.patches.config import PatchConfig
 from dpedkit.patches.matching import Patches, match_windows
 from dpedkit.patches.sample import sample_dropped
+from dpedkit.patches.splitting import Splitting
 from dpedkit.patches.summary import PatchSummary, nothing_kept, summarise
 from dpedkit.shards.card import UNKNOWN_LICENCE
 from dpedkit.shards.finishing import finish_shards
 from dpedkit.shards.format import FIELDS, SHARD_FORMAT, SPLITS, Columns
 from dpedkit.shards.index import INDEX_FILE, KIND, PAIRS_FILE
 from dpedkit.shards.provenance import photo_id, photo_name, without_folders, without_paths
-from dpedkit.shards.splits import assign_splits
 from dpedkit.shards.statistics import NCC_EDGES, SHIFT_EDGES, histogram
 from dpedkit.shards.writer import Source, read_shard, write_shard, write_split
 
@@ -81,12 +81,8 @@ def cut_patches(
     """
     aligned, output, config = Path(aligned), Path(output), config or PatchConfig()
     records, description = read_aligned(aligned)
-    reserved = (config.test_pairs or 0) + (config.val_pairs or 0)
-    if reserved >= len(records):
-        raise UsageError(
-            f"--test-pairs and --val-pairs reserve {reserved} of {len(records)} photo pairs, so "
-            "none is left for training; reserve fewer."
-        )
+    splitting = Splitting.of(config, [record.name for record in records])
+    config = splitting.config
     photos = AlignedPhotos.of(aligned, description)
     photos.refuse_damaged(records)
     begin = partial(
@@ -96,7 +92,10 @@ def cut_patches(
         description_name=INDEX_FILE,
         format_version=SHARD_FORMAT,
         config=config,
-        inputs={"aligned photos": content_hash(aligned, records, description)},
+        inputs={
+            "aligned photos": content_hash(aligned, records, description),
+            **splitting.inputs(),
+        },
     )
     folder = begin(overwrite=overwrite)
     if folder.complete and (back := _back_again(output, records, photos)):
@@ -113,7 +112,7 @@ def cut_patches(
         "aligned": Path(os.path.relpath(aligned.resolve(), output.resolve())).as_posix(),
         "align_config": without_paths(description.get("config", {})),
     }
-    result = _pack(folder, pairs, config, made_from)
+    result = _pack(folder, pairs, splitting, made_from)
     return summarise(output, result)
 
 
@@ -245,22 +244,18 @@ def _columns(patches: Patches, number: int) -> Columns:
 def _pack(
     folder: WorkFolder,
     pairs: list[dict[str, Any]],
-    config: PatchConfig,
+    splitting: Splitting,
     made_from: dict[str, Any],
 ) -> dict[str, Any]:
     """Divide the staged pairs into splits, pack them into shards, and finish the index."""
+    config = splitting.config
     work = folder.path / _WORK
     if not any(pair["kept"] for pair in pairs):
         # There is nothing to keep, and the user has to run again with other settings.
         shutil.rmtree(work)
         folder.description_file.unlink()
         raise DpedkitError(nothing_kept(folder.path, pairs, config))
-    split_of = assign_splits(
-        [pair["name"] for pair in pairs if pair["kept"]],
-        seed=config.seed,
-        test_pairs=config.test_pairs,
-        val_pairs=config.val_pairs,
-    )
+    split_of = splitting.assign([pair["name"] for pair in pairs if pair["kept"]])
     entries = {}
     with progress("pack", len(SPLITS), "splits") as bar:
         for split in SPLITS:
@@ -281,6 +276,7 @@ def _pack(
     pairs = [
         {key: value for key, value in pair.items() if key != _STAGED}
         | {"split": split_of.get(pair["name"])}
+        | splitting.group(pair["name"])
         for pair in pairs
     ]
     index = finish_shards(

@@ -39,33 +39,71 @@ class Step:
         """What the stage leaves behind; the model that it measured, for `evaluate`."""
         return self.paths[KINDS[self.name].output]
 
+    @property
+    def inputs(self) -> dict[str, Path]:
+        """The folders and files whose content decides the result, by their keys."""
+        return {name: self.paths[name] for name in KINDS[self.name].inputs}
+
+    def reads_from(self, earlier: Step) -> bool:
+        """Whether the output of an earlier stage is, holds or is in what this one reads."""
+        if "output" not in earlier.paths:  # `evaluate` leaves no files that another stage reads
+            return False
+        made = earlier.output
+        return any(
+            made == path or made in path.parents or path in made.parents
+            for path in self.inputs.values()
+        )
+
     def key(self) -> str:
         """A hash of all that decides the result: settings, paths and the files read."""
-        kind = KINDS[self.name]
         content = {
             "settings": self.config.fingerprint(),
             "files of settings": {
                 name: _listing(path) for name, path in self.config.files().items()
             },
             "paths": {name: str(path) for name, path in self.paths.items()},
-            "files": {name: _listing(self.paths[name]) for name in kind.inputs},
+            "files": {name: _listing(path) for name, path in self.inputs.items()},
         }
         # Left out where nothing is noted, so that what earlier versions finished stays finished.
         if notes := self.config.notes():
             content["notes"] = notes
-        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+        return _hash(content)
+
+    def made_from(self) -> dict[str, Any]:
+        """What `key` is a hash of, in a form that says later what has changed."""
+        read = {**self.config.files(), **self.inputs}
+        return {
+            "settings": self.config.to_dict(),
+            "notes": self.config.notes(),
+            "paths": {name: str(path) for name, path in self.paths.items()},
+            "files": {
+                name: {"count": len(listing), "hash": _hash(listing)}
+                for name, listing in ((name, _listing(path)) for name, path in read.items())
+            },
+        }
+
+
+@dataclass(frozen=True)
+class PathKey:
+    """A key of a stage's table that is a path: its default and what it is for.
+
+    {name} in the default is the recipe's name.
+    """
+
+    default: str
+    help: str
 
 
 @dataclass(frozen=True)
 class Kind:
     """How one kind of stage appears in a recipe.
 
-    `paths` are the keys of its table that are paths, with their defaults ({name} is the recipe's
-    name); `inputs` are those of them whose files decide the result.
+    `paths` are the keys of its table that are paths; `inputs` are those of them whose files decide
+    the result.
     """
 
     config: str
-    paths: dict[str, str]
+    paths: dict[str, PathKey]
     inputs: tuple[str, ...]
     output: str
     run: Callable[[Step, int, bool], Any]
@@ -87,28 +125,38 @@ def _run(step: Step, jobs: int, overwrite: bool) -> Any:
 KINDS = {
     "simulate": Kind(
         config="dpedkit.simulate.config:SimulateConfig",
-        paths={"output": "raw"},
+        paths={"output": PathKey("raw", "Folder for the photos, in iphone/ and canon/.")},
         inputs=(),
         output="output",
         run=_run,
     ),
     "align": Kind(
         config="dpedkit.align.config:AlignFoldersConfig",
-        paths={"phone": "raw/iphone", "dslr": "raw/canon", "output": "aligned"},
+        paths={
+            "phone": PathKey("raw/iphone", "Folder of the phone photos."),
+            "dslr": PathKey("raw/canon", "Folder of the DSLR photos."),
+            "output": PathKey("aligned", "Folder for the aligned photos."),
+        },
         inputs=("phone", "dslr"),
         output="output",
         run=_run,
     ),
     "patches": Kind(
         config="dpedkit.patches.config:PatchConfig",
-        paths={"aligned": "aligned", "output": "shards"},
+        paths={
+            "aligned": PathKey("aligned", "Folder of aligned photos, as [align] writes it."),
+            "output": PathKey("shards", "Folder for the shards."),
+        },
         inputs=("aligned",),
         output="output",
         run=_run,
     ),
     "train": Kind(
         config="dpedkit.training.config:TrainConfig",
-        paths={"shards": "shards", "output": "runs/{name}"},
+        paths={
+            "shards": PathKey("shards", "Folder of shards, as [patches] writes it."),
+            "output": PathKey("runs/{name}", "Folder for the run."),
+        },
         inputs=("shards",),
         output="output",
         run=lambda step, jobs, overwrite: stages.train(
@@ -122,7 +170,10 @@ KINDS = {
     ),
     "evaluate": Kind(
         config="dpedkit.evaluation.config:EvaluateConfig",
-        paths={"model": "runs/{name}", "shards": "shards"},
+        paths={
+            "model": PathKey("runs/{name}", "Folder of a run, or a model file."),
+            "shards": PathKey("shards", "Folder of shards to measure on."),
+        },
         inputs=("model", "shards"),
         output="model",
         run=lambda step, jobs, overwrite: stages.evaluate(
@@ -131,7 +182,11 @@ KINDS = {
     ),
     "enhance": Kind(
         config="dpedkit.enhancement.config:EnhanceConfig",
-        paths={"model": "runs/{name}", "photos": "raw/iphone", "output": "enhanced"},
+        paths={
+            "model": PathKey("runs/{name}", "Folder of a run, or a model file."),
+            "photos": PathKey("raw/iphone", "Folder of photos, or a photo."),
+            "output": PathKey("enhanced", "Folder for the enhanced photos."),
+        },
         inputs=("model", "photos"),
         output="output",
         run=lambda step, jobs, overwrite: stages.enhance(
@@ -143,6 +198,10 @@ KINDS = {
         ),
     ),
 }
+
+
+def _hash(content: Any) -> str:
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
 def _listing(path: Path) -> list[tuple[str, int, int]]:

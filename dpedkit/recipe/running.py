@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
 import itertools
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,11 +12,9 @@ from dpedkit.core import console
 from dpedkit.core.atomic import explain_os_error, write_json
 from dpedkit.core.errors import OutputExistsError
 from dpedkit.core.lock import LOCK_NAME, locked
-from dpedkit.core.manifest import read_json
 from dpedkit.recipe.kinds import KINDS, Step
 from dpedkit.recipe.reading import Recipe, read_recipe
-
-STATE_FILE = "recipe-state.json"
+from dpedkit.recipe.state import STATE_FILE, read_state, reason, records_of
 
 
 @dataclass(frozen=True)
@@ -49,13 +47,18 @@ class RecipeSummary:
 
 
 def run_recipe(
-    name: str, folder: Path | None = None, *, jobs: int = 0, overwrite: bool = False
+    name: str,
+    folder: Path | None = None,
+    *,
+    changes: Sequence[str] = (),
+    jobs: int = 0,
+    overwrite: bool = False,
 ) -> RecipeSummary:
     """Run the unfinished stages of a recipe.
 
     Parameters
     ----------
-    name, folder
+    name, folder, changes
         As for `read_recipe`.
     jobs : int
         Worker processes; 0 uses every core.
@@ -71,24 +74,30 @@ def run_recipe(
     FolderInUseError
         If another recipe runs in the folder.
     """
-    recipe = read_recipe(name, folder)
+    recipe = read_recipe(name, folder, changes)
+    console.say(f"{recipe.file}: working in {recipe.folder}")
     with locked(recipe.folder):
         return _run_steps(recipe, jobs, overwrite)
 
 
 def _run_steps(recipe: Recipe, jobs: int, overwrite: bool) -> RecipeSummary:
     state_file = recipe.folder / STATE_FILE
-    state: dict[str, Any] = read_json(state_file) if state_file.exists() else {}
+    state = read_state(recipe.folder)
     summary = RecipeSummary(recipe.name, recipe.folder, ran=[])
     for step in recipe.steps:
         known = state.get(step.name, {})
-        key = step.key()
-        if known.get("key") == key and known.get("done") and _is_there(step, known):
+        why = reason(step, known)
+        if why is None:
             console.say(f"{step.name}: unchanged since its last run")
         else:
-            console.say(f"{step.name}: running")
+            console.say(f"{step.name}: running ({why})")
             own = _is_own(step, known)
-            begun = {"key": key, "output": str(step.output), "own": own}
+            begun = {
+                "key": step.key(),
+                "made_from": step.made_from(),
+                "output": str(step.output),
+                "own": own,
+            }
             state[step.name] = {**begun, "done": False}
             write_json(state_file, state)
             result = _run(step, jobs, replace=own or overwrite)
@@ -97,7 +106,7 @@ def _run_steps(recipe: Recipe, jobs: int, overwrite: bool) -> RecipeSummary:
                 "done": True,
                 "result": result.to_dict(),
                 "text": result.as_text(),
-                "records": _records(step),
+                "records": records_of(step),
             }
             write_json(state_file, state)
             summary.ran.append(step.name)
@@ -107,22 +116,6 @@ def _run_steps(recipe: Recipe, jobs: int, overwrite: bool) -> RecipeSummary:
         if report.is_file() and report not in summary.reports:
             summary.reports.append(report)
     return summary
-
-
-def _records(step: Step) -> dict[str, str]:
-    """SHA-256 of what a finished stage's folder says about itself: its JSON files."""
-    if not step.output.is_dir():
-        return {}
-    files = sorted(path for path in step.output.glob("*.json*") if path.is_file())
-    return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
-
-
-def _is_there(step: Step, known: dict[str, Any]) -> bool:
-    """Whether a finished stage's output is still there; if in doubt, the stage itself looks."""
-    if not step.output.exists():
-        return False
-    # Later stages add files, such as `evaluation.json` to a run.
-    return known.get("records", {}).items() <= _records(step).items()
 
 
 def _is_own(step: Step, known: dict[str, Any]) -> bool:

@@ -14,7 +14,7 @@ import numpy as np
 
 from dpedkit.core.details import PairDetails
 from dpedkit.core.manifest import each_line, read_json
-from dpedkit.core.records import BY_HAND, THUMBNAILS, PairRecord, rejected_by_reason
+from dpedkit.core.records import THUMBNAILS, PairRecord, rejected_by_reason
 from dpedkit.report.bench import BENCH
 from dpedkit.report.cells import cells_of
 from dpedkit.report.charts import histogram
@@ -90,7 +90,7 @@ def write(folder: Path) -> Path:
         f'<p class="soft">{escape(_short(inputs["phone"]))} with {escape(_short(inputs["dslr"]))}; '
         "residuals are in phone pixels.</p>"
         f"{BENCH}"
-        '<p class="hint" id="hint" hidden>To leave these pairs out, run: '
+        '<p class="hint" id="hint" hidden>To apply these decisions, run: '
         f"<code>{escape(again)} --decisions decisions.csv</code></p>"
         f"{_reasons(records)}{_charts(records)}"
     )
@@ -138,7 +138,9 @@ def _for_viewer(
         "accepted": record.accepted,
         "reason": record.reason,
         "byHand": record.rejected_by_hand,
-        "note": record.reason.removeprefix(BY_HAND).removeprefix(": "),
+        "acceptedByHand": record.accepted_by_hand,
+        "hasMap": bool(details.map),
+        "note": record.note,
         "warnings": list(record.warnings),
         "thumbnail": thumbnail,
         "originals": [Path(photo.file).as_uri() for photo in (record.phone, record.dslr)],

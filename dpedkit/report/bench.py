@@ -17,7 +17,7 @@ _KEYS = {
     "arrows": "another pair",
     "1-9": "view",
     "space": "flicker",
-    "r": "reject",
+    "r": "reject or accept",
     "d": "download",
     "wheel + -": "zoom",
     "p": "1:1",
@@ -56,10 +56,10 @@ BENCH = f"""
   <select id="verdict" aria-label="filter by verdict">
     <option value="">all pairs</option><option value="rejected">rejected</option>
     <option value="warned">with a warning</option><option value="accepted">accepted</option>
-    <option value="marked">rejected by hand</option>
+    <option value="marked">decided by hand</option>
   </select>
   <span id="count" class="soft"></span><span class="space"></span>
-  <input id="note" placeholder="why (optional)" aria-label="why it is rejected" hidden>
+  <input id="note" placeholder="why (optional)" aria-label="why you decided so" hidden>
   <button id="reject" class="reject">reject</button>
   <button id="download">download decisions (0)</button>
 </div>

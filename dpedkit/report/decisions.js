@@ -1,7 +1,8 @@
-/* ---- decisions: pairs that a person rejects, kept in the browser until they are downloaded ---- */
+/* ---- decisions: pairs that a person rejects, or accepts against the evidence; kept in the
+   browser until they are downloaded ---- */
 const STORE = `dpedkit decisions ${REPORT.digest}`;
 const marks = new Map(stored() ??
-  REPORT.pairs.filter((pair) => pair.byHand).map((pair) => [pair.name, pair.note]));
+  REPORT.pairs.filter((pair) => pair.byHand || pair.acceptedByHand).map((pair) => [pair.name, pair.note]));
 
 function stored() {
   try {
@@ -19,8 +20,11 @@ function store() {
 
 function isMarked(pair) { return marks.has(pair.name); }
 function noteOf(pair) { return marks.get(pair.name); }
-/** What was rejected by its evidence needs no decision. */
-function canMark(pair) { return pair !== null && (pair.accepted || pair.byHand); }
+/** A decision goes against the evidence: what that rejected can be accepted, if it has a map. */
+function accepts(pair) { return pair.acceptedByHand || !(pair.accepted || pair.byHand); }
+function canMark(pair) { return pair !== null && (!accepts(pair) || pair.hasMap); }
+/** Whether the pair is accepted, as decided. */
+function isIn(pair) { return accepts(pair) ? isMarked(pair) : pair.accepted && !isMarked(pair); }
 
 function toggleMark() {
   if (!canMark(chosen)) return;
@@ -39,6 +43,7 @@ function showMark() {
   const button = byId("reject"), note = byId("note");
   const on = chosen !== null && isMarked(chosen);
   button.disabled = !canMark(chosen);
+  button.textContent = canMark(chosen) && accepts(chosen) ? "accept" : "reject";
   button.classList.toggle("on", on);
   note.hidden = !on;
   note.value = on ? noteOf(chosen) : "";
@@ -47,8 +52,9 @@ function showMark() {
 
 function asCsv() {
   const cell = (text) => (/[",;\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text);
-  const lines = [...marks].sort(([a], [b]) => (a < b ? -1 : 1))
-    .map(([name, note]) => [name, "rejected", note].map(cell).join(","));
+  const kept = REPORT.pairs.filter(isMarked).sort((a, b) => (a.name < b.name ? -1 : 1));
+  const lines = kept.map((pair) =>
+    [pair.name, accepts(pair) ? "accepted" : "rejected", noteOf(pair)].map(cell).join(","));
   return ["name,decision,note", ...lines, ""].join("\n");
 }
 

@@ -21,15 +21,19 @@ function testsOf(line) {
 
 const KINDS = {
   "": () => true,
-  rejected: (pair) => !pair.accepted || isMarked(pair),
+  rejected: (pair) => !isIn(pair),
   warned: (pair) => pair.accepted && pair.warnings.length > 0,
-  accepted: (pair) => pair.accepted && !isMarked(pair),
+  accepted: isIn,
   marked: isMarked,
 };
 
 function reasonOf(pair) {
-  if (isMarked(pair)) return noteOf(pair) ? `rejected by hand: ${noteOf(pair)}` : "rejected by hand";
+  if (isMarked(pair)) {
+    const words = accepts(pair) ? "accepted by hand" : "rejected by hand";
+    return noteOf(pair) ? `${words}: ${noteOf(pair)}` : words;
+  }
   if (pair.byHand) return "rejection withdrawn";
+  if (pair.acceptedByHand) return "acceptance withdrawn";
   return pair.accepted ? pair.warnings.join("; ") || "accepted" : pair.reason;
 }
 
@@ -78,13 +82,13 @@ function rowOf(pair) {
     cell(number(pair.median, 2)); cell(number(pair.p95, 2)); cell(number(pair.ncc, 3));
     cell(number(pair.holds, 2)); cell(number(pair.inliers, 0));
   }
-  const good = pair.accepted && !isMarked(pair);
+  const good = isIn(pair);
   const words = reasonOf(pair);
-  const verdict = cell(words, good ? (pair.warnings.length ? "warn" : "good") : "bad");
+  const verdict = cell(words, good ? (pair.warnings.length || isMarked(pair) ? "warn" : "good") : "bad");
   verdict.title = words;
   if (!measured) verdict.colSpan = 6;
   line.classList.toggle("chosen", pair === chosen);
-  line.classList.toggle("marked", isMarked(pair));
+  line.classList.toggle("marked", isMarked(pair) && !accepts(pair));
   line.onclick = () => choose(pair);
   return line;
 }

@@ -66,21 +66,23 @@ function modelOf({ model, cells }) {
   return model === "field" ? "one surface that bends" : "one rigid surface";
 }
 
+/** A residual; a pair accepted by hand may have none. */
+const pixels = (value) => (value == null ? "unknown" : `${value.toFixed(2)} px`);
 const percent = (share) => `${Math.round(100 * share)}%`;
 
 function showCaption() {
   const box = byId("caption"), pair = chosen;
   const verdict = document.createElement("b"), facts = document.createElement("div");
-  const good = pair.accepted && !isMarked(pair);
-  verdict.className = good ? "good" : "bad";
-  const words = reasonOf(pair);
+  verdict.className = isIn(pair) ? "good" : "bad";
+  let words = reasonOf(pair);
+  if (pair.acceptedByHand && isMarked(pair)) words = pair.warnings.join("; ");
   verdict.textContent =
     `${pair.name}: ` + (pair.accepted || isMarked(pair) || pair.byHand ? words : `rejected, ${words}`);
   facts.className = "soft";
   const [x, y, width, height] = pair.crop;
   facts.textContent = pair.accepted
     ? `${width} x ${height} px at (${x}, ${y}) in the phone photo; ${modelOf(pair)}; residual ` +
-      `${pair.median.toFixed(2)} px (median), ${pair.p95.toFixed(2)} px (p95); ${pair.verified} ` +
+      `${pixels(pair.median)} (median), ${pixels(pair.p95)} (p95); ${pair.verified} ` +
       `verified points cover ${percent(pair.coverage)} of the crop.` + heldOf(pair)
     : canShow(pair) ? "The photos as they were taken."
     : "A browser cannot show these photos; this is their thumbnail.";

@@ -14,6 +14,7 @@ from typing import Any, Self
 from dpedkit.core.atomic import write_text
 from dpedkit.shards.format import SPLITS
 from dpedkit.shards.index import ShardIndex, read_index, read_pairs
+from dpedkit.shards.splits import split_rule
 
 CARD_FILE = "README.md"
 UNKNOWN_LICENCE = "unknown"
@@ -46,8 +47,7 @@ ICCV 2017). Made by dpedkit {version}.
 Photos: {licence}
 
 ## Splits
-By photo pair, never by patch: all patches of a photo are in one split. A photo's split follows from
-a hash of its name (seed {seed}).
+By photo pair, never by patch: all patches of a photo are in one split. {split_rule}
 
 ## Files
 Each shard is an HDF5 file with datasets of equal length:
@@ -125,7 +125,7 @@ def _card(index: ShardIndex, cameras: Cameras, licence: str) -> str:
         counts=_counts(index),
         cameras=_camera_lines(cameras),
         licence=f"{licence}.{unknown}",
-        seed=index.content.get("patch_config", {}).get("seed", "not known"),
+        split_rule=split_rule(index.content.get("patch_config", {})),
     )
     settings = (
         _settings("Settings of the patches", index.content.get("patch_config")),

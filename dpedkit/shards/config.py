@@ -45,6 +45,14 @@ class MergeConfig(Config):
 
 
 @dataclass(frozen=True)
+class FoldConfig(Config):
+    """Which fold of a cross-validation becomes the test split."""
+
+    fold: int = option(1, "Number of the fold, from 1.", minimum=1)
+    folds: int = option(5, "Number of folds.", minimum=2)
+
+
+@dataclass(frozen=True)
 class ExportConfig(Config):
     """How patch pairs are written as single images."""
 

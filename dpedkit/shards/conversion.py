@@ -1,4 +1,4 @@
-"""New shards folders from old ones: filtered by NCC, or merged."""
+"""New shards folders from old ones: filtered by NCC, merged, or divided into folds."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from dpedkit.core.errors import DpedkitError, UsageError
 from dpedkit.core.workfolder import WorkFolder, prepare
 from dpedkit.shards.card import UNKNOWN_LICENCE, licence_of, write_card
 from dpedkit.shards.checksums import check_shards
-from dpedkit.shards.config import FilterConfig, MergeConfig
+from dpedkit.shards.config import FilterConfig, FoldConfig, MergeConfig
 from dpedkit.shards.description import Description, describe
 from dpedkit.shards.finishing import finish_shards
 from dpedkit.shards.format import SHARD_FORMAT, SPLITS, Columns
@@ -30,6 +30,8 @@ from dpedkit.shards.reader import checked_layout
 from dpedkit.shards.writer import Source, write_split
 
 _LOW_NCC = "low NCC"  # as `patches` calls this reason
+_FOLDED = ("train", "val")  # the splits that a cross-validation divides anew
+_KEPT_FOR_TEST = "kept for the test"
 
 
 @lock.until_end()
@@ -143,6 +145,67 @@ def merge_shards(
     )
 
 
+@lock.until_end()
+def fold_shards(folder: str | Path, output: str | Path, config: FoldConfig) -> Description:
+    """Divide the scenes of the train and val splits anew, for one fold of a cross-validation.
+
+    Scene k, in the order of the photo pairs, is in fold k modulo `folds`: that fold becomes the
+    test split, and the others the train split. Pairs of one DSLR photo or of one group are one
+    scene. The test split of `folder` is left out.
+
+    Raises
+    ------
+    DpedkitError
+        If `folder` is damaged or has fewer scenes than folds.
+    """
+    folder, output = Path(folder), Path(output)
+    index = check_shards(folder, _FOLDED)
+    pairs = read_complete_pairs(index)
+    used = [pair for pair in pairs if pair.get("split") in _FOLDED]
+    scenes = list(dict.fromkeys(map(_scene, used)))
+    if len(scenes) < config.folds:
+        raise DpedkitError(
+            f"{folder} has {len(scenes)} scenes to train on and to validate with, too few for "
+            f"{config.folds} folds."
+        )
+    fold_of = {scene: number % config.folds + 1 for number, scene in enumerate(scenes)}
+    new_pairs = [_with_split(pair, fold_of.get(_scene(pair)), config.fold) for pair in pairs]
+    work = _prepare(output, config, {"shards": index.fingerprint()}, overwrite=False)
+    if work.complete:
+        return describe(output)
+    parts = []
+    for _, layout in _layouts(index, len(pairs), _FOLDED):
+        numbers = layout.map("pair")
+        for new in ("train", "test"):
+            chosen = [number for number, pair in enumerate(new_pairs) if pair["split"] == new]
+            rows = np.flatnonzero(np.isin(numbers, chosen))
+            parts.append(_Part(index, new, layout, rows=rows))
+    return _finish(
+        work,
+        parts,
+        new_pairs,
+        patch_config={
+            **index.content["patch_config"],
+            "compress": False,
+            "fold": f"{config.fold} of {config.folds}",
+        },
+        align_config=without_paths(index.content.get("align_config", {})),
+    )
+
+
+def _scene(pair: dict[str, Any]) -> str:
+    """What the pairs of one scene have in common."""
+    return str(pair.get("group") or dslr_id(pair))
+
+
+def _with_split(pair: dict[str, Any], own: int | None, fold: int) -> dict[str, Any]:
+    """A line of `pairs.jsonl` for a fold; pairs of the test split are in none."""
+    if pair.get("split") not in _FOLDED:
+        dropped = {**pair["dropped"], _KEPT_FOR_TEST: pair["kept"]} if pair["kept"] else {}
+        return {**pair, "split": None, "kept": 0, "dropped": dropped or pair["dropped"]}
+    return {**pair, "split": "test" if own == fold else "train"}
+
+
 @dataclass
 class _Part:
     """The rows of one shard that go into the new folder, all of them unless `rows` says which."""
@@ -163,9 +226,11 @@ class _Part:
         return columns | {"pair": columns["pair"] + np.int32(self.first_pair)}
 
 
-def _layouts(index: ShardIndex, pairs: int) -> list[tuple[str, ShardLayout]]:
+def _layouts(
+    index: ShardIndex, pairs: int, splits: Sequence[str] = SPLITS
+) -> list[tuple[str, ShardLayout]]:
     layouts = [
-        (split, checked_layout(index, entry)) for split in SPLITS for entry in index.shards[split]
+        (split, checked_layout(index, entry)) for split in splits for entry in index.shards[split]
     ]
     for _, layout in layouts:
         refuse_unknown_pairs(layout, pairs)

@@ -9,7 +9,8 @@ five): a network that was trained before stays fairly judged.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 # A tenth for the test as long as that is few pairs, and about 100 photos as in the paper,
 # section II, as soon as there are enough.
@@ -44,6 +45,23 @@ def assign_splits(
     rest = [name for name in order if name not in test]
     val = _reserve(rest, place, val_pairs, _VAL_RANGE)
     return {name: "test" if name in test else "val" if name in val else "train" for name in names}
+
+
+def split_rule(patch_config: Mapping[str, Any]) -> str:
+    """How photo pairs were divided, in a sentence for the dataset card."""
+    if patch_config.get("fold"):
+        return f"For fold {patch_config['fold']} of a cross-validation, which is the test split."
+    if patch_config.get("split"):
+        return f"All photo pairs are in the {patch_config['split']} split."
+    if patch_config.get("split_file"):
+        return f"The split of each photo pair was stated in a list ({patch_config['split_file']})."
+    seed = patch_config.get("seed", "not known")
+    if patch_config.get("group_file"):
+        return (
+            f"Photo pairs that belong together ({patch_config['group_file']}) are in one split, "
+            f"which follows from a hash of their group's name (seed {seed})."
+        )
+    return f"A photo's split follows from a hash of its name (seed {seed})."
 
 
 def _reserve(

@@ -84,6 +84,12 @@ def _read(file: Path) -> dict[str, Any] | None:
         return None
 
 
+def newest_step(folder: Path) -> int:
+    """The number of steps of the newest checkpoint, intact or not; 0 if there is none."""
+    files = list_checkpoints(folder)
+    return int(files[-1].stem.removeprefix("step-")) if files else 0
+
+
 def list_checkpoints(folder: Path) -> list[Path]:
     """The complete checkpoints of a folder, oldest first."""
     return sorted(folder.glob("step-*.pt"))

@@ -6,6 +6,7 @@ ends as the uninterrupted one does, bit for bit on a CPU. A step is implemented 
 
 from __future__ import annotations
 
+import copy
 import os
 import signal
 import threading
@@ -14,6 +15,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -49,6 +51,7 @@ _LONG_RUN_S = 20 * 60.0
 _READ_EVERY, _READ_EVERY_ON_CPU = 10, 1
 # torchrun passes a Ctrl-C on to processes that the terminal has told already.
 _ONE_REQUEST_S = 2.0
+_BEFORE_END = "before_end"  # in a checkpoint
 
 
 @lock.until_end()
@@ -59,6 +62,7 @@ def train(
     name: str | None = None,
     runs: str | Path = "runs",
     resume: bool = False,
+    extend: bool = False,
     overwrite: bool = False,
 ) -> TrainSummary | None:
     """Train a network on the patches of a shards folder.
@@ -74,6 +78,10 @@ def train(
     runs : str or Path
     resume : bool
         Continue a run to its end; a named run that does not exist is started.
+    extend : bool
+        With `resume`, also continue it to more steps than it was started with. With a constant
+        learning rate, the networks are those of a run that had all these steps from the start; a
+        cosine schedule starts again where it had ended.
     overwrite : bool
         Replace a run of that name.
 
@@ -105,6 +113,7 @@ def train(
                 name=name,
                 runs=runs,
                 resume=resume,
+                extend=extend,
                 overwrite=overwrite,
             )
         )
@@ -133,7 +142,9 @@ class _Run:
         if vgg is not None:
             vgg.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         objective = Objective(config, vgg, processes.count)
-        self.state = TrainingState(config, dataset.reader, device)
+        # A run that has no record yet starts now.
+        restarts = folder.restarts() if folder.config_file.is_file() else []
+        self.state = TrainingState(config, dataset.reader, device, restarts)
         self.loader = TrainLoader(config, dataset, device, processes)
         if config.cache_features:
             self.loader.keep_features(objective)
@@ -180,10 +191,13 @@ class _Run:
                     bar.advance(done - read, note=f"loss {loss:.4g}")
                     if start < read <= start + self.read_every:  # the first steps are slower
                         self._announce(done, (time.monotonic() - last_read) / (done - read))
+                    before_end = None
+                    if validate and done % self.config.evaluate_every:
+                        before_end = self._before_end()
                     if validate:
                         self._validate(done)
                     if validate or save:
-                        self._save(done)
+                        self._save(done, before_end)
                     if leave and done < self.config.steps:
                         self._leave(done)
                     read, last_read = done, time.monotonic()
@@ -239,7 +253,20 @@ class _Run:
             self.validation.validate(step, self.means, self.log)
         self.means.clear()
 
-    def _save(self, step: int) -> None:
+    def _before_end(self) -> dict[str, Any]:
+        """What the validation at the end changes, if it is out of turn.
+
+        A run of more steps does not have that validation, and one that is extended must not either.
+        """
+        if self.processes.is_first and self.validation.best is not None:
+            self.folder.keep_best_before_end()
+        return copy.deepcopy(self._progress())
+
+    def _progress(self) -> dict[str, Any]:
+        """The sums and scores of a checkpoint; the names are part of the format."""
+        return {"tally": self.means.state_dict(), "evaluations": self.validation.state_dict()}
+
+    def _save(self, step: int, before_end: dict[str, Any] | None = None) -> None:
         """The newest network, then the whole state of the run.
 
         Raises
@@ -259,9 +286,9 @@ class _Run:
             step,
             {  # the names are part of the format
                 "learner": self.state.state_dict(),
-                "tally": self.means.state_dict(),
-                "evaluations": self.validation.state_dict(),
+                **self._progress(),
                 "pretrained": self.pretrained,
+                **({_BEFORE_END: before_end} if before_end else {}),
             },
             keep=self.config.keep_checkpoints,
             best=best["step"] if best else None,
@@ -271,17 +298,22 @@ class _Run:
         """Take over the newest checkpoint, if there is one; returns the steps done."""
         checkpoint = load_checkpoint(self.folder.checkpoints)
         self.processes.wait()  # nobody writes before all have read
-        step = 0
+        step, validated = 0, 0
         if checkpoint is not None:
+            step = validated = int(checkpoint["step"])
+            progress = checkpoint
+            if step < self.config.steps and _BEFORE_END in checkpoint:  # the run was extended
+                progress, validated = checkpoint[_BEFORE_END], step - 1
             self.state.load_state_dict(checkpoint["learner"])
-            self.means.load_state_dict(checkpoint["tally"])
-            self.validation.load_state_dict(checkpoint["evaluations"])
+            self.means.load_state_dict(progress["tally"])
+            self.validation.load_state_dict(progress["evaluations"])
             self.pretrained = checkpoint["pretrained"]
-            step = int(checkpoint["step"])
             console.say(f"continuing {self.folder.path} after step {step}")
         if self.processes.is_first:
             self.folder.take_best_back()
-            self.folder.cut_log(-1 if self.validation.best is None else step)
+            if validated < step:
+                self.folder.undo_validation_at_end(step)
+            self.folder.cut_log(-1 if self.validation.best is None else validated)
         return step
 
     def _leave(self, step: int) -> None:

@@ -37,10 +37,12 @@ from dpedkit.core.wording import counted
 from dpedkit.core.workfolder import clear, entries, refuse_other_version
 from dpedkit.models.files import BEST_NAME, LAST_NAME, find_model, model_hash
 from dpedkit.shards.index import fingerprint
+from dpedkit.training.checkpoint import newest_step
 from dpedkit.training.config import TrainConfig
 from dpedkit.training.content import ContentChoice, choose_content
 
 CONFIG_NAME, LOG_NAME = "config.toml", "log.jsonl"
+_RESTARTS = "restarts"
 _RECORD = {"tool_version", "train", "data", "content"}  # what every record has
 
 
@@ -70,6 +72,10 @@ class RunFolder:
     @property
     def samples(self) -> Path:
         return self.path / "samples"
+
+    def sample(self, step: int) -> Path:
+        """The picture of the validation after a step."""
+        return self.samples / f"step-{step:06d}.png"
 
     @property
     def best_model(self) -> Path:
@@ -106,8 +112,12 @@ class RunFolder:
         write_text(self.log_file, "")
         write_text(self.config_file, tomli_w.dumps(record))
 
-    def check_same(self, config: TrainConfig, shards: Path) -> ContentChoice:
+    def check_same(
+        self, config: TrainConfig, shards: Path, *, extend: bool = False
+    ) -> ContentChoice:
         """Refuse to continue a run with other settings or data; returns its content loss.
+
+        With `extend`, more steps than before are allowed, and become those of the run.
 
         Raises
         ------
@@ -115,33 +125,82 @@ class RunFolder:
             Naming what differs.
         """
         record = read_toml(self.config_file)
-        changes = config.differences(record.get("train", {}))
+        before = record.get("train", {})
+        extended = extend and config.steps > before.get("steps", config.steps)
+        changes = config.differences(before | {"steps": config.steps} if extended else before)
         if record.get("data", {}).get("fingerprint") != fingerprint(shards):
             changes.append(f"the patches in {shards} have changed")
         content = ContentChoice(**record["content"])
         refuse_other_version(self.path, record.get("tool_version"))
         if not changes:
-            now, before = _hashes(config, content), record.get("files", {})
+            now, known = _hashes(config, content), record.get("files", {})
             changes += [
-                f"the content of {name} has changed"
-                for name in now
-                if now[name] != before.get(name)
+                f"the content of {name} has changed" for name in now if now[name] != known.get(name)
             ]
         if changes:
             raise OutputExistsError(
                 f"{self.path} was started with other settings ({'; '.join(changes)}). Give the "
                 "same ones (or the same --recipe) to --resume it, or start another run."
             )
+        if extended:
+            self._extend(record, config)
         return content
+
+    def _extend(self, record: dict[str, Any], config: TrainConfig) -> None:
+        """Let a run have more steps.
+
+        Raises
+        ------
+        UsageError
+            If it follows a schedule that has not come to its end.
+        """
+        before = int(record["train"]["steps"])
+        if config.schedule == "cosine":
+            if newest_step(self.checkpoints) < before:
+                raise UsageError(
+                    f"{self.path} is not finished, and its learning rate follows a cosine of "
+                    f"{counted(before, 'step')}. Finish it first, with --steps {before}."
+                )
+            record[_RESTARTS] = [*self.restarts(), before]
+            console.say(
+                f"{self.path}: extended from {before:,} to {config.steps:,} steps. The learning "
+                "rate follows a new half cosine from there on, so the result is not that of one "
+                f"run of {config.steps:,} steps."
+            )
+        else:
+            console.say(f"{self.path}: extended from {before:,} to {config.steps:,} steps")
+        record["train"]["steps"] = config.steps
+        write_text(self.config_file, tomli_w.dumps(record))
+
+    def restarts(self) -> list[int]:
+        """The steps at which a schedule had come to its end when the run was extended."""
+        return [int(step) for step in read_toml(self.config_file).get(_RESTARTS, [])]
 
     def processes(self) -> int:
         """The number of processes that the run was started with."""
         return int(read_toml(self.config_file).get("processes", 1))
 
+    @property
+    def best_before_end(self) -> Path:
+        """The best network before the validation at the end, where that was out of turn."""
+        return self.checkpoints / f"before-end-{BEST_NAME}"
+
     def set_best_aside(self) -> None:
         """Keep the best network for resuming, so that another may take its place until then."""
         with complete_or_absent(self.best_aside) as part:
             shutil.copyfile(self.best_model, part)
+
+    def keep_best_before_end(self) -> None:
+        """Keep the best network for an extension of the run."""
+        with complete_or_absent(self.best_before_end) as part:
+            shutil.copyfile(self.best_model, part)
+
+    def undo_validation_at_end(self, step: int) -> None:
+        """Take back the best network before that validation, and drop its picture."""
+        if self.best_before_end.is_file():
+            with complete_or_absent(self.best_model) as part:
+                shutil.copyfile(self.best_before_end, part)
+        self.sample(step).unlink(missing_ok=True)
 
     def take_best_back(self) -> None:
         """Undo `set_best_aside`."""
@@ -162,6 +221,7 @@ def find_run(
     name: str | None,
     runs: Path,
     resume: bool,
+    extend: bool,
     overwrite: bool,
 ) -> tuple[RunFolder, ContentChoice]:
     """The folder for a new run or for one to continue, and the run's content loss.
@@ -177,7 +237,7 @@ def find_run(
         if resume:
             console.say(f"Starting new run {run.path}")
         return run, choose_content(config)
-    content = run.check_same(config, shards)
+    content = run.check_same(config, shards, extend=extend)
     if (before := run.processes()) != processes:
         console.warn(
             f"{run.path} was started with {counted(before, 'process', 'processes')} and continues "

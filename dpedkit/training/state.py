@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -34,10 +35,19 @@ class TrainingState:
         The exponential moving average of the generator's weights, where the settings ask for it.
     discriminator : Discriminator or None
         None where the texture loss has no weight.
+    restarts : sequence of int
+        The steps at which the run had ended before it was extended; the schedule of the learning
+        rate starts again at each.
     """
 
-    def __init__(self, config: TrainConfig, train: SplitReader, device: torch.device) -> None:
-        self.config = config
+    def __init__(
+        self,
+        config: TrainConfig,
+        train: SplitReader,
+        device: torch.device,
+        restarts: Sequence[int] = (),
+    ) -> None:
+        self.config, self.restarts = config, restarts
         self.device, self.patch_size = device, train.patch_size
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(config.seed)
@@ -67,7 +77,7 @@ class TrainingState:
 
     def begin_step(self, step: int) -> None:
         """Set what depends on the step: the learning rate, and how far the EMA looks back."""
-        rate = learning_rate(self.config, step)
+        rate = learning_rate(self.config, step, self.restarts)
         for optimiser in (self.optimiser, self.discriminator_optimiser):
             for group in optimiser.param_groups if optimiser is not None else ():
                 if isinstance(group["lr"], Tensor):
@@ -139,12 +149,15 @@ class TrainingState:
         }
 
 
-def learning_rate(config: TrainConfig, step: int) -> float:
-    """The learning rate of a step, counted from 0."""
+def learning_rate(config: TrainConfig, step: int, restarts: Sequence[int] = ()) -> float:
+    """The learning rate of a step, counted from 0; `restarts` as in `TrainingState`."""
     if config.schedule == "constant":
         return config.learning_rate
-    warm_up = min(1.0, (step + 1) / min(_WARM_UP_STEPS, config.steps))
-    return config.learning_rate * warm_up * (0.5 + 0.5 * math.cos(math.pi * step / config.steps))
+    bounds = [0, *restarts, config.steps]
+    start = max(bound for bound in bounds[:-1] if bound <= step)
+    steps, step = min(bound for bound in bounds if bound > step) - start, step - start
+    warm_up = min(1.0, (step + 1) / min(_WARM_UP_STEPS, steps))
+    return config.learning_rate * warm_up * (0.5 + 0.5 * math.cos(math.pi * step / steps))
 
 
 def _first_generator(config: TrainConfig, train: SplitReader) -> Generator:

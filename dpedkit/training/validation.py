@@ -10,6 +10,7 @@ import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -19,13 +20,15 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from dpedkit import metrics
+from dpedkit.colourmap import fit_colour_map_to
 from dpedkit.core import console
 from dpedkit.core.device import to_images
 from dpedkit.images import write_photo
 from dpedkit.models.discriminator import Discriminator, to_grey
-from dpedkit.models.files import save_model
+from dpedkit.models.files import COLOUR_POLYNOMIAL, save_model
 from dpedkit.models.generator import Generator
 from dpedkit.shards.index import fingerprint
+from dpedkit.shards.provenance import without_paths
 from dpedkit.shards.reader import SplitReader, open_split
 from dpedkit.shards.sampling import spread_indices
 from dpedkit.training.config import TrainConfig
@@ -72,11 +75,12 @@ class Validation:
         objective: Objective,
         patches: ValidationPatches,
         training: dict[str, Any],
+        train: SplitReader,
         *,
         newest_is_best: bool,
     ) -> None:
         self.folder, self.state, self.objective = folder, state, objective
-        self.patches, self.training = patches, training
+        self.patches, self.training, self.train = patches, training, train
         self.newest_is_best = newest_is_best
         self.best: dict[str, Any] | None = None
         self.accuracies: list[float] = []
@@ -96,10 +100,11 @@ class Validation:
         before = state.generator.card  # empty unless the run starts from a model file
         seen = before.get("training", {}).get("shards", [None]) if config.init else []
         training: dict[str, Any] = {
-            "config": config.to_dict(),
+            "config": without_paths(config.to_dict()),  # model files are published
             "content": content.to_dict(),
             "shards": sorted({fingerprint(shards), *seen}, key=str),
         }
+        train = open_split(shards, "train")
         reader = open_split(shards, "val")
         has_val = len(reader) > 0
         if not has_val:
@@ -107,10 +112,10 @@ class Validation:
                 f"{shards} has no val split, so validation uses patches of the train split, and "
                 "the last network counts as the best. Measure it with `dpedkit evaluate`."
             )
-            reader = open_split(shards, "train")
+            reader = train
         patches = ValidationPatches(reader, config.evaluate_patches, config.batch, state.device)
         whole = Objective(config, objective.vgg)  # not divided among processes
-        return cls(folder, state, whole, patches, training, newest_is_best=not has_val)
+        return cls(folder, state, whole, patches, training, train, newest_is_best=not has_val)
 
     def validate(self, step: int, means: RunningMeans, log: MetricLog) -> None:
         """Measure, log the paper's columns, keep the network if its MS-SSIM is the best so far."""
@@ -131,8 +136,7 @@ class Validation:
             row |= {f"raw_{name}": value for name, value in raw.items()}
             said += f" (unaveraged {decibel(raw['psnr'])} dB, {raw['ms_ssim']:.4f})"
         log.append(row)
-        samples = self.folder.samples / f"step-{step:06d}.png"
-        self.patches.write_samples(samples, self.state.model)
+        self.patches.write_samples(self.folder.sample(step), self.state.model)
         console.say(said)
         if (accuracy := means.accuracy()) is not None:
             self.accuracies.append(accuracy)
@@ -191,8 +195,14 @@ class Validation:
         self.best, self.accuracies = state["best"], state["accuracies"]
         self.warnings = state["warnings"]
 
+    @cached_property
+    def _colour_polynomial(self) -> dict[str, Any]:
+        """What `dpedkit evaluate` compares the network with, whatever it is measured on."""
+        return fit_colour_map_to(self.train).to_dict()
+
     def _save(self, path: Path, step: int, scores: dict[str, Any]) -> None:
-        card = {"training": {"step": step, **self.training, **scores}}
+        training = {"step": step, **self.training, **scores}
+        card = {"training": training, COLOUR_POLYNOMIAL: self._colour_polynomial}
         save_model(path, self.state.model, card)
 
 
