@@ -301,6 +301,10 @@ def written_by(words):
             return "runs"
         case ["run", "my.toml"]:
             return "patches-of-my-recipe"
+        case ["run", "my.toml", "--set", _]:
+            return "runs"
+        case ["sweep", *_]:
+            return "sweeps"
         case [command, *_] if command in MADE_BY and command != "run":
             return MADE_BY[command][0]
     return None

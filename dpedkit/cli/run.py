@@ -16,7 +16,7 @@ from dpedkit.cli import options
         ("dpedkit run my.toml --dry-run", "what would run, and why"),
         ("dpedkit run my.toml --set train.steps=300", "with another setting"),
         ("dpedkit run --list", "the recipes that come with dpedkit"),
-        ("dpedkit run --show cpu > my.toml", "one of them, to change"),
+        ("dpedkit run --show cpu", "one of them, to save and to change"),
     )
 )
 @click.argument("recipe", required=False, metavar="RECIPE")
