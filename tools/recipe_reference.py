@@ -23,7 +23,8 @@ the order of this page, whatever their order in the file:
 ```toml
 extends = "cpu"
 
-[patches] min_corr = 0.95
+[patches]
+min_corr = 0.95
 
 [train]
 steps = 1800
