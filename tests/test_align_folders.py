@@ -279,7 +279,8 @@ def test_without_images_it_finds_the_same_geometry_and_writes_no_image(raw):
     for one, other in zip(with_images, without, strict=True):
         assert one["crop"] == other["crop"]
         assert one["files"]["details"] == other["files"]["details"]  # the map is in there
-    assert not list((raw / "geometry").rglob("*.png"))
+        assert one["files"]["thumbnails"] == other["files"]["thumbnails"]
+    assert {path.parent.name for path in (raw / "geometry").rglob("*.png")} == {"thumbnails"}
     again = run(raw, dataclasses.replace(FAST, images=False), output="geometry")
     assert again.reused == 3
 
@@ -490,7 +491,7 @@ def test_a_folder_is_not_complete_while_images_of_pairs_that_are_gone_are_remove
 
     monkeypatch.setattr(Path, "unlink", watched)
     assert run(raw).pairs == 2
-    assert states == [False] * 4  # both images, the details and the thumbnail
+    assert states == [False] * 5  # both images, the details and both thumbnails
     assert read_json(raw / "aligned" / "dataset.json")["complete"]
     run(raw)
     assert len(states) == 4

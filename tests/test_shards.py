@@ -449,7 +449,7 @@ def _absurd_size(file: h5py.File, other: Path) -> None:
 
 
 def _future_format(file: h5py.File, other: Path) -> None:
-    file.attrs["format"] = np.int64(2)
+    file.attrs["format"] = np.int64(SHARD_FORMAT + 1)
 
 
 def _past_format(file: h5py.File, other: Path) -> None:

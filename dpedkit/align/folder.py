@@ -29,16 +29,18 @@ from dpedkit.core.records import (
     ACCEPTED,
     ALIGNED_FORMAT,
     BY_HAND,
+    PHONE_THUMBNAILS,
     REJECTED,
     THUMBNAILS,
     PairRecord,
     SourcePhoto,
     WrittenFile,
+    phone_thumbnail,
     rejected_by_reason,
 )
 from dpedkit.core.wording import counted, some
 from dpedkit.core.workfolder import WorkFolder, prepare
-from dpedkit.images import PhotoLimits, read_photo_and_metadata, write_photo
+from dpedkit.images import PhotoLimits, make_thumbnail, read_photo_and_metadata, write_photo
 from dpedkit.pairing.pairing import Pairing
 from dpedkit.pairing.ways import pair_photos
 from dpedkit.pairing.words import tell
@@ -241,7 +243,7 @@ def _align(
     known: list[Entry],
 ) -> None:
     """Align the pairs that are left, each written down before the next is waited for."""
-    for folder in (*SIDES, DETAILS, THUMBNAILS) if config.images else (DETAILS, THUMBNAILS):
+    for folder in (*(SIDES if config.images else ()), DETAILS, PHONE_THUMBNAILS, THUMBNAILS):
         make_folder(output / folder)
     done, accepted = len(known), sum(entry.accepted for entry in known)
     with console.progress("align", done + len(todo), "pairs", done=done) as bar:
@@ -287,6 +289,12 @@ def _align_one(config: AlignFoldersConfig, task: _Task) -> PairRecord:
             else:
                 write_photo(task.image(side, config), image)
                 written[side] = WrittenFile.of(task.image(side, config))
+        small = phone_thumbnail(task.output, task.name)
+        if alignment.accepted:
+            write_photo(small, make_thumbnail(phone.pixels))
+            written[PHONE_THUMBNAILS] = WrittenFile.of(small)
+        else:
+            small.unlink(missing_ok=True)
     return PairRecord(
         task.index,
         task.name,

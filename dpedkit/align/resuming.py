@@ -14,10 +14,11 @@ from dpedkit.align.ledger import Ledger
 from dpedkit.core import console
 from dpedkit.core.details import DETAILS
 from dpedkit.core.filestate import names_in, state_of
-from dpedkit.core.records import THUMBNAILS, PairRecord, WrittenFile
+from dpedkit.core.records import PHONE_THUMBNAILS, THUMBNAILS, PairRecord, WrittenFile
 
 SIDES = ("phone", "dslr")
 LOST = "not aligned"  # how the reason of a pair begins whose process died
+_OF_ACCEPTED = (*SIDES, PHONE_THUMBNAILS)
 
 
 @dataclass
@@ -75,11 +76,13 @@ def _is_whole(
     record: PairRecord, folder: Path, suffix: str, ledger: Ledger, finished: Finished
 ) -> bool:
     """Whether all files of a pair are there as they were written."""
-    files = {DETAILS: "json"} | (dict.fromkeys(SIDES, suffix) if suffix else {})
-    if record.accepted and not files.keys() <= record.files.keys():
+    # Earlier versions made no thumbnails; `patches` then takes the originals.
+    needed = {DETAILS, *(SIDES if suffix else ())}
+    if record.accepted and not needed <= record.files.keys():
         return False
+    suffixes = {DETAILS: "json", PHONE_THUMBNAILS: "png"}
     for name, written in record.files.items():
-        path = f"{folder}/{name}/{record.name}.{files.get(name, suffix)}"
+        path = f"{folder}/{name}/{record.name}.{suffixes.get(name, suffix)}"
         state = state_of(path)
         if state is None:
             return False
@@ -100,15 +103,15 @@ def strays(folder: Path, names: Container[str], by_hand: Container[str]) -> list
     ----------
     folder : Path
     names : container of str
-        Of all pairs; those that a person rejected have no images.
+        Of all pairs; those that a person rejected have no images and no thumbnail.
     by_hand : container of str
         Those.
     """
     found = []
-    for place in (*SIDES, DETAILS, THUMBNAILS):
+    for place in (*_OF_ACCEPTED, DETAILS, THUMBNAILS):
         for name in names_in(folder / place):
             stem = name.rpartition(".")[0]
-            if stem in names and not (place in SIDES and stem in by_hand):
+            if stem in names and not (place in _OF_ACCEPTED and stem in by_hand):
                 continue
             path = folder / place / name
             if not path.is_dir():  # as file servers leave them

@@ -22,6 +22,8 @@ ALIGNED_FORMAT = 3
 READABLE_ALIGNED = (1, 2, 3)
 ACCEPTED, REJECTED = "accepted", "rejected"
 THUMBNAILS = "report/thumbnails"  # NAME.jpg: the two originals side by side
+# NAME.png: the whole phone photo, small; also the name of that file among those of a record.
+PHONE_THUMBNAILS = "thumbnails"
 EVALUATIONS = "evaluations"  # in a run: what `dpedkit evaluate` found, a file each
 BY_HAND = "rejected by hand"  # how the reason of a pair begins that a person rejected
 ACCEPTED_BY_HAND = "accepted by hand"  # how the first warning of a pair begins that one accepted
@@ -99,6 +101,11 @@ class WrittenFile:
         return self.has_size_of(path) and self == WrittenFile.of(path)
 
 
+def phone_thumbnail(folder: Path, name: str) -> Path:
+    """Where the thumbnail of a pair's whole phone photo is in an aligned folder."""
+    return folder / PHONE_THUMBNAILS / f"{name}.png"
+
+
 @dataclass(frozen=True, slots=True)
 class PairRecord:
     """One phone-DSLR pair and its verdict: a line of `pairs.jsonl`.
@@ -128,8 +135,9 @@ class PairRecord:
         What a person should look at although the pair was accepted; first of all, that a person
         accepted it, and why it would have been rejected.
     files : dict of str to WrittenFile
-        The two aligned images as they were written, "phone" and "dslr", and the file of the pair's
-        "details"; empty where there are none, and in records of earlier versions.
+        The two aligned images as they were written, "phone" and "dslr", the file of the pair's
+        "details", and the thumbnail of the whole phone photo, "thumbnails"; only those that exist,
+        and none in records of earlier versions.
     """
 
     index: int

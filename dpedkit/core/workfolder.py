@@ -82,6 +82,7 @@ def prepare(
     inputs: Mapping[str, str],
     overwrite: bool,
     kept: Sequence[str] = (),
+    finished_formats: Sequence[int] = (),
 ) -> WorkFolder:
     """Create, resume or replace a stage's output folder, and lock it (see `lock.take`).
 
@@ -104,6 +105,8 @@ def prepare(
         touched.
     kept : sequence of str
         Names of files to keep even then, such as a person's decisions.
+    finished_formats : sequence of int
+        Earlier versions of the layout in which finished work is as good as new.
 
     Raises
     ------
@@ -140,6 +143,8 @@ def prepare(
         write_json(description_file, fresh)
         return WorkFolder(path, description_file, fresh, resumed=False, complete=False)
 
+    if found.get("complete") and found.get("format") in finished_formats:
+        fresh["format"] = found["format"]
     changes = _differences(found, fresh, config)
     if changes:
         raise OutputExistsError(

@@ -7,6 +7,7 @@ missing parts are never filled with grey.
     photo = read_photo(path)                        # (H, W, 3) uint8
     photo, metadata = read_photo_and_metadata(path) # with what to write beside changed pixels
     write_photo(path, photo, metadata)
+    thumbnail = make_thumbnail(photo)               # (h, w, 3) uint8, the whole photo in 256 px
 
 Nothing here imports Pillow or NumPy until a name is used.
 """
@@ -28,17 +29,20 @@ if TYPE_CHECKING:
         read_photo_and_metadata,
         read_thumbnail,
     )
+    from dpedkit.images.thumbnail import THUMBNAIL_SIDE, make_thumbnail
     from dpedkit.images.writing import JPEG_QUALITY, write_photo
 
 __all__ = [
     "JPEG_QUALITY",
     "PHOTO_SUFFIXES",
     "RAW_SUFFIXES",
+    "THUMBNAIL_SIDE",
     "Capture",
     "Metadata",
     "PhotoLimits",
     "is_photo_name",
     "list_photos",
+    "make_thumbnail",
     "photo_size",
     "read_capture",
     "read_photo",
@@ -50,11 +54,13 @@ _HOME = {
     "JPEG_QUALITY": ".writing",
     "PHOTO_SUFFIXES": ".listing",
     "RAW_SUFFIXES": ".listing",
+    "THUMBNAIL_SIDE": ".thumbnail",
     "Capture": ".capture",
     "Metadata": ".metadata",
     "PhotoLimits": ".limits",
     "is_photo_name": ".listing",
     "list_photos": ".listing",
+    "make_thumbnail": ".thumbnail",
     "photo_size": ".reading",
     "read_capture": ".capture",
     "read_photo": ".reading",

@@ -33,6 +33,7 @@ from dpedkit.shards.correlation import patch_ncc
 from dpedkit.shards.finishing import finish_shards
 from dpedkit.shards.format import (
     PATCHES_PER_SHARD,
+    READABLE_SHARDS,
     SHARD_FORMAT,
     SPLITS,
     Columns,
@@ -120,6 +121,7 @@ def import_patches(
         kind=KIND,
         description_name=INDEX_FILE,
         format_version=SHARD_FORMAT,
+        finished_formats=READABLE_SHARDS,
         config=config,
         inputs={"patches": identity(files)},
         overwrite=overwrite,

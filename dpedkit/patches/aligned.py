@@ -16,11 +16,19 @@ from dpedkit.core.details import DETAILS, PairDetails, not_as_written
 from dpedkit.core.errors import DpedkitError, PhotoError
 from dpedkit.core.filestate import state_of
 from dpedkit.core.manifest import each_line, read_json
-from dpedkit.core.records import READABLE_ALIGNED, PairRecord, SourcePhoto, WrittenFile
+from dpedkit.core.records import (
+    PHONE_THUMBNAILS,
+    READABLE_ALIGNED,
+    PairRecord,
+    SourcePhoto,
+    WrittenFile,
+    phone_thumbnail,
+)
 from dpedkit.geometry import PairMap
-from dpedkit.images import read_photo
+from dpedkit.images import make_thumbnail, read_photo
 from dpedkit.images.limits import NO_LIMITS
 from dpedkit.resample import crop_phone, resample_dslr
+from dpedkit.shards.thumbnails import Thumbnail
 from dpedkit.surfaces import Surfaces
 
 _SIDES = ("phone", "dslr")
@@ -82,13 +90,16 @@ def read_aligned(folder: Path) -> tuple[list[PairRecord], dict[str, Any]]:
 
 
 def content_hash(folder: Path, records: Iterable[PairRecord], description: dict[str, Any]) -> str:
-    """A short hash of everything that determines the pixels of the aligned photos."""
+    """A short hash of everything that determines the pixels of the aligned photos and of their
+    thumbnails."""
     digest = hashlib.sha256(json.dumps(description.get("config"), sort_keys=True).encode())
     photos = AlignedPhotos.of(folder, description)
     for record in records:
         details = record.files.get(DETAILS)
         pair_map = record.map if details is None else details.sha256
         content = [record.name, record.crop, pair_map, photos.state(record)]
+        if PHONE_THUMBNAILS in record.files:
+            content.append(record.files[PHONE_THUMBNAILS].sha256)
         digest.update(json.dumps(content, sort_keys=True).encode())
     return digest.hexdigest()[:16]
 
@@ -159,14 +170,52 @@ class AlignedPhotos:
                 "again with --overwrite."
             ) from None
 
+    def thumbnail(self, record: PairRecord) -> Thumbnail | None:
+        """The whole phone photo, small, and where the aligned photo lies in it.
+
+        None for a record of an earlier version, which has no thumbnail, if the original can no
+        longer be read or has changed.
+
+        Raises
+        ------
+        PhotoError
+            If the record is damaged, so that the aligned photo lies outside.
+        DpedkitError
+            If the thumbnail is no longer the file that was written.
+        """
+        written = record.files.get(PHONE_THUMBNAILS)
+        if written is None:
+            try:
+                photo = _read_original(record.phone)
+            except PhotoError:
+                return None
+            pixels, size = make_thumbnail(photo), (photo.shape[1], photo.shape[0])
+        else:
+            path = phone_thumbnail(self.folder, record.name)
+            if not written.is_still(path):
+                raise not_as_written(path, missing=not path.exists())
+            pixels, size = read_photo(path, NO_LIMITS), (record.phone.width, record.phone.height)
+        x, y, width, height = record.crop
+        if min(x, y) < 0 or x + width > size[0] or y + height > size[1]:
+            raise PhotoError(
+                "its crop is not part of its phone photo; run `dpedkit align` again with "
+                "--overwrite."
+            )
+        return Thumbnail.of(pixels, size, record.crop)
+
     def _map(self, record: PairRecord) -> dict[str, Any]:
         return PairDetails.of(self.folder, record).map
 
-    def refuse_damaged(self, records: Iterable[PairRecord]) -> None:
-        """Raise DpedkitError if an aligned photo is missing or its size has changed."""
-        if self.suffix:
-            for record in records:
+    def refuse_damaged(self, records: Iterable[PairRecord], *, thumbnails: bool) -> None:
+        """Raise DpedkitError if an aligned photo, or a thumbnail where they are wanted, is missing
+        or its size has changed."""
+        for record in records:
+            if self.suffix:
                 self._refuse_damaged(record, WrittenFile.has_size_of)
+            small = record.files.get(PHONE_THUMBNAILS) if thumbnails else None
+            path = phone_thumbnail(self.folder, record.name)
+            if small is not None and not small.has_size_of(path):
+                raise not_as_written(path, missing=not path.exists())
 
     def _refuse_damaged(
         self, record: PairRecord, is_sound: Callable[[WrittenFile, Path], bool]

@@ -121,6 +121,12 @@ class PatchConfig(Config):
         affects_output=False,
         is_file=True,
     )
+    thumbnails: bool = option(
+        True,
+        "Store a thumbnail of each whole phone photo, 256 px on its longer side, so that a network "
+        "can see more of the photo than a patch. If the shards are published, it shows the whole "
+        "photo.",
+    )
     compress: bool = option(False, COMPRESS_HELP)
     licence: str = option(
         "unknown",

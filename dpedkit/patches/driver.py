@@ -25,8 +25,8 @@ from dpedkit.core.console import progress, say, warn
 from dpedkit.core.errors import DpedkitError, PhotoError
 from dpedkit.core.manifest import Journal, read_jsonl
 from dpedkit.core.parallel import ordered_map
-from dpedkit.core.records import PairRecord
-from dpedkit.core.wording import counted
+from dpedkit.core.records import PairRecord, phone_thumbnail
+from dpedkit.core.wording import counted, some
 from dpedkit.core.workfolder import WorkFolder, prepare
 from dpedkit.patches.aligned import AlignedPhotos, OriginalGoneError, content_hash, read_aligned
 from dpedkit.patches.config import PatchConfig
@@ -36,10 +36,12 @@ from dpedkit.patches.splitting import Splitting
 from dpedkit.patches.summary import PatchSummary, nothing_kept, summarise
 from dpedkit.shards.card import UNKNOWN_LICENCE
 from dpedkit.shards.finishing import finish_shards
-from dpedkit.shards.format import FIELDS, SHARD_FORMAT, SPLITS, Columns
+from dpedkit.shards.format import FIELDS, READABLE_SHARDS, SHARD_FORMAT, SPLITS, Columns
 from dpedkit.shards.index import INDEX_FILE, KIND, PAIRS_FILE
+from dpedkit.shards.layout import inspect_shard
 from dpedkit.shards.provenance import photo_id, photo_name, without_folders, without_paths
 from dpedkit.shards.statistics import NCC_EDGES, SHIFT_EDGES, histogram
+from dpedkit.shards.thumbnails import Thumbnail
 from dpedkit.shards.writer import Source, read_shard, write_shard, write_split
 
 _WORK = "work"
@@ -84,13 +86,14 @@ def cut_patches(
     splitting = Splitting.of(config, [record.name for record in records])
     config = splitting.config
     photos = AlignedPhotos.of(aligned, description)
-    photos.refuse_damaged(records)
+    photos.refuse_damaged(records, thumbnails=config.thumbnails)
     begin = partial(
         prepare,
         output,
         kind=KIND,
         description_name=INDEX_FILE,
         format_version=SHARD_FORMAT,
+        finished_formats=READABLE_SHARDS,
         config=config,
         inputs={
             "aligned photos": content_hash(aligned, records, description),
@@ -108,6 +111,8 @@ def cut_patches(
         say(f"{output} is already complete; nothing to do.")
         return summarise(output, _with_licence(folder, config.licence), resumed_complete=True)
     pairs = _cut_all(photos, folder, records, config, jobs)
+    if config.thumbnails:
+        _tell_of_missing_thumbnails(pairs)
     made_from = {
         "aligned": Path(os.path.relpath(aligned.resolve(), output.resolve())).as_posix(),
         "align_config": without_paths(description.get("config", {})),
@@ -131,6 +136,16 @@ def _with_licence(folder: WorkFolder, licence: str) -> dict[str, Any]:
         settings = {**settings, "licence": licence}
         folder.finish(patch_config=settings)
     return {**folder.description, "patch_config": settings}
+
+
+def _tell_of_missing_thumbnails(pairs: list[dict[str, Any]]) -> None:
+    names = [pair["name"] for pair in pairs if pair["kept"] and not pair["thumbnail"]]
+    if names:
+        warn(
+            f"{counted(len(names), 'photo pair')} without a thumbnail ({some(names)}): the aligned "
+            "folder has none, and the original phone photos are missing or have changed. To add "
+            "them, restore the photos and use --overwrite."
+        )
 
 
 # ------------------------------------------------------------------------------------- cutting
@@ -189,12 +204,24 @@ def _cut_pair(
             "error": "the size of the aligned photos is not that of their crop; align them again.",
         }
     patches = match_windows(phone, dslr, config, known)
+    try:
+        thumbnail = photos.thumbnail(pair) if config.thumbnails and len(patches) else None
+    except PhotoError as error:
+        return {**record, "error": _public(error, photos, pair)}
     staged = stage / f"{number:06d}.h5"
     if len(patches):
-        write_shard(staged, [_columns(patches, number)], len(patches), config.size, {})
+        write_shard(
+            staged,
+            [_columns(patches, number)],
+            len(patches),
+            config.size,
+            {},
+            thumbnails={} if thumbnail is None else {number: lambda: thumbnail},
+        )
     return {
         **record,
         _STAGED: str(staged.relative_to(stage.parent)),
+        "thumbnail": thumbnail is not None,
         "tried": patches.tried,
         "kept": len(patches),
         "dropped": patches.dropped,
@@ -214,6 +241,7 @@ def _begin(pair: PairRecord) -> dict[str, Any]:
         "dslr_id": photo_id(pair.dslr.file),
         "cameras": [pair.phone.camera, pair.dslr.camera],
         "crop": list(pair.crop),
+        "thumbnail": False,
         "tried": 0,
         "kept": 0,
         "dropped": {},
@@ -226,7 +254,12 @@ def _lost(item: tuple[int, PairRecord], cause: str) -> dict[str, Any]:
 
 
 def _public(error: PhotoError, photos: AlignedPhotos, pair: PairRecord) -> str:
-    files: list[Path | str] = [pair.phone.file, pair.dslr.file, *photos.files(pair.name)]
+    files: list[Path | str] = [
+        pair.phone.file,
+        pair.dslr.file,
+        *photos.files(pair.name),
+        phone_thumbnail(photos.folder, pair.name),
+    ]
     return without_folders(str(error), files)
 
 
@@ -260,8 +293,8 @@ def _pack(
     with progress("pack", len(SPLITS), "splits") as bar:
         for split in SPLITS:
             sources = [
-                _staged_source(work / pair[_STAGED], pair["kept"])
-                for pair in pairs
+                _staged_source(work / pair[_STAGED], number, pair)
+                for number, pair in enumerate(pairs)
                 if split_of.get(pair["name"]) == split
             ]
             entries[split] = write_split(
@@ -291,5 +324,13 @@ def _pack(
     return index
 
 
-def _staged_source(path: Path, count: int) -> Source:
-    return Source(count, partial(read_shard, path), partial(path.unlink, missing_ok=True))
+def _staged_source(path: Path, number: int, pair: dict[str, Any]) -> Source:
+    thumbnails = {number: partial(_staged_thumbnail, path)} if pair["thumbnail"] else {}
+    release = partial(path.unlink, missing_ok=True)
+    return Source(pair["kept"], partial(read_shard, path), release, thumbnails)
+
+
+def _staged_thumbnail(path: Path) -> Thumbnail:
+    stored = inspect_shard(path).thumbnails
+    assert stored is not None, path
+    return stored.read(0)

@@ -28,7 +28,7 @@ class PatchSummary:
     dropped : dict of str to int
         Number of windows dropped for each reason.
     splits : dict of str to dict
-        Number of photo pairs and patches of each split.
+        Number of photo pairs, of those with a thumbnail, and of patches of each split.
     resumed_complete : bool
         Whether an earlier run had finished everything.
     """
@@ -54,8 +54,11 @@ class PatchSummary:
         ]
         if self.dropped:
             lines.append(_reasons_table(self.dropped, self.tried))
-        rows = [(name, its["pairs"], its["patches"]) for name, its in self.splits.items()]
-        lines.append(table(("split", "photo pairs", "patch pairs"), rows))
+        rows = [
+            (name, its["pairs"], its["thumbnails"], its["patches"])
+            for name, its in self.splits.items()
+        ]
+        lines.append(table(("split", "photo pairs", "thumbnails", "patch pairs"), rows))
         lines += [f"left out: {name}: {reason}" for name, reason in self.failed.items()]
         return "\n".join(lines)
 
@@ -71,7 +74,11 @@ def summarise(output: Path, index: dict[str, Any], resumed_complete: bool = Fals
         kept=windows["kept"],
         dropped=windows["dropped"],
         splits={
-            split: {"pairs": its["pairs"], "patches": its["patches"]}
+            split: {
+                "pairs": its["pairs"],
+                "thumbnails": its.get("thumbnails", 0),  # format 1 has none
+                "patches": its["patches"],
+            }
             for split, its in index["splits"].items()
         },
         resumed_complete=resumed_complete,

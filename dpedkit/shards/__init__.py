@@ -13,6 +13,7 @@ _HOME = {
     "DpedShards": ".dataset",
     "open_split": ".reader",
     "SplitReader": ".reader",
+    "Thumbnail": ".thumbnails",
     "split_counts": ".index",
     "pair_names": ".index",
     "read_index": ".index",

@@ -1,4 +1,4 @@
-"""Patches compressed with gzip one by one: written, and read without HDF5.
+"""Patches, and thumbnails, compressed with gzip one by one: written, and read without HDF5.
 
 A chunk holds one patch of one photo, so that a random patch costs the unpacking of that patch
 alone. The place of every chunk is known once the shard is inspected; reading is then a copy from
@@ -35,6 +35,8 @@ class CompressedPatches:
         Where each patch's chunk lies in the file, bytes.
     packed : (N,) bool
         Whether it is compressed; what gzip would make larger is not.
+    what : str
+        What they are, for the message.
     """
 
     path: Path
@@ -42,6 +44,7 @@ class CompressedPatches:
     offsets: NDArray[np.int64]
     sizes: NDArray[np.int64]
     packed: NDArray[np.bool_]
+    what: str = "patch"
 
     def __len__(self) -> int:
         return len(self.offsets)
@@ -77,8 +80,8 @@ class CompressedPatches:
             whole = False
         if not whole or not unpacker.eof:
             raise DpedkitError(
-                f"{self.path} is damaged: patch {row} cannot be decompressed. Copy the file again "
-                "from where the shards were made."
+                f"{self.path} is damaged: {self.what} {row} cannot be decompressed. Copy the file "
+                "again from where the shards were made."
             )
         return np.frombuffer(pixels, np.uint8)
 
@@ -119,7 +122,7 @@ def write_patch(dataset: Any, row: int, patch: NDArray[np.uint8]) -> None:
         dataset.id.write_direct_chunk(place, pixels, filter_mask=_AS_IT_IS)
 
 
-def find_chunks(dataset: Any, path: Path) -> CompressedPatches:
+def find_chunks(dataset: Any, path: Path, what: str = "patch") -> CompressedPatches:
     """Where the patches of a compressed image field lie, once it is certain that they are there.
 
     Parameters
@@ -128,6 +131,8 @@ def find_chunks(dataset: Any, path: Path) -> CompressedPatches:
         (N, S, S, 3) uint8, of an open file.
     path : Path
         Of that file.
+    what : str
+        What a chunk holds, for messages.
 
     Raises
     ------
@@ -141,10 +146,10 @@ def find_chunks(dataset: Any, path: Path) -> CompressedPatches:
     if dataset.chunks != (1, side, side, 3) or filters != [_gzip_filter()]:
         raise DpedkitError(
             f"{path} is refused: its field '{dataset.name[1:]}' is stored neither contiguously nor "
-            "in gzip-compressed chunks of one patch."
+            f"in gzip-compressed chunks of one {what}."
         )
     if dataset.id.get_num_chunks() != count:
-        raise DpedkitError(f"{path} is cut short: patches of '{dataset.name[1:]}' are missing.")
+        raise DpedkitError(f"{path} is cut short: chunks of '{dataset.name[1:]}' are missing.")
     table = np.full((count, 3), -1, np.int64)
 
     def note(chunk: Any) -> None:
@@ -159,7 +164,7 @@ def find_chunks(dataset: Any, path: Path) -> CompressedPatches:
         raise DpedkitError(
             f"{path} is damaged: chunks of '{dataset.name[1:]}' are not in the file."
         )
-    return CompressedPatches(path, side, offsets.copy(), sizes.copy(), packed)
+    return CompressedPatches(path, side, offsets.copy(), sizes.copy(), packed, what)
 
 
 def _gzip_filter() -> int:

@@ -32,6 +32,11 @@ class FilterConfig(Config):
     min_corr: float = option(
         0.95, "Keep a patch pair when its NCC exceeds this.", minimum=-1, maximum=1
     )
+    thumbnails: bool = option(
+        True,
+        "Keep the thumbnails of the whole phone photos, where there are any. Without them, the "
+        "photos cannot be seen beyond the patches.",
+    )
     compress: bool = option(False, COMPRESS_HELP)
     verify: bool = verify_option()
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +20,7 @@ from dpedkit.shards.checksums import check_shards
 from dpedkit.shards.config import FilterConfig, FoldConfig, MergeConfig
 from dpedkit.shards.description import Description, describe
 from dpedkit.shards.finishing import finish_shards
-from dpedkit.shards.format import SHARD_FORMAT, SPLITS, Columns
+from dpedkit.shards.format import READABLE_SHARDS, SHARD_FORMAT, SPLITS, Columns
 from dpedkit.shards.index import INDEX_FILE, KIND, ShardIndex
 from dpedkit.shards.layout import ShardLayout
 from dpedkit.shards.pairlines import read_complete_pairs, refuse_unknown_pairs
@@ -62,7 +61,10 @@ def filter_shards(
             f"`dpedkit patches --min-corr {config.min_corr}`."
         )
     pairs = read_complete_pairs(index)
-    parts = [_Part(index, split, layout) for split, layout in _layouts(index, len(pairs))]
+    parts = [
+        _Part(index, split, layout, thumbnails=config.thumbnails)
+        for split, layout in _layouts(index, len(pairs))
+    ]
     masks = [part.layout.map("ncc") > config.min_corr for part in parts]
     kept = np.zeros(len(pairs), np.int64)
     for part, mask in zip(parts, masks, strict=True):
@@ -78,7 +80,10 @@ def filter_shards(
         return describe(output)
     for part, mask in zip(parts, masks, strict=True):
         part.rows = np.flatnonzero(mask)
-    new_pairs = [_with_kept(pair, int(count)) for pair, count in zip(pairs, kept, strict=True)]
+    new_pairs = [
+        _with_kept(pair, int(count), thumbnail=config.thumbnails)
+        for pair, count in zip(pairs, kept, strict=True)
+    ]
     content = index.content
     return _finish(
         work,
@@ -87,6 +92,7 @@ def filter_shards(
         patch_config={
             **content["patch_config"],
             "min_corr": config.min_corr,
+            "thumbnails": config.thumbnails and _cut_with_thumbnails(index),
             "compress": config.compress,
         },
         align_config=without_paths(content.get("align_config", {})),
@@ -137,6 +143,7 @@ def merge_shards(
         patch_config={
             **first["patch_config"],
             "min_corr": lowest,
+            "thumbnails": any(map(_cut_with_thumbnails, indices)),
             "compress": config.compress,
             # Of several none holds for all photos.
             "licence": licences.pop() if len(licences) == 1 else UNKNOWN_LICENCE,
@@ -208,13 +215,18 @@ def _with_split(pair: dict[str, Any], own: int | None, fold: int) -> dict[str, A
 
 @dataclass
 class _Part:
-    """The rows of one shard that go into the new folder, all of them unless `rows` says which."""
+    """The rows of one shard that go into the new folder, all of them unless `rows` says which.
+
+    `first_pair` is added to the numbers of its photo pairs; `thumbnails` says whether theirs go
+    with them.
+    """
 
     index: ShardIndex
     split: str
     layout: ShardLayout
     first_pair: int = 0
     rows: NDArray[np.int64] | None = None
+    thumbnails: bool = True
 
     @property
     def count(self) -> int:
@@ -224,6 +236,12 @@ class _Part:
         rows = slice(None) if self.rows is None else self.rows
         columns = self.layout.columns(rows)
         return columns | {"pair": columns["pair"] + np.int32(self.first_pair)}
+
+    def source(self) -> Source:
+        stored = self.layout.thumbnails if self.thumbnails else None
+        own = {} if stored is None else stored.loaders()
+        thumbnails = {pair + self.first_pair: load for pair, load in own.items()}
+        return Source(self.count, self.load, thumbnails=thumbnails)
 
 
 def _layouts(
@@ -243,6 +261,7 @@ def _prepare(output: Path, config: Config, inputs: dict[str, str], overwrite: bo
         kind=KIND,
         description_name=INDEX_FILE,
         format_version=SHARD_FORMAT,
+        finished_formats=READABLE_SHARDS,
         config=config,
         inputs=inputs,
         overwrite=overwrite,
@@ -262,11 +281,7 @@ def _finish(
     patch_size = parts[0].index.patch_size
     entries = {}
     for split in SPLITS:
-        sources = [
-            Source(part.count, partial(_Part.load, part))
-            for part in parts
-            if part.split == split and part.count
-        ]
+        sources = [part.source() for part in parts if part.split == split and part.count]
         entries[split] = write_split(
             work.path,
             split,
@@ -287,13 +302,19 @@ def _finish(
     return describe(work.path)
 
 
-def _with_kept(pair: dict[str, Any], kept: int) -> dict[str, Any]:
+def _with_kept(pair: dict[str, Any], kept: int, *, thumbnail: bool) -> dict[str, Any]:
     """A line of `pairs.jsonl` after filtering."""
     dropped = dict(pair["dropped"])
     if pair["kept"] > kept:
         dropped[_LOW_NCC] = dropped.get(_LOW_NCC, 0) + pair["kept"] - kept
     split = pair["split"] if kept else None
-    return {**pair, "split": split, "kept": kept, "dropped": dropped}
+    thumbnail = thumbnail and bool(kept) and pair.get("thumbnail", False)
+    return {**pair, "split": split, "kept": kept, "dropped": dropped, "thumbnail": thumbnail}
+
+
+def _cut_with_thumbnails(index: ShardIndex) -> bool:
+    """Whether thumbnails were asked for; in format 1 they could not be."""
+    return bool(index.content["patch_config"].get("thumbnails", False))
 
 
 def _refuse_in_place(output: Path, folders: Sequence[Path]) -> None:

@@ -13,12 +13,16 @@ from dpedkit.shards.index import read_index, read_pairs
 
 @dataclass(frozen=True)
 class SplitDescription:
-    """Patch pairs, photo pairs, shards and bytes of one split."""
+    """Patch pairs, photo pairs, shards and bytes of one split.
+
+    `thumbnails` is the number of photo pairs with a thumbnail of the whole phone photo.
+    """
 
     patches: int
     pairs: int
     shards: int
     bytes: int
+    thumbnails: int = 0
 
 
 @dataclass(frozen=True)
@@ -53,7 +57,14 @@ class Description:
     def as_text(self) -> str:
         """The description for people."""
         rows = [
-            (name, split.patches, split.pairs, split.shards, f"{split.bytes / 1e6:.1f} MB")
+            (
+                name,
+                split.patches,
+                split.pairs,
+                split.thumbnails,
+                split.shards,
+                f"{split.bytes / 1e6:.1f} MB",
+            )
             for name, split in self.splits.items()
         ]
         size = f"{self.patch_size}x{self.patch_size}"
@@ -61,7 +72,9 @@ class Description:
         return "\n".join(
             [
                 f"{self.folder}: patches of {size} px, written by dpedkit {self.tool_version}",
-                table(("split", "patch pairs", "photo pairs", "shards", "size"), rows),
+                table(
+                    ("split", "patch pairs", "photo pairs", "thumbnails", "shards", "size"), rows
+                ),
                 f"settings: {settings}",
             ]
         )
@@ -85,6 +98,9 @@ def describe(folder: str | Path) -> Description:
             pairs=sum(pair.get("split") == split for pair in pairs),
             shards=len(files),
             bytes=sum(file.stat().st_size for file in files if file.exists()),
+            thumbnails=sum(
+                pair.get("split") == split and bool(pair.get("thumbnail")) for pair in pairs
+            ),
         )
     content = index.content
     return Description(

@@ -19,6 +19,7 @@ class SplitContent(TypedDict):
     patches: int
     shards: list[dict[str, Any]]  # file, patches, sha256: a `ShardEntry`
     pairs: int  # photo pairs
+    thumbnails: int  # photo pairs with a thumbnail of the whole phone photo
 
 
 class IndexContent(TypedDict):
@@ -97,6 +98,9 @@ def describe_splits(
             "patches": sum(entry.patches for entry in entries[split]),
             "shards": [asdict(entry) for entry in entries[split]],
             "pairs": sum(pair.get("split") == split for pair in pairs),
+            "thumbnails": sum(
+                pair.get("split") == split and pair.get("thumbnail", False) for pair in pairs
+            ),
         }
         for split in SPLITS
     }

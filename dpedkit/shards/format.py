@@ -5,6 +5,9 @@ and uncompressed, so that a reader can map the file into memory. In compressed s
 fields are stored in chunks of one patch, each packed by gzip, the filter that every HDF5 has.
 Attributes of the file: `format` (int), `patch_size` (int, px) and `config` (JSON text of the
 settings it was made with).
+
+A shard can also hold thumbnails of the whole phone photos: four more datasets, of one length P, the
+number of photo pairs of which it holds both patches and a thumbnail.
 """
 
 from __future__ import annotations
@@ -14,7 +17,10 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-SHARD_FORMAT = 1
+from dpedkit.images.thumbnail import THUMBNAIL_SIDE
+
+SHARD_FORMAT = 2
+READABLE_SHARDS = (1, 2)  # 1 has no thumbnails
 SPLITS = ("train", "val", "test")
 PATCHES_PER_SHARD = 4096
 MAX_PATCH_SIZE = 4096  # px; larger claims are refused before memory is asked for
@@ -59,3 +65,20 @@ FIELDS = (
     Field("pair", "<i4", (), "number of the photo pair: its line in pairs.jsonl, from 0"),
 )
 IMAGE_FIELDS = ("phone", "dslr")
+
+THUMBNAIL_FIELDS = (
+    Field("thumbnail_pair", "<i4", (), "number of the photo pair, ascending"),
+    Field(
+        "thumbnail",
+        "|u1",
+        (THUMBNAIL_SIDE, THUMBNAIL_SIDE, 3),
+        "the whole phone photo, RGB, sRGB, in the top left corner; the rest is 0",
+    ),
+    Field("thumbnail_size", "<i4", (2,), "width and height of the thumbnail, px"),
+    Field(
+        "thumbnail_crop",
+        "<f4",
+        (4,),
+        "x, y, width, height of the aligned phone image in the thumbnail, px",
+    ),
+)

@@ -16,7 +16,7 @@ from typing import Any
 
 from dpedkit.core.errors import DpedkitError
 from dpedkit.core.manifest import read_json, read_jsonl
-from dpedkit.shards.format import SHARD_FORMAT, SPLITS
+from dpedkit.shards.format import READABLE_SHARDS, SPLITS
 
 KIND = "shards"
 INDEX_FILE = "index.json"
@@ -87,10 +87,10 @@ def read_index(folder: str | Path) -> ShardIndex:
     content = read_json(path)
     if content.get("kind") != KIND:
         raise DpedkitError(f"{folder} holds '{content.get('kind')}' data, not shards.")
-    if content.get("format") != SHARD_FORMAT:
+    if content.get("format") not in READABLE_SHARDS:
         raise DpedkitError(
-            f"{path} has format {content.get('format')}, but this dpedkit reads format "
-            f"{SHARD_FORMAT}; cut the shards again with `dpedkit patches`."
+            f"{path} has format {content.get('format')}, but this dpedkit reads formats "
+            f"{', '.join(map(str, READABLE_SHARDS))}; cut the shards again with `dpedkit patches`."
         )
     if not content.get("complete"):
         raise DpedkitError(

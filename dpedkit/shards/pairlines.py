@@ -29,6 +29,7 @@ _REQUIRED: dict[str, Callable[[Any], bool]] = {
 }
 _OPTIONAL: dict[str, Callable[[Any], bool]] = {
     "error": lambda value: isinstance(value, str),
+    "thumbnail": lambda value: isinstance(value, bool),
     "cameras": lambda value: (
         isinstance(value, list) and len(value) == 2 and all(isinstance(name, str) for name in value)
     ),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import mmap
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cached_property
 from operator import getitem
 from pathlib import Path
@@ -18,9 +18,10 @@ from dpedkit.shards.compressed import CompressedPatches
 from dpedkit.shards.format import FIELDS, IMAGE_FIELDS, SPLITS
 from dpedkit.shards.index import ShardEntry, ShardIndex, read_index
 from dpedkit.shards.layout import ShardLayout, inspect_shard
+from dpedkit.shards.thumbnails import Thumbnail, Thumbnails, gathered
 
 _PIECE = 1 << 20  # bytes
-_MAPPED = ("_files", "_sources")
+_MAPPED = ("_files", "_sources", "_thumbnails")
 
 
 def open_split(folder: str | Path, split: str) -> SplitReader:
@@ -153,6 +154,51 @@ class SplitReader:
     def pair(self) -> NDArray[np.int32]:
         """(N,) number of the photo pair that each patch pair comes from."""
         return self.column("pair")
+
+    @cached_property
+    def has_thumbnails(self) -> bool:
+        """Whether there is a thumbnail of the phone photo of every patch pair."""
+        return self._thumbnails.keys() >= set(self.pair.tolist())
+
+    def thumbnails(self, pairs: Sequence[int] | NDArray[np.integer[Any]]) -> list[Thumbnail]:
+        """The whole phone photos of photo pairs, small, and where their aligned parts lie.
+
+        Each call reads them from the files: training keeps them.
+
+        Parameters
+        ----------
+        pairs : (B,) sequence of int
+            Numbers of photo pairs, as in `pair`, in any order; several times where wanted.
+
+        Returns
+        -------
+        list of Thumbnail
+            In the order of `pairs`; those of one pair are one object.
+
+        Raises
+        ------
+        DpedkitError
+            If the split has no thumbnail of a pair, or it is damaged.
+        """
+        wanted = np.asarray(pairs, dtype=np.int64).reshape(-1).tolist()
+        missing = sorted(set(wanted) - self._thumbnails.keys())
+        if missing:
+            raise DpedkitError(
+                f"{self.folder} has no thumbnail of the phone photo of "
+                f"{counted(len(missing), 'photo pair')} of the {self.split} split (number "
+                f"{missing[0]}{', ...' if len(missing) > 1 else ''}); cut the shards again from "
+                "aligned photos with `dpedkit patches --overwrite`."
+            )
+        return gathered(self._thumbnails, wanted)
+
+    @cached_property
+    def _thumbnails(self) -> Thumbnails:
+        """What loads each thumbnail, by the number of the photo pair."""
+        found: dict[int, Callable[[], Thumbnail]] = {}
+        for layout in self._layouts:
+            if layout.thumbnails is not None:
+                found |= layout.thumbnails.loaders()
+        return found
 
     def column(self, name: str) -> NDArray[Any]:
         """All values of one field, such as "xy" or "shift", copied into memory."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -62,9 +62,10 @@ class Verification:
 
 
 def verify(folder: str | Path, *, jobs: int = 1) -> Verification:
-    """Check every shard: SHA-256, layout, ranges, duplicates, and the NCC of a sample.
+    """Check every shard: SHA-256, layout, ranges, duplicates, thumbnails, and the NCC of a sample.
 
-    Also check that no photo pair is in two splits, and that no unlisted shard is in the folder.
+    Also check that no photo pair is in two splits, that `pairs.jsonl` is right about thumbnails, and
+    that no unlisted shard is in the folder.
 
     Parameters
     ----------
@@ -83,20 +84,28 @@ def verify(folder: str | Path, *, jobs: int = 1) -> Verification:
     by_channel = index.content["patch_config"]["correlate"] == "channels"
     problems: list[str] = []
     splits_of_pair: dict[int, set[str]] = {}
+    shown: set[int] = set()
     look = partial(_look, index, len(pairs), by_channel)
     with progress("verify", len(entries), "shards") as bar:
         found_in = ordered_map(look, [entry for _, entry in entries], jobs, lost=_lost)
-        for (split, _), (faults, numbers) in zip(entries, found_in, strict=True):
-            problems += faults
-            for pair in numbers:
+        for (split, _), found in zip(entries, found_in, strict=True):
+            problems += found.problems
+            shown.update(found.thumbnails)
+            for pair in found.pairs:
                 splits_of_pair.setdefault(pair, set()).add(split)
             bar.advance()
-    for pair, found in sorted(splits_of_pair.items()):
-        told = pairs[pair].get("split") if 0 <= pair < len(pairs) else None
-        if found != {told}:
+    for pair, splits in sorted(splits_of_pair.items()):
+        line = pairs[pair] if 0 <= pair < len(pairs) else {}
+        if splits != {line.get("split")}:
             problems.append(
                 f"{index.folder / PAIRS_FILE}: pair {pair} has patches in "
-                f"{' and '.join(sorted(found))}, but its split is {told}."
+                f"{' and '.join(sorted(splits))}, but its split is {line.get('split')}."
+            )
+        if line.get("thumbnail", False) != (pair in shown):
+            has = "has a" if pair in shown else "has no"
+            problems.append(
+                f"{index.folder / PAIRS_FILE}: pair {pair} {has} thumbnail in the shards, but its "
+                "line says otherwise."
             )
     listed = {entry.file for _, entry in entries}
     problems += [
@@ -108,24 +117,31 @@ def verify(folder: str | Path, *, jobs: int = 1) -> Verification:
     return Verification(str(folder), patches, len(entries), tuple(problems))
 
 
-def _look(
-    index: ShardIndex, pair_count: int, by_channel: bool, entry: ShardEntry
-) -> tuple[list[str], list[int]]:
-    """What is wrong with a shard, and the numbers of the photo pairs in it."""
-    problems: list[str] = []
-    numbers: list[int] = []
+@dataclass
+class _Findings:
+    """What is wrong with a shard, and the photo pairs of its patches and of its thumbnails."""
+
+    problems: list[str] = field(default_factory=list)
+    pairs: list[int] = field(default_factory=list)
+    thumbnails: list[int] = field(default_factory=list)
+
+
+def _look(index: ShardIndex, pair_count: int, by_channel: bool, entry: ShardEntry) -> _Findings:
+    found = _Findings()
     try:
         layout = _intact(index, entry)
-        numbers = np.unique(layout.map("pair")).tolist()
-        for text in _faults(layout, pair_count, by_channel):
-            problems.append(f"{layout.path}: {text}")
+        found.pairs = np.unique(layout.map("pair")).tolist()
+        if layout.thumbnails is not None:
+            found.thumbnails = layout.thumbnails.pairs.tolist()
+        for text in (*_faults(layout, pair_count, by_channel), *_thumbnail_faults(layout)):
+            found.problems.append(f"{layout.path}: {text}")
     except DpedkitError as error:
-        problems.append(str(error))
-    return problems, numbers
+        found.problems.append(str(error))
+    return found
 
 
-def _lost(entry: ShardEntry, cause: str) -> tuple[list[str], list[int]]:
-    return [f"{entry.file} could not be checked: {cause}."], []
+def _lost(entry: ShardEntry, cause: str) -> _Findings:
+    return _Findings([f"{entry.file} could not be checked: {cause}."])
 
 
 def _intact(index: ShardIndex, entry: ShardEntry) -> ShardLayout:
@@ -173,3 +189,22 @@ def _faults(layout: ShardLayout, pair_count: int, by_channel: bool) -> Iterator[
             f"the recorded NCC of {wrong.sum()} of {counted(len(sample), 'patch', 'patches')} does "
             "not match the pixels."
         )
+
+
+def _thumbnail_faults(layout: ShardLayout) -> Iterator[str]:
+    """What is wrong with the thumbnails of a shard beyond what `inspect_shard` refuses.
+
+    Raises
+    ------
+    DpedkitError
+        If a compressed one cannot be unpacked.
+    """
+    stored = layout.thumbnails
+    if stored is None:
+        return
+    if not np.isin(stored.pairs, layout.map("pair")).all():
+        yield "it holds thumbnails of photo pairs of which it has no patches."
+    for row, (width, height) in enumerate(stored.sizes.tolist()):
+        padded = stored.padded(row)
+        if padded[height:].any() or padded[:, width:].any():
+            yield f"the thumbnail of pair {stored.pairs[row]} does not end where its size says."

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import accumulate
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,7 @@ from dpedkit.shards.format import (
 )
 from dpedkit.shards.index import ShardEntry, shard_name
 from dpedkit.shards.layout import inspect_shard
+from dpedkit.shards.thumbnails import Thumbnails, write_thumbnails
 
 _READ_BYTES = 1 << 22
 
@@ -40,11 +41,14 @@ class Source:
         Returns them; called once for each shard that they go into.
     release : callable
         Called when all of them are in finished shards.
+    thumbnails : mapping of int to callable
+        What loads the thumbnails of their photo pairs, by the number of the pair.
     """
 
     count: int
     load: Callable[[], Columns]
     release: Callable[[], None] = lambda: None
+    thumbnails: Thumbnails = field(default_factory=dict)
 
 
 def write_split(
@@ -75,12 +79,21 @@ def write_split(
     total = ends[-1] if ends else 0
     entries = []
     released = 0
+    thumbnails = {pair: load for source in sources for pair, load in source.thumbnails.items()}
     for number, start in enumerate(range(0, total, PATCHES_PER_SHARD)):
         stop = min(start + PATCHES_PER_SHARD, total)
         path = folder / shard_name(split, number)
         if not path.exists():
             blocks = _blocks(sources, ends, start, stop)
-            write_shard(path, blocks, stop - start, patch_size, config, compress=compress)
+            write_shard(
+                path,
+                blocks,
+                stop - start,
+                patch_size,
+                config,
+                compress=compress,
+                thumbnails=thumbnails,
+            )
         entries.append(ShardEntry(path.name, stop - start, file_sha256(path)))
         while released < len(sources) and ends[released] <= stop:
             sources[released].release()
@@ -108,6 +121,7 @@ def write_shard(
     config: Mapping[str, Any],
     *,
     compress: bool = False,
+    thumbnails: Thumbnails | None = None,
 ) -> None:
     """Write one shard from blocks of patches, of which one at a time is in memory.
 
@@ -124,7 +138,10 @@ def write_shard(
     config : mapping
         The settings that the patches were made with, kept in the file as JSON.
     compress : bool
-        Pack each patch by gzip.
+        Pack each patch and each thumbnail by gzip.
+    thumbnails : mapping of int to callable, optional
+        What loads the thumbnails, by the number of the photo pair; those of pairs without a patch
+        in the blocks are not needed.
 
     Raises
     ------
@@ -143,6 +160,7 @@ def write_shard(
             for field in FIELDS
         }
         start = 0
+        pairs: set[int] = set()
         for block in blocks:
             stop = start + len(block["ncc"])
             for name in (field.name for field in FIELDS if field.name not in packed):
@@ -150,8 +168,11 @@ def write_shard(
             for row in range(start, stop):  # chunks lie in the file in the order of writing
                 for name in packed:
                     write_patch(datasets[name], row, block[name][row - start])
+            pairs.update(block["pair"].tolist())
             start = stop
         assert start == count, f"{start} patches in the blocks, {count} announced"
+        own = {pair: load for pair, load in (thumbnails or {}).items() if pair in pairs}
+        write_thumbnails(file, own, compress=compress)
 
 
 def _create(file: Any, field: Field, shape: tuple[int, ...], packed: bool) -> Any:
