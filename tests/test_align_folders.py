@@ -494,7 +494,7 @@ def test_a_folder_is_not_complete_while_images_of_pairs_that_are_gone_are_remove
     assert states == [False] * 5  # both images, the details and both thumbnails
     assert read_json(raw / "aligned" / "dataset.json")["complete"]
     run(raw)
-    assert len(states) == 4
+    assert len(states) == 5
 
 
 def test_another_version_adds_nothing_to_a_complete_folder(raw, monkeypatch):

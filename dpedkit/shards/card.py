@@ -13,6 +13,7 @@ from typing import Any, Self
 
 from dpedkit.core.atomic import write_text
 from dpedkit.shards.format import SPLITS
+from dpedkit.shards.hub import THUMBNAILS_CONFIG, hub_header
 from dpedkit.shards.index import ShardIndex, read_index, read_pairs
 from dpedkit.shards.splits import split_rule
 
@@ -20,17 +21,6 @@ CARD_FILE = "README.md"
 UNKNOWN_LICENCE = "unknown"
 
 _SIDES = {"phone": "phone", "dslr": "DSLR"}
-# Hugging Face's names of our splits, and of the sizes of data sets.
-_HUB_SPLITS = {"train": "train", "val": "validation", "test": "test"}
-_HUB_SIZES = (
-    (1_000, "n<1K"),
-    (10_000, "1K<n<10K"),
-    (100_000, "10K<n<100K"),
-    (1_000_000, "100K<n<1M"),
-    (10_000_000, "1M<n<10M"),
-)
-
-
 _BODY = """\
 # {title}
 
@@ -57,7 +47,7 @@ Each shard is an HDF5 file with datasets of equal length:
 - `xy` (N, 2): corner of the window in the aligned phone photo, px
 - `shift` (N, 2), `angle`, `shift_error` (N,): what the match added to the alignment
 - `pair` (N,): number of the photo pair, its line in `pairs.jsonl` from 0
-
+{thumbnails}
 `index.json` has the SHA-256 of each shard.
 
 ```python
@@ -68,6 +58,20 @@ from torch.utils.data import DataLoader
 import dpedkit
 loader = DataLoader(dpedkit.DpedShards("path/to/this/folder", "train"), batch_size=32, shuffle=True)
 ```
+"""
+
+_THUMBNAILS = f"""\
+
+For each photo pair of which it holds patches, a shard also has:
+
+- `thumbnail_pair` (P,): number of the photo pair
+- `thumbnail` (P, 256, 256, 3) uint8: the whole phone photo, RGB in sRGB, in the top left corner
+- `thumbnail_size` (P, 2): width and height of the photo there, px
+- `thumbnail_crop` (P, 4): x, y, width, height of the part that was cut into patches, px
+
+**The thumbnails show the whole photos**, also what no patch shows: faces, number plates, screens.
+`dpedkit shards filter --no-thumbnails` makes a copy without them.
+`load_dataset("path/to/this/folder", "{THUMBNAILS_CONFIG}")` reads them, one row for each photo.
 """
 
 
@@ -124,6 +128,7 @@ def _card(index: ShardIndex, cameras: Cameras, licence: str) -> str:
         version=index.content.get("tool_version", ""),
         counts=_counts(index),
         cameras=_camera_lines(cameras),
+        thumbnails=_THUMBNAILS if any(map(index.thumbnails, SPLITS)) else "",
         licence=f"{licence}.{unknown}",
         split_rule=split_rule(index.content.get("patch_config", {})),
     )
@@ -131,7 +136,7 @@ def _card(index: ShardIndex, cameras: Cameras, licence: str) -> str:
         _settings("Settings of the patches", index.content.get("patch_config")),
         _settings("Settings of the alignment", index.content.get("align_config")),
     )
-    return "\n".join([_head(index, title, licence), body, *filter(None, settings)])
+    return "\n".join([hub_header(index, title, licence), body, *filter(None, settings)])
 
 
 def _between(cameras: Cameras) -> str:
@@ -143,32 +148,13 @@ def _most_frequent(counts: Mapping[str, int]) -> str:
     return max(counts, key=lambda camera: counts[camera], default="")
 
 
-def _head(index: ShardIndex, title: str, licence: str) -> str:
-    """YAML, in which every JSON string is a string."""
-    total = sum(index.count(split) for split in SPLITS)
-    size = next((name for limit, name in _HUB_SIZES if total < limit), "n>10M")
-    lines = [
-        "---",
-        f"pretty_name: {json.dumps(title)}",
-        f"license: {json.dumps(licence)}",
-        "task_categories:",
-        "- image-to-image",
-        "size_categories:",
-        f"- {json.dumps(size)}",
-        "configs:",
-        "- config_name: default",
-        "  data_files:",
-    ]
-    for split in SPLITS:
-        if index.count(split):
-            lines += [f"  - split: {_HUB_SPLITS[split]}", f'    path: "{split}-*.h5"']
-    return "\n".join([*lines, "---", ""])
-
-
 def _counts(index: ShardIndex) -> str:
     described = index.content["splits"]
-    rows = [(split, described[split].get("pairs", ""), index.count(split)) for split in SPLITS]
-    return _table(("split", "photo pairs", "patch pairs"), rows)
+    rows = [
+        (split, described[split].get("pairs", ""), index.thumbnails(split), index.count(split))
+        for split in SPLITS
+    ]
+    return _table(("split", "photo pairs", "thumbnails", "patch pairs"), rows)
 
 
 def _camera_lines(cameras: Cameras) -> str:

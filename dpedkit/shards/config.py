@@ -67,6 +67,11 @@ class ExportConfig(Config):
     image: str = option(
         "jpg", "Image format: JPEG as in DPED, or lossless PNG.", choices=("jpg", "png")
     )
+    thumbnails: bool = option(
+        False,
+        "Also write the thumbnails of the whole phone photos, as PNG, and a list of which belongs "
+        "to which patch.",
+    )
     verify: bool = verify_option()
 
     def __post_init__(self) -> None:

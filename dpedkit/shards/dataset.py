@@ -37,11 +37,16 @@ class DpedShards(Dataset[Any]):
         "train", "val" or "test".
     transform : callable, optional
         Takes and returns the two tensors of a pair, to rotate or flip both in the same way.
+    thumbnails : bool
+        Whether each item is followed by a thumbnail of the whole phone photo, to which no transform
+        is applied: `(phone, dslr, thumbnail, size)`. `thumbnail` is (3, 256, 256) float32 in
+        [0, 1], with the photo in its top left corner and zeros beside it; `size` is (2,) int64, the
+        width and height of the photo in it.
 
     Raises
     ------
     DpedkitError
-        As `open_split`.
+        As `open_split`; with `thumbnails`, also if the split does not have all of them.
     """
 
     def __init__(
@@ -49,22 +54,41 @@ class DpedShards(Dataset[Any]):
         folder: str | Path,
         split: str = "train",
         transform: Callable[[Tensor, Tensor], Any] | None = None,
+        *,
+        thumbnails: bool = False,
     ) -> None:
         self.reader = open_split(folder, split)
         self.transform = transform
+        self.with_thumbnails = thumbnails
+        if thumbnails:
+            self.reader.require_thumbnails()
 
     def __len__(self) -> int:
         return len(self.reader)
 
     def __getitem__(self, index: int) -> Any:
-        """One pair: phone and DSLR patch, (3, S, S) float32 in [0, 1]."""
+        """One pair: phone and DSLR patch, (3, S, S) float32 in [0, 1]; see also `thumbnails`."""
         return self.__getitems__([index if index >= 0 else len(self) + index])[0]
 
     def __getitems__(self, indices: Sequence[int]) -> list[Any]:
         """Several pairs at once; what PyTorch calls for a batch."""
         phone, dslr = (to_images(levels, _CPU) for levels in self.levels(indices))
         pairs = list(zip(phone, dslr, strict=True))
-        return [self.transform(*pair) for pair in pairs] if self.transform else pairs
+        if self.transform:
+            pairs = [self.transform(*pair) for pair in pairs]
+        if not self.with_thumbnails:
+            return pairs
+        photos = self._thumbnails(self.reader.pair[np.asarray(indices)])
+        return [(*pair, *photo) for pair, photo in zip(pairs, photos, strict=True)]
+
+    def _thumbnails(self, pairs: NDArray[np.int32]) -> list[Pair]:
+        """Padded thumbnail and size of photo pairs, each made once."""
+        different = np.unique(pairs).tolist()
+        found = self.reader.thumbnails(different)
+        padded = to_images(torch.from_numpy(np.stack([one.padded() for one in found])), _CPU)
+        sizes = torch.tensor([one.size for one in found])
+        made = dict(zip(different, zip(padded, sizes, strict=True), strict=True))
+        return [made[pair] for pair in pairs.tolist()]
 
     def levels(
         self, indices: Sequence[int] | NDArray[np.integer[Any]], *, pin_memory: bool = False

@@ -98,9 +98,7 @@ def describe(folder: str | Path) -> Description:
             pairs=sum(pair.get("split") == split for pair in pairs),
             shards=len(files),
             bytes=sum(file.stat().st_size for file in files if file.exists()),
-            thumbnails=sum(
-                pair.get("split") == split and bool(pair.get("thumbnail")) for pair in pairs
-            ),
+            thumbnails=index.thumbnails(split),
         )
     content = index.content
     return Description(

@@ -58,6 +58,10 @@ class ShardIndex:
         """Number of patch pairs of a split."""
         return sum(entry.patches for entry in self.shards[split])
 
+    def thumbnails(self, split: str) -> int:
+        """Number of photo pairs of a split with a thumbnail of the whole phone photo."""
+        return int(self.content["splits"][split].get("thumbnails", 0))  # format 1 has none
+
     def fingerprint(self) -> str:
         """A short hash of all patches, wherever the folder is moved to."""
         files = [[entry.file, entry.sha256] for split in SPLITS for entry in self.shards[split]]
@@ -104,6 +108,8 @@ def read_index(folder: str | Path) -> ShardIndex:
         if type(settings["min_corr"]) not in (int, float):
             raise ValueError("its min_corr is not a number")
         shards = {split: tuple(map(_entry, splits[split]["shards"])) for split in SPLITS}
+        if any(type(splits[split].get("thumbnails", 0)) is not int for split in SPLITS):
+            raise ValueError("its number of thumbnails is not a number")
         return ShardIndex(folder, int(content["patch_size"]), shards, content)
     except (KeyError, TypeError, ValueError, OverflowError, AttributeError) as error:
         raise DpedkitError(f"{path} is damaged: {error}.") from None

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dpedkit.core.errors import DpedkitError
-from dpedkit.core.wording import counted
+from dpedkit.core.wording import counted, some
 from dpedkit.shards.compressed import CompressedPatches
 from dpedkit.shards.format import FIELDS, IMAGE_FIELDS, SPLITS
 from dpedkit.shards.index import ShardEntry, ShardIndex, read_index
@@ -181,15 +181,21 @@ class SplitReader:
             If the split has no thumbnail of a pair, or it is damaged.
         """
         wanted = np.asarray(pairs, dtype=np.int64).reshape(-1).tolist()
-        missing = sorted(set(wanted) - self._thumbnails.keys())
+        self._refuse_missing(set(wanted) - self._thumbnails.keys())
+        return gathered(self._thumbnails, wanted)
+
+    def require_thumbnails(self) -> None:
+        """Raise DpedkitError unless there is a thumbnail of the phone photo of every patch pair."""
+        self._refuse_missing(set(self.pair.tolist()) - self._thumbnails.keys())
+
+    def _refuse_missing(self, missing: set[int]) -> None:
         if missing:
             raise DpedkitError(
                 f"{self.folder} has no thumbnail of the phone photo of "
-                f"{counted(len(missing), 'photo pair')} of the {self.split} split (number "
-                f"{missing[0]}{', ...' if len(missing) > 1 else ''}); cut the shards again from "
-                "aligned photos with `dpedkit patches --overwrite`."
+                f"{counted(len(missing), 'photo pair')} in its {self.split} split (numbers "
+                f"{some(sorted(missing))}). `dpedkit patches` makes them, unless --no-thumbnails is "
+                "given or the original photos are gone; published patches have none."
             )
-        return gathered(self._thumbnails, wanted)
 
     @cached_property
     def _thumbnails(self) -> Thumbnails:
