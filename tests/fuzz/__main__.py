@@ -22,7 +22,7 @@ from pathlib import Path
 from tests.fuzz.targets import TARGETS, read_mutant
 
 LIMIT_S = 10.0
-DEFAULT_MUTANTS = 700  # of each kind; eight kinds
+DEFAULT_MUTANTS = 700  # of each kind; nine kinds
 COLUMNS = ("refused", "read", "traceback", "hang", "died", "memory", "accepted")
 BAD = COLUMNS[2:]
 
