@@ -21,6 +21,7 @@ _CONTENTS: dict[str, dict[str, tuple[str, ...]]] = {
             "read_photo_and_metadata",
             "write_photo",
             "list_photos",
+            "make_thumbnail",
             "Metadata",
             "PhotoLimits",
         ),
@@ -43,6 +44,7 @@ _CONTENTS: dict[str, dict[str, tuple[str, ...]]] = {
         "dpedkit": ("open_split", "DpedShards"),
         "dpedkit.shards": (
             "SplitReader",
+            "Thumbnail",
             "read_index",
             "ShardIndex",
             "ShardEntry",
