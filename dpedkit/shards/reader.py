@@ -193,8 +193,8 @@ class SplitReader:
             raise DpedkitError(
                 f"{self.folder} has no thumbnail of the phone photo of "
                 f"{counted(len(missing), 'photo pair')} in its {self.split} split (numbers "
-                f"{some(sorted(missing))}). `dpedkit patches` makes them, unless --no-thumbnails is "
-                "given or the original photos are gone; published patches have none."
+                f"{some(sorted(missing))}). `dpedkit patches` stores them, unless --no-thumbnails "
+                "is given or the original photos are gone; published patches have none."
             )
 
     @cached_property

@@ -64,8 +64,8 @@ class Verification:
 def verify(folder: str | Path, *, jobs: int = 1) -> Verification:
     """Check every shard: SHA-256, layout, ranges, duplicates, thumbnails, and the NCC of a sample.
 
-    Also check that no photo pair is in two splits, that `pairs.jsonl` is right about thumbnails, and
-    that no unlisted shard is in the folder.
+    Also check that no photo pair is in two splits, that `pairs.jsonl` is right about thumbnails,
+    and that no unlisted shard is in the folder.
 
     Parameters
     ----------
