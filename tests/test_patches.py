@@ -24,10 +24,12 @@ from dpedkit.core.manifest import read_jsonl, write_jsonl
 from dpedkit.core.records import (
     ACCEPTED,
     ALIGNED_FORMAT,
+    PHONE_THUMBNAILS,
     REJECTED,
     PairRecord,
     SourcePhoto,
     WrittenFile,
+    phone_thumbnail,
 )
 from dpedkit.geometry import PairMap
 from dpedkit.images import read_photo, write_photo
@@ -63,8 +65,11 @@ def photos(seed: int, height: int = 110, width: int = 140) -> tuple[NDArray, NDA
 
 
 def make_aligned(folder: Path, count: int, **description: object) -> Path:
-    """An aligned folder of `count` accepted pairs and one rejected pair."""
-    for side in ("phone", "dslr"):
+    """An aligned folder of `count` accepted pairs, some with a thumbnail, and one rejected pair.
+
+    The originals are gone.
+    """
+    for side in ("phone", "dslr", PHONE_THUMBNAILS):
         (folder / side).mkdir(parents=True)
     records = []
     for number in range(count):
@@ -73,7 +78,12 @@ def make_aligned(folder: Path, count: int, **description: object) -> Path:
         write_photo(folder / "phone" / f"{name}.png", phone)
         write_photo(folder / "dslr" / f"{name}.png", dslr)
         source = SourcePhoto(f"/raw/iphone/{name}.jpg", 1, 1, 300, 200)
-        records.append(PairRecord(number, name, ACCEPTED, "", source, source, (1, 2, 140, 110)))
+        files = {}
+        if number % 2:
+            write_photo(phone_thumbnail(folder, name), photos(number, 171, 256)[0])
+            files[PHONE_THUMBNAILS] = WrittenFile.of(phone_thumbnail(folder, name))
+        crop = (1, 2, 140, 110)
+        records.append(PairRecord(number, name, ACCEPTED, "", source, source, crop, files=files))
     records.insert(1, PairRecord(count, "bad", REJECTED, "unrelated photos", source, source))
     write_jsonl(folder / "pairs.jsonl", [record.to_dict() for record in records])
     whole = {
@@ -122,6 +132,7 @@ def test_the_shards_hold_what_the_summary_says(aligned: Path, tmp_path: Path) ->
     assert summary.kept + sum(summary.dropped.values()) == summary.tried
     assert sum(split_counts(output).values()) == summary.kept > 60
     assert all(count > 0 for count in split_counts(output).values())
+    assert sum(its["thumbnails"] for its in summary.splits.values()) == 5
     assert sorted(path.name for path in output.iterdir()) == [
         "index.json",
         "pairs.jsonl",
@@ -568,7 +579,7 @@ def test_an_original_that_comes_back_is_used_again(
                 record["status"] == ACCEPTED
             ) else SourcePhoto("", 0, 0)  # fmt: skip
             record[side] = asdict(source)
-        record["crop"] = [0, 0, 140, 110]
+        record["crop"], record["files"] = [0, 0, 140, 110], {}
         record["map"] = PairMap(np.eye(3), (140, 110), (140, 110)).to_dict()
     write_jsonl(folder / "pairs.jsonl", records)
     cut_patches(folder, tmp_path / "expected", CONFIG, jobs=1)
