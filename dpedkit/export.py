@@ -101,8 +101,14 @@ def export_onnx(
     if output.exists() and not overwrite:
         raise DpedkitError(f"{output} already exists; use --overwrite to replace it.")
     from dpedkit.models.files import load_model
+    from dpedkit.models.photo_aware import PhotoAware
 
     model = load_model(model_path)
+    if isinstance(model, PhotoAware):
+        raise DpedkitError(
+            f"{model_path} is a photo-aware network, which needs more than the pixels of a photo; "
+            "only networks that see the photo alone, such as colour-residual, can be exported."
+        )
     make_folder(output.parent)
     remove_unfinished([output])
     with complete_or_absent(output) as part:

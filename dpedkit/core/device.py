@@ -72,6 +72,11 @@ full_float32 = SharedChange(_unrounded)
 """Convolutions and matrix products of float32 computed with all of its bits, on a GPU too."""
 
 
+def beside(images: Tensor, planes: NDArray[np.float32]) -> Tensor:
+    """Images (N, 3, H, W) with further planes (N, C, H, W) beside theirs: (N, 3 + C, H, W)."""
+    return torch.cat([images, torch.from_numpy(planes).to(images.device)], dim=1)
+
+
 def to_images(levels: NDArray[np.uint8] | Tensor, device: torch.device) -> Tensor:
     """(N, H, W, 3) uint8 -> (N, 3, H, W) float32 in [0, 1], in channels-last memory."""
     return torch.as_tensor(levels).to(device).permute(0, 3, 1, 2).float().div_(255)

@@ -11,13 +11,16 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from dpedkit.core.device import choose_device, full_float32
+from dpedkit.core.device import beside, choose_device, full_float32
 from dpedkit.core.errors import UsageError
 from dpedkit.enhancement.config import EnhanceConfig
 from dpedkit.enhancement.storage import Placement
 from dpedkit.enhancement.tiling import apply_in_strips, count_strips
+from dpedkit.images import make_thumbnail
 from dpedkit.models.files import load_model
 from dpedkit.models.generator import Generator
+from dpedkit.models.photo_aware import PhotoAware
+from dpedkit.photomap import PhotoGuide
 
 _BAND_ROWS = 256  # a multiple of any block size that networks gather pixels by
 _PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
@@ -43,7 +46,10 @@ class Enhancer:
         """Enhance one image; (H, W, 3) uint8 in and out."""
         with torch.inference_mode(), full_float32:
             photo = torch.from_numpy(np.array(image)).permute(2, 0, 1)[None].float().div_(255)
-            return to_levels(enhance_photo(self.model, photo, self.placement, on_strip))
+            guide = None
+            if isinstance(self.model, PhotoAware):
+                guide = self.model.guide(make_thumbnail(image))
+            return to_levels(enhance_photo(self.model, photo, self.placement, on_strip, guide))
 
     def strips(self, height: int, width: int) -> int:
         """How many strips an image of this size takes."""
@@ -59,6 +65,7 @@ def enhance_photo(
     photo: Tensor,
     placement: Placement,
     on_strip: Callable[[], None] = lambda: None,
+    guide: PhotoGuide | None = None,
 ) -> Tensor:
     """What `model(photo)` gives, in bounded memory.
 
@@ -72,18 +79,29 @@ def enhance_photo(
     placement : Placement
     on_strip : callable
         Called after each strip.
+    guide : PhotoGuide, optional
+        For a photo-aware model, what makes the planes that it takes beside those of the photo.
 
     Returns
     -------
     (1, 3, H, W) tensor of float32
     """
-    bands = photo.split(_BAND_ROWS, dim=2)
-    prepared = [model.prepare(band.to(placement.device)).cpu() for band in bands]
+    height, width = photo.shape[2:]
+    tops = range(0, height, _BAND_ROWS)
+
+    def band_from(top: int) -> Tensor:
+        band = photo[:, :, top : top + _BAND_ROWS].to(placement.device)
+        if guide is None:
+            return band
+        planes = guide.rows(top, top + band.shape[2], width, height)
+        return beside(band, planes[None])
+
+    prepared = [model.prepare(band_from(top)).cpu() for top in tops]
     rows = [band.shape[2] for band in prepared]
     maps = apply_in_strips(model.layers, torch.cat(prepared, dim=2), placement, on_strip)
     finished = [
-        model.finish(part.to(placement.device), band.to(placement.device)).cpu()
-        for part, band in zip(maps.split(rows, dim=2), bands, strict=True)
+        model.finish(part.to(placement.device), band_from(top)).cpu()
+        for part, top in zip(maps.split(rows, dim=2), tops, strict=True)
     ]
     return torch.cat(finished, dim=2)
 

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from dpedkit.colourmap import ColourMap, fit_colour_map, fit_colour_map_to
 from dpedkit.core import console
-from dpedkit.core.device import choose_device, full_float32
+from dpedkit.core.device import beside, choose_device, full_float32
 from dpedkit.core.errors import DpedkitError
 from dpedkit.evaluation.config import EvaluateConfig
 from dpedkit.evaluation.evaluation import (
@@ -30,6 +30,7 @@ from dpedkit.evaluation.scores import ScoreSheet, through_float16
 from dpedkit.metrics import AUTHORS_BATCH, MIN_SIDE
 from dpedkit.models.files import COLOUR_POLYNOMIAL, find_model, load_model
 from dpedkit.models.generator import Generator
+from dpedkit.models.photo_aware import guides_for, warn_without_thumbnails
 from dpedkit.shards.checksums import check_shards
 from dpedkit.shards.format import SPLITS
 from dpedkit.shards.index import fingerprint
@@ -38,6 +39,7 @@ from dpedkit.shards.sampling import spread_indices
 
 Images = NDArray[np.floating[Any]]  # (N, S, S, 3) in [0, 1]
 Pairs = NDArray[np.int32]  # (N,) the photo pair that each image is from
+Numbers = NDArray[np.int64]  # (N,) of patch pairs in their split
 
 _PATCHES_AT_ONCE = 10  # through the network: on CPUs as fast as any number, in little memory
 
@@ -77,6 +79,8 @@ def evaluate(
     check_shards(shards, dict.fromkeys(used), verify=config.verify)
     readers = {split: open_split(shards, split) for split in SPLITS}
     chosen = _choose_patches(shards, readers, config)
+    for split in chosen:
+        warn_without_thumbnails(generator, readers[split])
     colour_map = None
     if kept is not None:
         colour_map = ColourMap.from_dict(kept)
@@ -121,31 +125,37 @@ def _measure(
     device: torch.device,
     bar: console.Progress,
 ) -> SplitScores:
-    def enhance(phone: Images, pairs: Pairs) -> Tensor:
-        parts = _tensor(phone, device).split(_PATCHES_AT_ONCE)
-        return torch.cat([generator(part).float() for part in parts])
+    guides = guides_for(generator, reader)
 
-    methods: dict[str, Callable[[Images, Pairs], Tensor]] = {
+    def enhance(phone: Images, numbers: Numbers) -> Tensor:
+        photos = _tensor(phone, device)
+        if guides is not None:
+            photos = beside(photos, guides(numbers))
+        return torch.cat([generator(part).float() for part in photos.split(_PATCHES_AT_ONCE)])
+
+    methods: dict[str, Callable[[Images, Numbers], Tensor]] = {
         NETWORK: enhance,
-        PHONE: lambda phone, pairs: _tensor(phone, device),
+        PHONE: lambda phone, numbers: _tensor(phone, device),
     }
     if colour_map is not None:
-        methods[POLYNOMIAL] = lambda phone, pairs: _tensor(colour_map.apply(phone), device)
+        methods[POLYNOMIAL] = lambda phone, numbers: _tensor(colour_map.apply(phone), device)
     own_maps = _fit_to_each_pair(reader, indices)
-    methods[ORACLE] = lambda phone, pairs: _tensor(_apply_own(own_maps, phone, pairs), device)
+    methods[ORACLE] = lambda phone, numbers: _tensor(
+        _apply_own(own_maps, phone, reader.pair[numbers]), device
+    )
     sheets = {name: ScoreSheet() for name in methods}
     limits = {name: LimitationSheet() for name in (*methods, DSLR)}
     for batch in _in_batches(indices):
-        levels, pairs = reader.gather(batch), reader.pair[batch]
+        levels = reader.gather(batch)
         phone, dslr = (patches / np.float32(255) for patches in levels)
         rounded_phone, rounded_dslr = map(through_float16, levels)
         with torch.inference_mode():
             before, wanted = _tensor(phone, device), _tensor(dslr, device)
             for name, method in methods.items():
-                after = method(phone, pairs)
+                after = method(phone, batch)
                 sheets[name].add(after, wanted)
                 limits[name].add(after, before, wanted)
-                after = method(rounded_phone, pairs)
+                after = method(rounded_phone, batch)
                 sheets[name].add_batch(after, _tensor(rounded_dslr, device))
             limits[DSLR].add(wanted, before, wanted)
         bar.advance(len(batch))

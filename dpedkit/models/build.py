@@ -9,6 +9,7 @@ from typing import Any
 from dpedkit.core.errors import UsageError
 from dpedkit.models.colour_residual import ColourResidual
 from dpedkit.models.generator import Generator, resnet, srcnn
+from dpedkit.models.photo_aware import PhotoAware
 
 
 def _resnet_12_64(norm: str = "batch") -> Generator:
@@ -24,6 +25,7 @@ GENERATORS: dict[str, Callable[..., Generator]] = {
     "resnet-8-32": _resnet_8_32,
     "srcnn": srcnn,
     "colour-residual": ColourResidual,
+    "photo-aware": PhotoAware,
 }
 
 
@@ -40,7 +42,7 @@ def build_generator(name: str, **options: Any) -> Generator:
         One of `GENERATORS`: "resnet-12-64" is the paper's.
     **options
         Options of that generator: `norm` ("batch", "instance" or "none") for the resnets,
-        `channels` (1 to 1024) and `blocks` (0 to 64) for colour-residual.
+        `channels` (1 to 1024) and `blocks` (0 to 64) for colour-residual and photo-aware.
 
     Raises
     ------

@@ -74,7 +74,7 @@ class ColourResidual(Generator):
         # An exported graph has no loop whose length depends on the photo's size.
         whole = torch.compiler.is_compiling()
         blocks = [pixels] if whole else pixels.split(_PIXELS_AT_ONCE, dim=1)
-        mapped = torch.cat([self.colour_map.T @ _monomials(block) for block in blocks], dim=1)
+        mapped = torch.cat([self.colour_map.T @ monomials(block) for block in blocks], dim=1)
         return mapped.view(3, len(photo), *photo.shape[2:]).transpose(0, 1)
 
     def _add(self, maps: Tensor, mapped: Tensor) -> Tensor:
@@ -84,7 +84,7 @@ class ColourResidual(Generator):
 
 def _fold(photo: Tensor, mapped: Tensor) -> Tensor:
     """Both versions of a photo at half the resolution: twice (N, 3, H, W) -> (N, 24, H/2, W/2)."""
-    both = torch.cat([photo, mapped], dim=1) - 0.5
+    both = torch.cat([photo[:, :3], mapped], dim=1) - 0.5
     height, width = photo.shape[-2:]
     # Padded and cropped whether that is needed or not: an exported graph has no branches on sizes.
     even = functional.pad(both, (0, 1, 0, 1), mode="replicate")
@@ -92,7 +92,7 @@ def _fold(photo: Tensor, mapped: Tensor) -> Tensor:
     return functional.pixel_unshuffle(even, 2)
 
 
-def _monomials(pixels: Tensor) -> Tensor:
+def monomials(pixels: Tensor) -> Tensor:
     """The products of powers of R, G and B: (3, M) -> (20, M)."""
     terms = []
     for exponents in EXPONENTS:

@@ -10,7 +10,7 @@ from dpedkit.shards.config import verify_option
 
 LOADERS = ("auto", "memory", "mapped")
 PRECISIONS = ("float32", "tf32", "bfloat16")
-GENERATOR_NAMES = ("resnet-12-64", "resnet-8-32", "srcnn", "colour-residual")
+GENERATOR_NAMES = ("resnet-12-64", "resnet-8-32", "srcnn", "colour-residual", "photo-aware")
 
 
 @dataclass(frozen=True)
@@ -21,7 +21,8 @@ class TrainConfig(Config):
         "resnet-12-64",
         "Network to train: 'resnet-12-64' is the paper's, 'resnet-8-32' and 'srcnn' are smaller "
         "ones by the authors, 'colour-residual' starts from a colour map fitted to the train "
-        "split and suits machines without a GPU.",
+        "split and suits machines without a GPU, 'photo-aware' does the same with a colour map for "
+        "each photo, which it chooses by the photo's thumbnail.",
         choices=GENERATOR_NAMES,
     )
     norm: str = option(

@@ -26,8 +26,9 @@ from torch import Tensor
 from torch.utils.data import Sampler
 
 from dpedkit.core.console import warn
-from dpedkit.core.device import to_images
+from dpedkit.core.device import beside, to_images
 from dpedkit.core.errors import UsageError
+from dpedkit.photomap import PatchGuides
 from dpedkit.shards.dataset import DpedShards
 from dpedkit.shards.reader import SplitReader
 from dpedkit.training.config import TrainConfig
@@ -85,6 +86,8 @@ class TrainLoader:
     device : torch.device
     processes : Processes, optional
         Each gets an equal part of a step's batch, with no overlap.
+    guides : PatchGuides, optional
+        The planes that the network needs beside those of the phone patches.
 
     Attributes
     ----------
@@ -104,8 +107,10 @@ class TrainLoader:
         dataset: DpedShards,
         device: torch.device,
         processes: Processes | None = None,
+        guides: PatchGuides | None = None,
     ) -> None:
         self.config, self.dataset, self.device = config, dataset, device
+        self.guides = guides
         self.features: TargetFeatures | None = None
         self.waited_s = 0.0
         # The authors draw the discriminator's batch by itself; an epoch then still sees every
@@ -148,8 +153,13 @@ class TrainLoader:
         return batch
 
     def load(self, draw: int) -> tuple[Tensor, Tensor]:
-        """Phone and DSLR patches of a draw: two (B, 3, S, S) float32 tensors in [0, 1]."""
+        """Phone and DSLR patches of a draw: two (B, 3, S, S) float32 tensors in [0, 1].
+
+        The phone patches have further planes if the network needs them.
+        """
         phone, dslr = (to_images(levels, self.device) for levels in self._read(draw))
+        if self.guides is not None:
+            phone = beside(phone, self.guides(self.sampler.indices(draw)))
         if self.config.augment:
             which = self.sampler.random(Stream.SYMMETRY, SYMMETRIES, draw)
             phone, dslr = apply_symmetries(phone, which), apply_symmetries(dslr, which)

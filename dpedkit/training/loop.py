@@ -27,6 +27,7 @@ from dpedkit.core.manifest import read_jsonl
 from dpedkit.core.parallel import keep_freed_memory
 from dpedkit.core.wording import counted
 from dpedkit.metrics import MIN_SIDE
+from dpedkit.models.photo_aware import guides_for, warn_without_thumbnails
 from dpedkit.shards.checksums import check_shards
 from dpedkit.shards.dataset import DpedShards
 from dpedkit.training.checkpoint import load_checkpoint, save_checkpoint
@@ -145,7 +146,9 @@ class _Run:
         # A run that has no record yet starts now.
         restarts = folder.restarts() if folder.config_file.is_file() else []
         self.state = TrainingState(config, dataset.reader, device, restarts)
-        self.loader = TrainLoader(config, dataset, device, processes)
+        warn_without_thumbnails(self.state.generator, dataset.reader)
+        guides = guides_for(self.state.generator, dataset.reader)
+        self.loader = TrainLoader(config, dataset, device, processes, guides)
         if config.cache_features:
             self.loader.keep_features(objective)
         self.validation = Validation.of_run(config, shards, folder, content, self.state, objective)

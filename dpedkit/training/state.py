@@ -18,6 +18,8 @@ from dpedkit.models.colour_residual import ColourResidual
 from dpedkit.models.discriminator import Discriminator
 from dpedkit.models.files import load_model
 from dpedkit.models.generator import Generator
+from dpedkit.models.photo_aware import PhotoAware
+from dpedkit.photomap import fit_photo_map_to
 from dpedkit.shards.reader import SplitReader
 from dpedkit.training.config import TrainConfig
 
@@ -179,4 +181,6 @@ def _first_generator(config: TrainConfig, train: SplitReader) -> Generator:
     generator = build_generator(config.generator, **options)
     if isinstance(generator, ColourResidual):
         generator.set_colour_map(fit_colour_map_to(train))
+    if isinstance(generator, PhotoAware):
+        generator.photo_map = fit_photo_map_to(train)
     return generator

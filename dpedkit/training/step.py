@@ -112,7 +112,7 @@ class TrainingStep:
 
     def pretraining_step(self, batch: Batch) -> Tensor:
         """Let the discriminator alone learn to tell phone from DSLR patches: (2,) as above."""
-        row = self._train_discriminator(batch.phone, batch.dslr, batch.show_dslr)
+        row = self._train_discriminator(batch.phone[:, :3], batch.dslr, batch.show_dslr)
         return torch.stack(row).detach()
 
     def _train_discriminator(

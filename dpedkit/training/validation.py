@@ -22,11 +22,13 @@ from torch import Tensor, nn
 from dpedkit import metrics
 from dpedkit.colourmap import fit_colour_map_to
 from dpedkit.core import console
-from dpedkit.core.device import to_images
+from dpedkit.core.device import beside, to_images
 from dpedkit.images import write_photo
 from dpedkit.models.discriminator import Discriminator, to_grey
 from dpedkit.models.files import COLOUR_POLYNOMIAL, save_model
 from dpedkit.models.generator import Generator
+from dpedkit.models.photo_aware import guides_for
+from dpedkit.photomap import PatchGuides
 from dpedkit.shards.index import fingerprint
 from dpedkit.shards.provenance import without_paths
 from dpedkit.shards.reader import SplitReader, open_split
@@ -113,7 +115,10 @@ class Validation:
                 "the last network counts as the best. Measure it with `dpedkit evaluate`."
             )
             reader = train
-        patches = ValidationPatches(reader, config.evaluate_patches, config.batch, state.device)
+        guides = guides_for(state.generator, reader)
+        patches = ValidationPatches(
+            reader, config.evaluate_patches, config.batch, state.device, guides
+        )
         whole = Objective(config, objective.vgg)  # not divided among processes
         return cls(folder, state, whole, patches, training, train, newest_is_best=not has_val)
 
@@ -240,12 +245,21 @@ class ValidationPatches:
     count, batch : int
         Patches to look at, and how many at a time.
     device : torch.device
+    guides : PatchGuides, optional
+        The planes that the network needs beside those of the phone patches.
     """
 
-    def __init__(self, reader: SplitReader, count: int, batch: int, device: torch.device) -> None:
-        phone, dslr = reader.gather(spread_indices(len(reader), count))
-        self.phone, self.dslr = phone, dslr
-        self.batch, self.device = batch, device
+    def __init__(
+        self,
+        reader: SplitReader,
+        count: int,
+        batch: int,
+        device: torch.device,
+        guides: PatchGuides | None = None,
+    ) -> None:
+        self.indices = spread_indices(len(reader), count)
+        self.phone, self.dslr = reader.gather(self.indices)
+        self.batch, self.device, self.guides = batch, device, guides
 
     def measure(
         self, generator: Generator, discriminator: Discriminator | None, objective: Objective
@@ -279,7 +293,7 @@ class ValidationPatches:
 
     def untouched(self) -> dict[str, Any]:
         """PSNR and MS-SSIM of the phone patches as they are."""
-        return self._quality_of(lambda phone: phone)
+        return self._quality_of(lambda phone: phone[:, :3])
 
     def _quality_of(self, enhance: Callable[[Tensor], Tensor]) -> dict[str, Any]:
         psnr, ms_ssim = [], []
@@ -293,7 +307,7 @@ class ValidationPatches:
         """A picture of a few patches: phone on the left, enhanced in the middle, DSLR right."""
         chosen = spread_indices(len(self.phone), _SAMPLES)
         with _evaluation_mode(generator):
-            enhanced = generator(to_images(self.phone[chosen], self.device))
+            enhanced = generator(self._seen(chosen))
         levels = enhanced.float().clamp(0, 1).mul(255).round().to(torch.uint8)
         columns = [
             self.phone[chosen], levels.permute(0, 2, 3, 1).cpu().numpy(), self.dslr[chosen]
@@ -303,8 +317,12 @@ class ValidationPatches:
     def _batches(self) -> Iterator[tuple[Tensor, Tensor]]:
         for start in range(0, len(self.phone), self.batch):
             rows = slice(start, start + self.batch)
-            phone, dslr = self.phone[rows], self.dslr[rows]
-            yield to_images(phone, self.device), to_images(dslr, self.device)
+            yield self._seen(rows), to_images(self.dslr[rows], self.device)
+
+    def _seen(self, rows: slice | NDArray[np.int64]) -> Tensor:
+        """Phone patches as the network takes them."""
+        phone = to_images(self.phone[rows], self.device)
+        return phone if self.guides is None else beside(phone, self.guides(self.indices[rows]))
 
 
 def check_output(step: int, spread: float) -> list[str]:
