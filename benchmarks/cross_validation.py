@@ -23,11 +23,11 @@ import tomllib
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import mean, stdev
+from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
-from synthetic_shards import Patches, write_shards
+from synthetic_shards import Origins, Patches, write_shards
 
 from dpedkit import stages
 from dpedkit.core import console
@@ -35,7 +35,7 @@ from dpedkit.core.atomic import write_json
 from dpedkit.evaluation.config import EvaluateConfig
 from dpedkit.evaluation.evaluation import NETWORK, POLYNOMIAL
 from dpedkit.recipe import read_settings
-from dpedkit.shards.index import INDEX_FILE
+from dpedkit.shards.index import INDEX_FILE, read_pairs
 from dpedkit.shards.reader import open_split
 from dpedkit.training.config import TrainConfig
 
@@ -49,10 +49,11 @@ _NOTE = (
 
 @dataclass(frozen=True)
 class Scenes:
-    """Patch pairs and the number of the scene that each is from, (N,)."""
+    """Patch pairs, where they are from, and the lines of `pairs.jsonl`."""
 
     patches: Patches
-    scene: NDArray[np.int32]
+    origins: Origins
+    lines: list[dict[str, Any]]
 
     @classmethod
     def for_training(cls, shards: Path) -> Scenes:
@@ -60,17 +61,39 @@ class Scenes:
         readers = [open_split(shards, split) for split in ("train", "val")]
         parts = [reader.gather(range(len(reader))) for reader in readers]
         phone, dslr = (np.concatenate(side) for side in zip(*parts, strict=True))
-        return cls((phone, dslr), np.concatenate([reader.pair for reader in readers]))
+        thumbnails = {
+            pair: thumbnail
+            for reader in readers
+            if reader.has_thumbnails
+            for pair in np.unique(reader.pair).tolist()
+            for thumbnail in reader.thumbnails([pair])
+        }
+        pair, xy = (
+            np.concatenate([reader.column(name) for reader in readers]) for name in ("pair", "xy")
+        )
+        return cls((phone, dslr), Origins(pair, xy, thumbnails), read_pairs(shards))
 
-    def fold(self, fold: int, folds: int) -> dict[str, Patches]:
+    def write_fold(self, folder: Path, fold: int, folds: int) -> None:
         """Scene k of those that there are, in order of their numbers, is in fold k mod `folds`."""
-        _, rank = np.unique(self.scene, return_inverse=True)
+        _, rank = np.unique(self.origins.pair, return_inverse=True)
         tested = rank % folds == fold
         phone, dslr = self.patches
-        return {
-            "train": (phone[~tested], dslr[~tested]),
-            "test": (phone[tested], dslr[tested]),
-        }
+        patches, origins, lines = {}, {}, list(self.lines)
+        for split, chosen in (("train", ~tested), ("test", tested)):
+            pair = self.origins.pair[chosen]
+            own = set(pair.tolist())
+            patches[split] = phone[chosen], dslr[chosen]
+            thumbnails = {k: one for k, one in self.origins.thumbnails.items() if k in own}
+            origins[split] = Origins(pair, self.origins.xy[chosen], thumbnails)
+            for number in own:
+                lines[number] = {**lines[number], "split": split}
+        write_shards(folder, patches, origins, lines)
+
+    def digest(self) -> str:
+        """Of what the folds are made from."""
+        thumbnails = [one.pixels for _, one in sorted(self.origins.thumbnails.items())]
+        content = (*self.patches, self.origins.pair, self.origins.xy, *thumbnails)
+        return hashlib.sha256(b"".join(part.tobytes() for part in content)).hexdigest()
 
 
 @dataclass(frozen=True)
@@ -87,14 +110,13 @@ def run_fold(
     scenes: Scenes, config: TrainConfig, fold: int, folds: int, output: Path
 ) -> FoldScores:
     """Train for a fold and measure on it, unless that was done before."""
-    digest = hashlib.sha256(b"".join(side.tobytes() for side in scenes.patches)).hexdigest()
-    data = output / f"{digest[:12]}-fold-{fold}-of-{folds}"
+    data = output / f"{scenes.digest()[:12]}-fold-{fold}-of-{folds}"
     name = f"{config.fingerprint()}-{data.name}"
     result_file = output / f"{name}.json"
     if not result_file.is_file():
         if not (data / INDEX_FILE).is_file():
             shutil.rmtree(data, ignore_errors=True)  # what a stopped benchmark left half written
-            write_shards(data, scenes.fold(fold, folds))
+            scenes.write_fold(data, fold, folds)
         stages.train(data, config, name=name, runs=output / "runs", resume=True)
         (split,) = stages.evaluate(output / "runs" / name, data, _TEST).splits
         network, polynomial = split.scores[NETWORK], split.scores[POLYNOMIAL]

@@ -148,10 +148,11 @@ def gather_sums(reader: SplitReader) -> Sums:
 def choose(sums: Sums) -> Choice:
     """The choice whose maps are nearest to the DSLR's colours on photos left out of the fit.
 
-    The mean over photos of the logarithm of the mean squared error is compared, which is their PSNR
-    in dB.
+    The logarithm of each photo's mean squared error is compared, as in PSNR. A map that depends on
+    the photo must be better than one that does not by a standard error of the mean over photos
+    (Breiman et al., 1984): the best of so many choices is often better by chance alone.
     """
-    totals: dict[Choice, float] = {}
+    errors: dict[Choice, list[float]] = {choice: [] for choice in _ALL}
     number = np.arange(len(sums))
     folds = min(_FOLDS, len(sums))
     for fold in range(folds):
@@ -160,8 +161,13 @@ def choose(sums: Sums) -> Choice:
             for photo in left_out.tolist():
                 coefficients = photo_map.coefficients_of(_scores(photo_map, sums, photo))
                 error = max(sums.error(photo, coefficients), _EXACT)
-                totals[choice] = totals.get(choice, 0.0) + np.log(error)
-    return min(totals, key=totals.__getitem__)
+                errors[choice].append(np.log(error))
+    best = min(errors, key=lambda choice: sum(errors[choice]))
+    plain = min(
+        (choice for choice in errors if not choice.rank), key=lambda choice: sum(errors[choice])
+    )
+    gain = np.subtract(errors[plain], errors[best])
+    return best if gain.mean() > gain.std() / np.sqrt(len(gain)) else plain
 
 
 def fit(sums: Sums, choice: Choice) -> PhotoMap:
