@@ -382,6 +382,12 @@ def test_training_and_evaluation_look_at_the_photos(shards, tmp_path):
     assert network > polynomial + 5  # dB
     rows = read_jsonl(tmp_path / "run" / "log.jsonl")
     assert rows[-1]["psnr"] > polynomial + 5  # the validation looks too
+    train(shards, settings_of_a_run(generator="colour-residual"), runs=tmp_path, name="other")
+    loss, other = (
+        read_jsonl(tmp_path / name / "log.jsonl")[-1]["generator_loss_train"]
+        for name in ("run", "other")
+    )
+    assert loss < other / 2  # and so does training
 
 
 def test_a_run_with_a_discriminator(shards, tmp_path):
