@@ -1,5 +1,7 @@
 """The colour map that depends on the whole photo: what it sees, how it is fitted, who uses it."""
 
+import sys
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -407,3 +409,21 @@ def test_without_thumbnails_it_says_so_and_trains(tmp_path, caplog):
     caplog.clear()
     evaluate(tmp_path / "run", folder, EvaluateConfig(split="test", device="cpu"))
     assert sum("one colour map for every photo" in text for text in caplog.messages) == 1
+
+
+# ------------------------------------------------------------------------------------- benchmark
+
+
+def test_the_benchmark_compares_maps_on_photos_left_out(shards, monkeypatch, capsys):
+    monkeypatch.syspath_prepend(str(Path(__file__).parents[1] / "benchmarks"))
+    import photo_map
+
+    monkeypatch.setattr(sys, "argv", ["photo_map.py", str(shards), "--folds", "8"])
+    photo_map.main()
+    printed = capsys.readouterr().out.splitlines()
+    rows = {line[:18].strip(): line[18:].split() for line in printed}
+    one, seen, oracle = (
+        float(rows[name][0]) for name in ("one polynomial", "photo map", "oracle polynomial")
+    )
+    assert one + 10 < seen < oracle
+    assert rows["oracle polynomial"][5:] == ["100%", "0", "of", f"{TRAIN + 2 + TEST}"]

@@ -100,6 +100,7 @@ _CONTENTS: dict[str, dict[str, tuple[str, ...]]] = {
     "Enhancement": {
         "dpedkit": ("enhance", "EnhanceConfig"),
         "dpedkit.enhancement": ("EnhanceSummary", "enhance_photo", "Placement"),
+        "dpedkit.photomap": ("PhotoGuide", "PhotoMap", "Look", "describe"),
     },
     "Reports": {
         "dpedkit.report": ("write_report", "ReportSummary"),
