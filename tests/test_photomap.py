@@ -180,7 +180,9 @@ def test_the_fit_finds_what_the_thumbnail_tells(shards):
     fitted = fit_photo_map_to(open_split(shards, "train"))
     unseen = open_split(shards, "test")
     sums = gather_sums(unseen)
-    everywhere = PhotoMap.of_every_photo(fit_colour_map_to(open_split(shards, "train")))
+    everywhere = PhotoMap.of_every_photo(
+        fit_colour_map_to(open_split(shards, "train")).coefficients
+    )
     for photo, pair in enumerate(np.unique(unseen.pair).tolist()):
         (thumbnail,) = unseen.thumbnails([pair])
         scores = fitted.scores(describe(thumbnail.pixels))

@@ -101,7 +101,6 @@ _CONTENTS: dict[str, dict[str, tuple[str, ...]]] = {
         "dpedkit": ("enhance", "EnhanceConfig"),
         "dpedkit.enhancement": ("EnhanceSummary", "enhance_photo", "Placement"),
         "dpedkit.photomap": ("PhotoGuide", "PhotoMap", "Look", "describe"),
-        "dpedkit.colourmap": ("ColourMap",),
     },
     "Reports": {
         "dpedkit.report": ("write_report", "ReportSummary"),

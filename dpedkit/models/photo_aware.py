@@ -59,7 +59,7 @@ class PhotoAware(ColourResidual):
         self.register_buffer("scale", torch.empty(DESCRIPTION))
         self.register_buffer("weights", torch.empty(DESCRIPTION, RANK))
         self.register_buffer("offset", torch.empty(RANK))
-        self.photo_map = PhotoMap.of_every_photo(ColourMap.identity())
+        self.photo_map = PhotoMap.of_every_photo(ColourMap.identity().coefficients)
 
     @property
     def photo_map(self) -> PhotoMap:

@@ -113,7 +113,7 @@ def fit_photo_map_to(reader: SplitReader) -> PhotoMap:
     if len(reader) and reader.has_thumbnails and len(np.unique(reader.pair)) >= _FEWEST:
         sums = gather_sums(reader)
         return fit(sums, choose(sums))
-    return PhotoMap.of_every_photo(fit_colour_map_to(reader))
+    return PhotoMap.of_every_photo(fit_colour_map_to(reader).coefficients)
 
 
 def gather_sums(reader: SplitReader) -> Sums:
@@ -199,7 +199,7 @@ def _fits(sums: Sums, choices: tuple[Choice, ...] = _ALL) -> Iterator[tuple[Choi
         scores, directions = _differences(used, shared)
         offset = scores.mean(axis=0)
         projected = vectors.T @ known.T @ (scores - offset) / known.shape[1]
-        base = PhotoMap.of_every_photo(ColourMap.identity())
+        base = PhotoMap.of_every_photo(ColourMap.identity().coefficients)
         coefficients = np.zeros((TERMS, 3))
         coefficients[: len(shared)] = shared
         base = replace(base, coefficients=coefficients, mean=mean, scale=scale)

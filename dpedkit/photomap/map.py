@@ -8,7 +8,7 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
-from dpedkit.colourmap import EXPONENTS, ColourMap, monomials
+from dpedkit.colourmap import EXPONENTS, monomials
 from dpedkit.photomap.look import DESCRIPTION, Look
 
 LINEAR, QUADRATIC = 4, 10  # how many monomials have a degree of at most one, and of two
@@ -54,10 +54,10 @@ class PhotoMap:
         return tuple(field.name for field in fields(cls))
 
     @classmethod
-    def of_every_photo(cls, colour_map: ColourMap) -> Self:
-        """The same map for every photo and every place."""
+    def of_every_photo(cls, polynomial: NDArray[np.float64]) -> Self:
+        """The same map for every photo and every place, by the coefficients of a `ColourMap`."""
         coefficients = np.zeros((TERMS, 3))
-        coefficients[: len(EXPONENTS)] = colour_map.coefficients
+        coefficients[: len(EXPONENTS)] = polynomial
         return cls(
             coefficients,
             np.zeros((RANK, len(EXPONENTS), 3)),
