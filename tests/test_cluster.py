@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from dask_processes import dask_processes
 from PIL import Image
+from small_recipe import SMALL_RECIPE
 from test_align_folders import contents
 from test_align_pair import SCENE, photograph, true_map
 from test_import_patches import write_dped
@@ -207,17 +208,6 @@ def wait_for_lines(journal, count, process):
         time.sleep(0.02)
 
 
-CHAIN = """
-folder = "chain"
-[simulate]
-pairs = 3
-phone_megapixels = 0.25
-dslr_megapixels = 0.6
-[align]
-[patches]
-min_corr = 0.5
-size = 32
-"""
 ALIGN = ("align", "../raw/phone", "../raw/dslr", "--field", "off", "--max-rejected", "0.5")
 
 
@@ -256,7 +246,7 @@ def test_commands_on_a_cluster_leave_what_they_leave_on_one_machine(raw, tmp_pat
         assert digest(one / "imported") == digest(many / "imported")
 
         for folder, workers in ((one, ("-j", "1")), (many, there)):
-            (folder / "chain.toml").write_text(CHAIN)
+            (folder / "chain.toml").write_text(f'folder = "chain"\n{SMALL_RECIPE}size = 32\n')
             assert finish("run", "chain.toml", *workers, cwd=folder)[0] == 0
         # The photos of the two are other files, which `pairs.jsonl` tells apart.
         left = [digest(folder / "chain" / "shards") for folder in (one, many)]
@@ -265,7 +255,9 @@ def test_commands_on_a_cluster_leave_what_they_leave_on_one_machine(raw, tmp_pat
         shard = many / "shards" / "train-00000.h5"
         verify = ("shards", "verify", "shards")
         assert finish(*verify, *there, cwd=many)[:2] == finish(*verify, "-j", "1", cwd=many)[:2]
-        shard.write_bytes(shard.read_bytes()[:-1000] + bytes(1000))
+        whole = shard.read_bytes()
+        middle = len(whole) // 2
+        shard.write_bytes(whole[:middle] + bytes([whole[middle] ^ 1]) + whole[middle + 1 :])
         there_result = finish(*verify, *there, cwd=many)
         assert there_result[0] == 1 and "damaged" in there_result[1]
         assert there_result[:2] == finish(*verify, "-j", "1", cwd=many)[:2]

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from fake_shards import make_patches, write_shards
+from small_recipe import SMALL_RECIPE
 
 from dpedkit.cli import execute
 from dpedkit.core.errors import DpedkitError, UsageError
@@ -20,22 +21,12 @@ from dpedkit.recipe import (
 )
 from dpedkit.training.config import TrainConfig
 
-CHAIN = """
-[simulate]
-pairs = 3
-phone_megapixels = 0.25
-dslr_megapixels = 0.6
-[align]
-[patches]
-min_corr = 0.5
-"""
-
 
 @pytest.fixture
 def recipe(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     path = tmp_path / "chain.toml"
-    path.write_text(CHAIN)
+    path.write_text(SMALL_RECIPE)
     return path
 
 

@@ -11,8 +11,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
-from types import TracebackType
-from typing import BinaryIO, Self
+from typing import Any, BinaryIO, Self
 
 from dpedkit.core.atomic import complete_or_absent
 from dpedkit.core.manifest import Journal, each_line, json_line, line_at
@@ -174,10 +173,5 @@ class Ledger:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        value: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._open.__exit__(kind, value, trace)
+    def __exit__(self, *raised: Any) -> None:
+        self._open.__exit__(*raised)

@@ -15,18 +15,6 @@ from PIL import Image
 # The tests are modules beside each other, made for pytest.
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-RECIPE = """
-folder = "."
-[simulate]
-pairs = 3
-phone_megapixels = 0.25
-dslr_megapixels = 0.6
-[align]
-[patches]
-min_corr = 0.5
-size = 32
-"""
-
 
 @dataclass(frozen=True)
 class Scenario:
@@ -154,7 +142,9 @@ def _photos(folder: Path) -> None:
 
 
 def _recipe(folder: Path) -> None:
-    (folder / "chain.toml").write_text(RECIPE)
+    from small_recipe import SMALL_RECIPE
+
+    (folder / "chain.toml").write_text(f'folder = "."\n{SMALL_RECIPE}size = 32\n')
 
 
 TRAIN = (
