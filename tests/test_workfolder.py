@@ -83,6 +83,15 @@ def test_unfinished_files_of_a_killed_run_are_removed_on_resuming(tmp_path):
     assert [path.name for path in (out / "phone").iterdir()] == ["0001.png"]
 
 
+def test_what_a_worker_of_a_killed_run_left_later_is_removed_at_the_end(tmp_path):
+    folder = begin(tmp_path / "aligned")
+    unfinished = tmp_path / "aligned" / "thumbnails" / "2.jpg.18277847147.part"
+    unfinished.parent.mkdir()
+    unfinished.write_bytes(b"half a")
+    folder.finish()
+    assert not unfinished.exists()
+
+
 def test_another_version_does_not_finish_what_this_one_began(tmp_path, monkeypatch):
     out = tmp_path / "out"
     begin(out)

@@ -69,6 +69,8 @@ class WorkFolder:
         """Record the results, and that the work is complete; what is so already is left alone."""
         finished = {**self.description, **results, "complete": True}
         if read_json(self.description_file) != finished:
+            # A worker outlives its killed run for a second, in which it can leave another one.
+            remove_unfinished_below(self.path)
             write_json(self.description_file, finished)
 
 
