@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import hashlib
+import re
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -26,10 +27,11 @@ from dpedkit.align import features
 from dpedkit.align.config import AlignConfig
 from dpedkit.align.pair import Alignment, find_alignment
 from dpedkit.core.parallel import ordered_map
-from dpedkit.core.records import without_numbers
 from dpedkit.images import list_photos, read_photo
 
 Files = tuple[Path, Path]
+
+_NUMBER = re.compile(r"\d+(\.\d+)?")
 
 
 def crossed(
@@ -105,7 +107,7 @@ def main() -> None:
             print(f"{len(inliers) + 1} of {len(files)}", file=sys.stderr, flush=True)
         inliers.append(found.evidence.get("inliers", 0))
         verified.append(found.evidence.get("verified", 0))
-        kinds[without_numbers(found.reason) or "accepted"] += 1
+        kinds[_NUMBER.sub("N", found.reason) or "accepted"] += 1
         if found.accepted:
             accepted.append(f"{first.name} x {second.name}")
     print(
