@@ -174,3 +174,16 @@ def test_a_strip_too_narrow_to_tell_its_depth_ends_in_a_verdict_all_the_same():
     )
     found = find_alignment(phone, dslr, AlignConfig())
     assert found.accepted or len(found.reason) > 20
+
+
+@pytest.mark.parametrize(("where_different", "model"), [(True, "surfaces"), (False, "field")])
+def test_a_field_that_bends_around_an_edge_loses_where_it_differs(
+    monkeypatch, where_different, model
+):
+    # Without the comparisons over the whole photo, the one where the maps differ decides alone.
+    monkeypatch.setattr("dpedkit.align.model._MIN_MORE", np.inf)
+    monkeypatch.setattr("dpedkit.align.model._MUCH_BETTER", 0.0)
+    if not where_different:
+        monkeypatch.setattr("dpedkit.align.model._MIN_DIFFERENT", np.inf)
+    shot = deep(3, 4)
+    assert find_alignment(shot.phone, shot.dslr, AlignConfig()).evidence["model"] == model
