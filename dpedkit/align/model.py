@@ -38,10 +38,10 @@ _MIN_MORE = 1.02  # factor by which several surfaces must put more detail in pla
 _MIN_EXPLAINED = 0.3  # minimum share of the detail that several surfaces put in place
 _SURE, _CLEARER = 0.85, 0.1  # shares of the detail in place
 _NO_BETTER, _MUCH_BETTER = 0.9, 0.7  # misfit of several surfaces relative to that of one
-# A smooth field bends around an edge between near and far, and hides it from the mean over the photo.
-# So both are also compared where they differ, by this many px of the working image or more. On pairs
-# of known truth, they do in 14 to 20% of the detail of two layers, where the misfit of surfaces is
-# 0.23 to 0.47 of the field's; in 0 to 6% of the detail of one curved surface.
+# A smooth field bends around an edge between near and far, and hides it from the mean over the
+# photo. So both are also compared where they differ, by this many px of the working image or more.
+# On pairs of known truth, they do in 14 to 20% of the detail of two layers, where the misfit of
+# surfaces is 0.23 to 0.47 of the field's; in 0 to 6% of the detail of one curved surface.
 _DIFFERENT, _MIN_DIFFERENT, _BETTER_THERE = 0.3, 0.1, 0.55
 _HARDLY_FEWER = 1.05  # factor by which they may put less detail in place then
 # Flow of one smooth surface: smoothing it with this width, relative to the photo's longer side,

@@ -82,7 +82,7 @@ class FittedMap:
         return float(self.verified.sum() / max(1, self.view.textured.sum()))
 
     def misfit(self, cells: NDArray[np.bool_] | None = None) -> float:
-        """Mean robust loss of the residual shifts of these cells, by default of the textured ones."""
+        """Mean robust loss of the residual shifts of some cells, by default the textured ones."""
         information = with_model_error(self.view.information, _MODEL_ERROR)
         left = chi2(self.view.shift, information)[self.view.textured if cells is None else cells]
         return float(np.log1p(left / _CAUCHY).mean()) if len(left) else np.inf
