@@ -1,16 +1,13 @@
-"""How fast pairs are aligned, beside the textbook script and beside reading and writing alone.
+"""How fast pairs are aligned by size, beside reading and writing alone, and with how much memory.
 
-Simulated pairs of each size, from real photos, are aligned in turn by every method, from JPEG
-files to JPEG files, in one process of one thread: seconds of processor time a pair. The floor is
-what decoding both photos and encoding both crops takes. Then the pairs of the size compared are
-aligned by two workers: seconds of wall time a pair.
+Simulated pairs of each size, from real photos, are aligned in turn, from JPEG files to JPEG and to
+PNG files, in one process of one thread: seconds of processor time a pair. The floor is what
+decoding both photos and encoding both crops takes. Then the pairs of the size compared are aligned
+by two workers: seconds of wall time a pair. `./dev bench` compares other methods.
 
 The last row compares `align_pair` as a plain script calls it, with all settings of the process left
 alone, with the same call in a worker of `dpedkit align`: seconds of processor time a pair, of all
 threads.
-
-The textbook runs twice: as the script it is, and with freed memory kept as dpedkit keeps it, which
-spares it the time in which the system clears pages.
 
     OMP_NUM_THREADS=1 python benchmarks/align.py --photos FOLDER
 """
@@ -30,8 +27,6 @@ from pathlib import Path
 import cv2
 import numpy as np
 from accuracy import Variant, make_pair
-from baselines import textbook_align
-from joblib import Parallel, delayed, parallel_config
 
 from dpedkit.align.config import AlignFoldersConfig
 from dpedkit.align.folder import align_folders
@@ -104,15 +99,6 @@ def aligned(files: Files, output: Path, suffix: str) -> str:
     return found.reason
 
 
-def aligned_by_textbook(output: Path, files: Files) -> None:
-    """Read a pair, align it by the textbook, and write it."""
-    cv2.setNumThreads(1)
-    found = textbook_align.align(*(read_photo(file) for file in files))
-    if found is not None:
-        for side, image in zip(("phone", "dslr"), found, strict=True):
-            write_photo(output / f"{side}-{files[0].stem}.jpg", image)
-
-
 def copied(files: Files, output: Path) -> None:
     """Read a pair and write it: what no method can do without."""
     width, height = photo_size(files[0])
@@ -128,39 +114,30 @@ def processor_seconds(work: Callable[[], object]) -> float:
     return time.process_time() - started
 
 
-def compare(pairs: list[Files], output: Path, with_textbook: bool) -> dict[str, float]:
+def compare(pairs: list[Files], output: Path) -> dict[str, float]:
     """Mean seconds a pair for each method, one after the other."""
     methods: dict[str, Callable[[Files], object]] = {
         "floor": partial(copied, output=output),
         "jpg": partial(aligned, output=output, suffix="jpg"),
         "png": partial(aligned, output=output, suffix="png"),
     }
-    seconds: dict[str, list[float]] = {}
-    textbook = partial(aligned_by_textbook, output)
-    if with_textbook:  # first, with memory managed as in any process
-        seconds["textbook"] = [processor_seconds(partial(textbook, files)) for files in pairs]
-        methods["textbook, memory kept"] = textbook
     own_process()
     keep_freed_memory()  # as the workers of `dpedkit align` do
     methods["jpg"](pairs[0])  # imports and first allocations
-    for name, method in methods.items():
-        seconds[name] = [processor_seconds(partial(method, files)) for files in pairs]
-    return {name: float(np.mean(values)) for name, values in seconds.items()}
+    return {
+        name: float(np.mean([processor_seconds(partial(method, files)) for files in pairs]))
+        for name, method in methods.items()
+    }
 
 
-def with_two_workers(pairs: list[Files], output: Path, with_textbook: bool) -> dict[str, float]:
+def with_two_workers(pairs: list[Files], output: Path) -> str:
     """Wall seconds a pair, the start of the workers included."""
     folder = pairs[0][0].parents[1]
     started = time.perf_counter()
     config = AlignFoldersConfig(image_format="jpg")
     align_folders(folder / "phone", folder / "dslr", output / "two", config, jobs=2)
-    seconds = {"jpg": (time.perf_counter() - started) / len(pairs)}
-    if with_textbook:
-        started = time.perf_counter()
-        with parallel_config(backend="loky", n_jobs=2, inner_max_num_threads=1):
-            Parallel()(delayed(aligned_by_textbook)(output, files) for files in pairs)
-        seconds["textbook"] = (time.perf_counter() - started) / len(pairs)
-    return seconds
+    seconds = (time.perf_counter() - started) / len(pairs)
+    return f"two workers: JPEG {seconds:.3f} s of wall time a pair"
 
 
 def peak_megabytes(files: Files, output: Path) -> float:
@@ -200,24 +177,20 @@ def main() -> None:
     parser.add_argument("--sizes", default="2,6,12,24", help="of the DSLR photos, MP")
     parser.add_argument("--pairs", type=int, default=8, help=f"of {COMPARED_MP} MP")
     parser.add_argument("--others", type=int, default=3, help="pairs of each other size")
-    parser.add_argument("--no-textbook", action="store_true", help="leave the slow baseline out")
     options = parser.parse_args()
     cv2.setNumThreads(1)
     sizes = [float(size) for size in options.sizes.split(",")]
     rows, comparison = {}, ""
-    # The one with the textbook first: the others leave this process with its freed memory kept.
-    for megapixels in sorted(sizes, key=lambda size: size != COMPARED_MP):
+    for megapixels in sizes:
         compared = megapixels == COMPARED_MP
-        textbook = compared and not options.no_textbook
         with tempfile.TemporaryDirectory() as name:
             folder = Path(name)
             count = options.pairs if compared else options.others
             pairs = make_pairs(options.photos, megapixels, count, folder)
-            seconds = compare(pairs, folder, textbook)
+            seconds = compare(pairs, folder)
             peak = peak_megabytes(pairs[0], folder)
             if compared:
-                comparison = compared_in_words(seconds, with_two_workers(pairs, folder, textbook))
-                comparison += "\n" + compared_as_library(pairs)
+                comparison = with_two_workers(pairs, folder) + "\n" + compared_as_library(pairs)
         rows[megapixels] = (
             f"| {megapixels:g} + {0.75 * megapixels:g} MP | {seconds['floor']:.3f} s "
             f"| {seconds['jpg']:.3f} s | {seconds['png']:.3f} s "
@@ -225,20 +198,8 @@ def main() -> None:
         )
     print("| DSLR + phone | floor | JPEG | PNG | JPEG / floor | peak memory |")
     print("| --- | --- | --- | --- | --- | --- |")
-    print("\n".join(rows[size] for size in sizes))
+    print("\n".join(rows.values()))
     print(comparison)
-
-
-def compared_in_words(one: dict[str, float], two: dict[str, float]) -> str:
-    """What the textbook takes beside dpedkit, with one process and with two workers."""
-    lines = [f"two workers: JPEG {two['jpg']:.3f} s of wall time a pair"]
-    for name in ("textbook", "textbook, memory kept"):
-        if name in one:
-            lines.append(f"{name}: {one[name]:.2f} s, {one[name] / one['jpg']:.1f} times JPEG's")
-    if "textbook" in two:
-        ratio = two["textbook"] / two["jpg"]
-        lines.append(f"textbook, two workers: {two['textbook']:.2f} s, {ratio:.1f} times JPEG's")
-    return "\n".join(lines)
 
 
 if __name__ == "__main__":

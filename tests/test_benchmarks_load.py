@@ -1,5 +1,6 @@
 """Every benchmark still finds what it uses: most take too long to be run by the tests."""
 
+import importlib
 import importlib.util
 import sys
 from pathlib import Path
@@ -7,6 +8,13 @@ from pathlib import Path
 import pytest
 
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
+
+
+@pytest.mark.parametrize("stage", ["align", "patches", "loading", "metrics", "training", "enhance"])
+def test_a_stage_of_the_comparison_loads_where_no_peer_is_installed(stage, monkeypatch):
+    monkeypatch.syspath_prepend(BENCHMARKS)
+    loaded = importlib.import_module(f"comparison.{stage}")
+    assert loaded.TITLE and loaded.NOTE and loaded.compare
 
 
 @pytest.mark.parametrize("path", sorted(BENCHMARKS.glob("*.py")), ids=lambda path: path.stem)

@@ -1,4 +1,4 @@
-"""The training benchmarks run from end to end, also where there is no GPU."""
+"""The training benchmark for GPUs runs from end to end, also where there is no GPU."""
 
 import subprocess
 import sys
@@ -28,13 +28,3 @@ def test_everything_about_training_on_a_gpu_also_runs_on_a_cpu():
     for step in ("plain port", "authors, bfloat16, graph", "fast recipe, graph"):
         assert float(rows[step][-7]) > 0
     assert {"float32", "tf32", "bfloat16"} <= rows.keys()
-
-
-@pytest.mark.slow
-def test_the_plain_port_and_dpedkit_are_timed_side_by_side():
-    printed = output_of(
-        *("train.py", "--size", "32", "--batch", "2", "--patches", "8"),
-        *("--rounds", "1", "--threads", "1"),
-    )
-    assert "plain port" in printed
-    assert "output reused" in printed
