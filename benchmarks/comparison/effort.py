@@ -43,14 +43,14 @@ class Effort:
 
 FULL = Effort(
     align=((2, 3, True), (6, 2, False), (12, 1, False), (24, 1, False)),
-    pairs=((8, 12.0), (64, 1.0), (512, 0.2)),
+    pairs=((8, 6.0), (64, 1.0), (512, 0.2)),
     rounds=5,
-    probe_seconds=1.0,
+    probe_seconds=0.5,
     patches=8192,
-    images=50,
+    images=20,
     batch=4,
     patch_size=100,
-    photo_megapixels=(0.5, 1.5),
+    photo_megapixels=(0.5, 1.2),
 )
 QUICK = Effort(
     align=((0.2, 1, True),),

@@ -220,7 +220,7 @@ def compare_gathering(home: Path, effort: Effort) -> Table:
         cold[name] = pairs_per_second(gather, batches(count, 1), COLD_SECONDS, clock)
     for turn in range(4 * effort.rounds):
         for name, gather in gathers.items():
-            seconds = effort.probe_seconds / 8
+            seconds = effort.probe_seconds / 4
             found = pairs_per_second(gather, batches(count, turn), seconds, time.thread_time)
             warm[name].append(found)
     rows = []

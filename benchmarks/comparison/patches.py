@@ -30,7 +30,7 @@ from dpedkit.patches.verdict import luma
 
 SIZE, REACH = 100, 5
 OURS = "dpedkit, to a fraction of a pixel"
-ROUNDS = 3  # of one worker, two workers and the machine alone
+ROUNDS = 2  # of one worker, two workers and the machine alone
 Photo = NDArray[np.uint8]
 Plane = NDArray[np.float32]
 Corners = list[tuple[int, int]]

@@ -116,8 +116,8 @@ def install(venv: Path) -> None:
     One that cannot be installed is left out; what pip said is kept for its row.
     """
     python = venv / "bin" / "python"
-    if not python.exists():
-        subprocess.run([sys.executable, "-m", "venv", "--without-pip", venv], check=True)
+    # Anew, because what is there may be of another Python.
+    subprocess.run([sys.executable, "-m", "venv", "--clear", "--without-pip", venv], check=True)
     ours = [path for path in sys.path if path.endswith("-packages")]
     version = f"python{sys.version_info.major}.{sys.version_info.minor}"
     packages = venv / "lib" / version / "site-packages"
