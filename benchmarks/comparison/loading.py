@@ -49,8 +49,7 @@ Gather = Callable[[NDArray[np.int64]], object]
 GATHER_NOTE = (
     "Warm is by processor time; cold is by the clock, the files dropped from the cache before, "
     "where the system allows that. *One file, mapped by numpy* is the same choice of rows without "
-    "dpedkit. What it loses to arrays in memory is the machine's part: arrays lie in large pages, "
-    "the cache of files in pages of 4 kB, so that random patches take more look-ups of addresses."
+    "dpedkit: what it loses to arrays in memory is the machine's part, the rest is dpedkit's."
 )
 TITLE = "Loading"
 NOTE = (
@@ -179,7 +178,7 @@ WAYS: dict[str, tuple[Callable[[Path], Gather], tuple[str, ...]]] = {
 }
 _WHY_GATHER = {
     MEMORY: {
-        "warm, pairs/s": "It has everything in memory, in large pages, and only copies.",
+        "warm, pairs/s": "It has everything in memory, in one array, and only copies.",
         "of memory": "It is what is compared with.",
     },
     "one file, mapped by numpy": {
