@@ -183,8 +183,8 @@ _WHY_GATHER = {
     },
     "one file, mapped by numpy": {
         "warm, pairs/s": (
-            "numpy chooses all rows of one file in one call; dpedkit finds for each pair in which "
-            "shard it is."
+            "numpy chooses the rows of one file in one call; dpedkit first finds in which shard "
+            "each pair is."
         ),
     },
     "loose JPEGs": {
@@ -202,9 +202,14 @@ _WHY_GATHER = {
 
 
 _WHY_TRAINING = {
-    "pairs/s": "It has all patches in the memory of this process from the start.",
-    "processor ms a batch": "It copies from memory, and no thread reads ahead.",
-    "first batch after s": "It starts no thread and reads nothing ahead.",
+    "dpedkit, memory": {
+        "pairs/s": "It has all patches in the memory of this process from the start.",
+        "processor ms a batch": "It copies from memory, and no thread reads ahead.",
+    },
+    "DataLoader over the shards": dict.fromkeys(
+        ("pairs/s", "processor ms a batch", "first batch after s"),
+        "It has no thread to hand a batch over, so that a training step waits while it reads.",
+    ),
 }
 
 
@@ -418,4 +423,4 @@ def _training_row(name: str, turns: list[LoadingTurn], ours: list[LoadingTurn]) 
         statistics.median(ratios),
         statistics.median(turn.first for turn in turns),
     )
-    return Row(name, values, _WHY_TRAINING)
+    return Row(name, values, _WHY_TRAINING.get(name, {}))
