@@ -16,6 +16,7 @@ from test_align_pair import SCENE, photograph, true_map
 
 from dpedkit.align.config import AlignFoldersConfig
 from dpedkit.align.folder import PAIRS, align_folders
+from dpedkit.align.tones import TONES
 from dpedkit.core import workfolder
 from dpedkit.core.details import SAMPLES, PairDetails
 from dpedkit.core.errors import DpedkitError, OutputExistsError, TooManyRejectedError
@@ -85,6 +86,10 @@ def test_leaves_images_of_one_size_and_a_record_a_pair(raw):
         details = PairDetails.of(raw / "aligned", record)
         assert PairMap.from_dict(details.map).phone_size == (640, 480)
         assert len(details.inlier_matches) > 50 and len(details.residuals) > 50
+        levels = np.linspace(0, 255, TONES)
+        toned = [np.interp(dslr[..., n], levels, details.tones[n]) for n in range(3)]
+        for one, other in zip(toned, np.moveaxis(phone, 2, 0), strict=True):
+            assert np.allclose(*(np.quantile(x, (0.1, 0.5, 0.9)) for x in (one, other)), atol=8)
         assert "map" not in record.to_dict() and not record.evidence.keys() & set(SAMPLES)
         assert (record.phone.width, record.dslr.width) == (640, 820)
         for key in ("matches", "inliers", "verified", "coverage", "residual_median", "ncc"):

@@ -423,3 +423,40 @@ def test_16_bits_are_rounded_as_before():
     deep = np.arange(65536, dtype=np.uint16).reshape(256, 256)
     expected = np.round(deep / 257).astype(np.uint8)
     assert np.array_equal(decoding._to_8_bits(deep), expected)
+
+
+class TestShooting:
+    def block(self, **values):
+        exif = Image.Exif()
+        exif[ExifTags.Base.Make] = "Nikon"
+        details = exif.get_ifd(ExifTags.IFD.Exif)
+        for name, value in values.items():
+            details[getattr(ExifTags.Base, name)] = value
+        return exif.tobytes()
+
+    def test_lens_and_exposure_are_told_as_photographers_write_them(self):
+        block = self.block(
+            LensModel="18-55mm f/3.5-5.6G\0",
+            FocalLength=35.0,
+            FNumber=5.6,
+            ExposureTime=1 / 120,
+            ISOSpeedRatings=400,
+        )
+        words = ("18-55mm f/3.5-5.6G", "35 mm, f/5.6, 1/120 s, ISO 400")
+        assert images.describe_shooting(block) == words
+
+    @pytest.mark.parametrize(
+        ("values", "exposure"),
+        [
+            ({"ExposureTime": 2.0}, "2 s"),
+            ({"ExposureTime": 0.5, "FocalLength": 4.25}, "4.25 mm, 0.5 s"),
+            ({"ExposureTime": 0.0, "FNumber": (0, 0), "ISOSpeedRatings": (100, 0)}, "ISO 100"),
+            ({}, ""),
+        ],
+    )
+    def test_what_is_not_known_is_left_out(self, values, exposure):
+        assert images.describe_shooting(self.block(**values)) == ("", exposure)
+
+    @pytest.mark.parametrize("block", [b"", b"Exif\0\0", b"Exif\0\0MM\0*\0\0\xff\xff", b"x" * 40])
+    def test_damaged_blocks_say_nothing(self, block):
+        assert images.describe_shooting(block) == ("", "")

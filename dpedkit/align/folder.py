@@ -40,7 +40,13 @@ from dpedkit.core.records import (
 )
 from dpedkit.core.wording import counted, some
 from dpedkit.core.workfolder import WorkFolder, prepare
-from dpedkit.images import PhotoLimits, make_thumbnail, read_photo_and_metadata, write_photo
+from dpedkit.images import (
+    PhotoLimits,
+    describe_shooting,
+    make_thumbnail,
+    read_photo_and_metadata,
+    write_photo,
+)
 from dpedkit.pairing.pairing import Pairing
 from dpedkit.pairing.ways import pair_photos
 from dpedkit.pairing.words import tell
@@ -259,6 +265,7 @@ def _align(
 def _align_one(config: AlignFoldersConfig, task: _Task) -> PairRecord:
     """Read, align and write one pair; if a photo cannot be read, the pair is rejected."""
     from dpedkit.align.pair import Alignment, Clock, align_pair, find_alignment, with_images
+    from dpedkit.align.tones import tone_curves
 
     clock = Clock()
     try:
@@ -282,7 +289,10 @@ def _align_one(config: AlignFoldersConfig, task: _Task) -> PairRecord:
         if alignment.accepted and config.images:
             alignment = with_images(alignment, phone.pixels, dslr.pixels)
     with clock.measuring("write"):
-        written = _write_details(task, alignment)
+        tones: list[list[int]] = []
+        if alignment.accepted and alignment.map is not None:
+            tones = tone_curves(phone.pixels, dslr.pixels, alignment.map, alignment.crop)
+        written = _write_details(task, alignment, tones)
         for side, image in zip(SIDES, (alignment.phone, alignment.dslr), strict=True):
             if image is None:
                 task.image(side, config).unlink(missing_ok=True)
@@ -310,11 +320,14 @@ def _align_one(config: AlignFoldersConfig, task: _Task) -> PairRecord:
     )
 
 
-def _write_details(task: _Task, alignment: Alignment) -> dict[str, WrittenFile]:
+def _write_details(
+    task: _Task, alignment: Alignment, tones: list[list[int]]
+) -> dict[str, WrittenFile]:
     """Write what is not for the record; nothing is known of photos that cannot be read."""
     file = details_file(task.output, task.name)
     samples = (alignment.evidence.get(name, []) for name in SAMPLES)
-    details = PairDetails(alignment.map.to_dict() if alignment.map else {}, *samples)
+    found = alignment.map.to_dict() if alignment.map else {}
+    details = replace(PairDetails(found, *samples), tones=tones)
     if details == PairDetails():
         file.unlink(missing_ok=True)
         return {}
@@ -340,12 +353,15 @@ class _Photo:
     def read(self, limits: PhotoLimits) -> None:
         self.pixels, metadata = read_photo_and_metadata(self.path, limits)
         height, width = self.pixels.shape[:2]
+        lens, exposure = describe_shooting(metadata.exif)
         self.source = replace(
             self.source,
             width=width,
             height=height,
             camera=metadata.camera,
             conversion=metadata.conversion,
+            lens=lens,
+            exposure=exposure,
         )
 
 

@@ -33,11 +33,16 @@ class PairDetails:
         `[x, y, u, v]`: points of the phone photo and of the DSLR photo that match, px.
     residuals : list
         `[x, y, dx, dy]`: the shift that is left at points of the phone photo, px.
+    tones : list of 3 lists of 17 int
+        For red, green and blue: the levels (0 to 255) by which the phone shows what the DSLR shows
+        by levels evenly spaced from 0 to 255. Empty for a rejected pair, and in the files of
+        earlier versions.
     """
 
     map: dict[str, Any] = field(default_factory=dict)
     inlier_matches: list[list[float]] = field(default_factory=list)
     residuals: list[list[float]] = field(default_factory=list)
+    tones: list[list[int]] = field(default_factory=list)
 
     @classmethod
     def of(cls, folder: Path, record: PairRecord) -> Self:
@@ -62,8 +67,9 @@ class PairDetails:
 
     def write(self, file: Path) -> WrittenFile:
         """Write the file, complete or not at all; what is returned belongs into the record."""
-        values = {"map": self.map, "inlier_matches": self.inlier_matches}
-        text = json.dumps({**values, "residuals": self.residuals}, allow_nan=False)
+        values: dict[str, Any] = {"map": self.map, "inlier_matches": self.inlier_matches}
+        values |= {"residuals": self.residuals, "tones": self.tones}
+        text = json.dumps(values, allow_nan=False)
         content = text.encode() + b"\n"
         with complete_or_absent(file) as part:
             part.write_bytes(content)

@@ -52,6 +52,9 @@ class SourcePhoto:
     conversion : str
         How the pixels were made where that is more than decoding: the settings that a camera RAW
         was developed with, the colour profile that was converted to sRGB.
+    lens, exposure : str
+        Of its EXIF data, in words: the lens's model; focal length, aperture, exposure time and
+        sensitivity. Empty where they do not say, and in records of earlier versions.
     """
 
     file: str
@@ -61,6 +64,8 @@ class SourcePhoto:
     height: int = 0
     camera: str = ""
     conversion: str = ""
+    lens: str = ""
+    exposure: str = ""
 
     @classmethod
     def of(cls, path: Path) -> Self:

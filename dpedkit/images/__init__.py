@@ -29,6 +29,7 @@ if TYPE_CHECKING:
         read_photo_and_metadata,
         read_thumbnail,
     )
+    from dpedkit.images.shooting import describe_shooting
     from dpedkit.images.thumbnail import THUMBNAIL_SIDE, make_thumbnail
     from dpedkit.images.writing import JPEG_QUALITY, write_photo
 
@@ -40,6 +41,7 @@ __all__ = [
     "Capture",
     "Metadata",
     "PhotoLimits",
+    "describe_shooting",
     "is_photo_name",
     "list_photos",
     "make_thumbnail",
@@ -58,6 +60,7 @@ _HOME = {
     "Capture": ".capture",
     "Metadata": ".metadata",
     "PhotoLimits": ".limits",
+    "describe_shooting": ".shooting",
     "is_photo_name": ".listing",
     "list_photos": ".listing",
     "make_thumbnail": ".thumbnail",
