@@ -21,8 +21,8 @@ from typing import Any
 from playwright.sync_api import sync_playwright
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
+from chromium import LAPTOP, find_chromium
 from fake_aligned import write_aligned
-from test_report_browser import LAPTOP, find_chromium
 
 from dpedkit.core.console import table
 from dpedkit.report import write_report

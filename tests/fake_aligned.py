@@ -116,7 +116,7 @@ def _evidence(number: int, count: int) -> dict[str, object]:
     share = number / max(count - 1, 1)
     return {
         "inliers": 100 + (number * 7919) % 400,
-        "verified": 500,
+        "verified": 400 + 10 * number,
         "coverage": 0.9,
         "model": "radial",
         "residual_median": round(0.1 + 0.4 * share, 4),

@@ -17,11 +17,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from chromium import CHROMIUM
 from PIL import Image
 from test_cli import all_commands
 from test_import_model import authors_variables, write_checkpoint
 from test_import_patches import write_dped, write_patches
-from test_report_browser import CHROMIUM
 
 from dpedkit.cli import execute
 from dpedkit.models.build import build_generator

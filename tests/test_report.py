@@ -177,9 +177,9 @@ def test_a_pair_carries_its_matches_and_residuals_exactly(tmp_path):
 
 
 def test_the_page_stays_small_and_links_what_it_cannot_carry(tmp_path, monkeypatch):
-    monkeypatch.setattr("dpedkit.report.aligned._THUMBNAIL_BYTES", 20_000)
-    monkeypatch.setattr("dpedkit.report.aligned._DRAWN_BYTES", 8 * 60 * 100)
-    monkeypatch.setattr("dpedkit.report.aligned._CELLS_BYTES", 60 * 100)
+    monkeypatch.setattr("dpedkit.report.viewerdata._THUMBNAIL_BYTES", 20_000)
+    monkeypatch.setattr("dpedkit.report.viewerdata._DRAWN_BYTES", 8 * 60 * 100)
+    monkeypatch.setattr("dpedkit.report.viewerdata._CELLS_BYTES", 60 * 100)
     folder = write_aligned(tmp_path, 60, {})
     give_surfaces(folder, surfaces_of(np.random.default_rng(0).integers(0, 9, (24, 32)), 5.0))
     pairs = data_of(write_report(folder).path)["pairs"]
@@ -389,8 +389,9 @@ def test_names_with_signs_that_mean_something_in_addresses(tmp_path):
     records = read_jsonl(folder / "pairs.jsonl")
     records[0]["phone"]["file"] = "/photos/50% off #1?.png"
     write_jsonl(folder / "pairs.jsonl", records)
-    pair = data_of(write_report(folder).path)["pairs"][0]
-    assert pair["originals"][0] == "file:///photos/50%25%20off%20%231%3F.png"
+    data = data_of(write_report(folder).path)
+    place, name = data["pairs"][0]["originals"][0]
+    assert data["folders"][place] + name == "file:///photos/50%25%20off%20%231%3F.png"
 
 
 def test_the_reports_of_photos_and_patches_do_not_load_torch(tmp_path):

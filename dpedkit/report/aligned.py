@@ -2,46 +2,36 @@
 
 from __future__ import annotations
 
-import base64
-import functools
 import hashlib
 import json
 import shlex
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from dpedkit.core.details import PairDetails
 from dpedkit.core.manifest import each_line, read_json
-from dpedkit.core.records import THUMBNAILS, PairRecord, rejected_by_reason
+from dpedkit.core.records import PairRecord, SourcePhoto, rejected_by_reason
 from dpedkit.report.bench import BENCH
-from dpedkit.report.cells import cells_of
-from dpedkit.report.charts import histogram
+from dpedkit.report.charts import heat_map, histogram, median_by_place
 from dpedkit.report.page import (
     escape,
     is_by_this_version,
-    jpeg_uri,
     page_file,
     table,
     write_page,
 )
-from dpedkit.surfaces import labels_of
+from dpedkit.report.viewerdata import ViewerData
 
 MARK = "dataset.json"
 PAIRS_FILE = "pairs.jsonl"
 
-# A page with thousands of pairs must still open at once: what it may carry in all.
-_DRAWN_BYTES = 3_000_000  # matches and residuals, 8 bytes each, before base64
-_CELLS_BYTES = 1_600_000  # where the maps hold, before base64
-_THUMBNAIL_BYTES = 2_000_000  # of the first ones; the others are linked
-_DRAWN_EACH = (12, 450)  # matches and residuals of a pair, at least and at most
-_RESIDUAL_SHARE = 2 / 3
 _REASONS_SHOWN = 20
-_RESIDUAL_SCALE = 1000  # thousandths of a px, as drawing.js knows
 
 _STYLES = ("aligned.css",)
-_SCRIPTS = ("pairlist.js", "drawing.js", "holds.js", "viewer.js", "decisions.js", "aligned.js")
+_SCRIPTS = (
+    *("pairlist.js", "filter.js", "drawing.js", "holds.js", "viewer.js", "decisions.js"),
+    *("comparing.js", "aligned.js"),
+)
 
 
 def is_current(folder: Path) -> bool:
@@ -62,21 +52,12 @@ def write(folder: Path) -> Path:
     records = [PairRecord.from_dict(values, file) for _, values in each_line(file)]
     # What needs a person's eye comes first.
     records.sort(key=lambda record: (record.accepted, not record.warnings, record.index))
-    thumbnails = _Thumbnails(folder / THUMBNAILS)
-    drawn = _drawn_each(len(records))
-    cells = _CELLS_BYTES // max(len(records), 1)
+    viewer = ViewerData(folder, len(records))
     config = dataset["config"]
     data = {
-        "pairs": [
-            _for_viewer(
-                record,
-                PairDetails.of(folder, record),
-                drawn,
-                cells,
-                thumbnails.of(record.name),
-            )
-            for record in records
-        ],
+        "pairs": [viewer.pair(record) for record in records],
+        "folders": list(viewer.folders),
+        "gear": list(viewer.gear),
         "suffix": config["image_format"] if config.get("images", True) else "",
         "digest": _digest(records),
     }
@@ -86,13 +67,15 @@ def write(folder: Path) -> Path:
         ["dpedkit", "align", inputs["phone"], inputs["dslr"], "-o", str(folder.absolute())]
     )
     body = (
-        f"<h1>Aligned pairs: {accepted} accepted, {len(records) - accepted} rejected</h1>"
+        f'<h1 id="heading">Aligned pairs: {accepted} accepted, {len(records) - accepted} rejected'
+        "</h1>"
         f'<p class="soft">{escape(_short(inputs["phone"]))} with {escape(_short(inputs["dslr"]))}; '
-        "residuals are in phone pixels.</p>"
+        'residuals are in phone pixels. <span id="pending" hidden>Your decisions are counted, '
+        "but not yet applied.</span></p>"
         f"{BENCH}"
         '<p class="hint" id="hint" hidden>To apply these decisions, run: '
         f"<code>{escape(again)} --decisions decisions.csv</code></p>"
-        f"{_reasons(records)}{_charts(records)}"
+        f"{_reasons(records)}{_charts(records, viewer.residuals)}"
     )
     return write_page(folder, "Aligned pairs", body, data=data, styles=_STYLES, scripts=_SCRIPTS)
 
@@ -108,90 +91,6 @@ def _digest(records: list[PairRecord]) -> str:
     return hashlib.sha256(json.dumps(verdicts).encode()).hexdigest()[:16]
 
 
-class _Thumbnails:
-    """The thumbnails that `align` left: the first ones for the page to carry, the rest linked."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.there = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
-        self.room = _THUMBNAIL_BYTES
-
-    def of(self, name: str) -> str | bool:
-        """The picture as an address that carries it; True if it is a file, False if none."""
-        file = f"{name}.jpg"
-        if file not in self.there or self.room <= 0:
-            return file in self.there
-        content = (self.folder / file).read_bytes()
-        self.room -= len(content)
-        return jpeg_uri(content)
-
-
-def _for_viewer(
-    record: PairRecord, details: PairDetails, drawn: int, cells: int, thumbnail: str | bool
-) -> dict[str, Any]:
-    """What the viewer needs of a pair."""
-    evidence = record.evidence
-    residuals = round(drawn * _RESIDUAL_SHARE)
-    scale = np.array([1, 1, _RESIDUAL_SCALE, _RESIDUAL_SCALE])
-    return {
-        "name": record.name,
-        "accepted": record.accepted,
-        "reason": record.reason,
-        "byHand": record.rejected_by_hand,
-        "acceptedByHand": record.accepted_by_hand,
-        "hasMap": bool(details.map),
-        "note": record.note,
-        "warnings": list(record.warnings),
-        "thumbnail": thumbnail,
-        "originals": [Path(photo.file).as_uri() for photo in (record.phone, record.dslr)],
-        "sizes": [[photo.width, photo.height] for photo in (record.phone, record.dslr)],
-        "crop": list(record.crop),
-        "median": evidence.get("residual_median"),
-        "p95": evidence.get("residual_p95"),
-        "ncc": evidence.get("ncc"),
-        "holds": evidence.get("holds"),
-        "in_place": evidence.get("in_place"),
-        "verified": evidence.get("verified"),
-        "inliers": evidence.get("inliers"),
-        "coverage": evidence.get("coverage"),
-        "model": evidence.get("model", ""),
-        "matches": _packed(details.inlier_matches, drawn - residuals, np.ones(4)),
-        "residuals": _packed(details.residuals, residuals, scale),
-        "cells": _cells(record, details, cells),
-    }
-
-
-def _cells(record: PairRecord, details: PairDetails, limit: int) -> dict[str, Any] | None:
-    """Where the map holds, in the crop or, where there is none, in the whole photo."""
-    values = details.map.get("surfaces")
-    if values is None:
-        return None
-    whole = (0, 0, record.phone.width, record.phone.height)
-    return cells_of(*labels_of(values), record.crop if record.crop[2] else whole, limit)
-
-
-def _drawn_each(pairs: int) -> int:
-    """How many matches and residuals of each pair the page can carry."""
-    low, high = _DRAWN_EACH
-    return min(max(_DRAWN_BYTES // (8 * max(pairs, 1)), low), high)
-
-
-def _packed(rows: list[list[float]], limit: int, scale: np.ndarray[Any, Any]) -> str:
-    """At most `limit` rows, evenly taken, as base64 of little-endian 16-bit integers."""
-    if not rows:
-        return ""
-    chosen = [rows[number] for number in _evenly(len(rows), limit)]
-    numbers = np.rint(np.array(chosen) * scale).astype(np.int64)
-    # Positions may pass 32767 and wrap around, which drawing.js undoes; shifts never do.
-    return base64.b64encode(numbers.astype("<i2").tobytes()).decode()
-
-
-@functools.lru_cache(maxsize=256)
-def _evenly(count: int, limit: int) -> list[int]:
-    chosen: list[int] = np.linspace(0, count - 1, min(limit, count)).round().astype(int).tolist()
-    return chosen
-
-
 def _reasons(records: list[PairRecord]) -> str:
     """Why pairs were rejected, most frequent first."""
     reasons = rejected_by_reason(records)
@@ -201,7 +100,9 @@ def _reasons(records: list[PairRecord]) -> str:
     return "<h2>Why pairs were rejected</h2>" + table(("pairs", "reason"), rows, words=("reason",))
 
 
-def _charts(records: list[PairRecord]) -> str:
+def _charts(
+    records: list[PairRecord], residuals: list[tuple[SourcePhoto, list[list[float]]]]
+) -> str:
     """How well the accepted pairs are aligned."""
     accepted = [record.evidence for record in records if record.accepted]
     parts = []
@@ -214,4 +115,21 @@ def _charts(records: list[PairRecord]) -> str:
         if values:
             counts, edges = np.histogram(values, min(30, max(8, len(values) // 4)))
             parts.append(histogram(counts.tolist(), edges.tolist(), title, label, "pairs"))
-    return f'<h2>The accepted pairs</h2><div class="charts">{"".join(parts)}</div>' if parts else ""
+    parts.append(_residual_map(residuals))
+    return (
+        f'<h2>The accepted pairs</h2><div class="charts">{"".join(parts)}</div>' if accepted else ""
+    )
+
+
+def _residual_map(residuals: list[tuple[SourcePhoto, list[list[float]]]]) -> str:
+    """Where on the phone photos the residuals are large: in the corners, if a lens did not fit."""
+    found = [(photo, rows) for photo, rows in residuals if rows]
+    if not found:
+        return ""
+    counts = [len(rows) for _, rows in found]
+    sizes = np.array([(photo.width, photo.height) for photo, _ in found], np.float64)
+    rows = np.concatenate([rows for _, rows in found])
+    medians = median_by_place(rows[:, :2] / sizes.repeat(counts, axis=0), np.hypot(*rows[:, 2:].T))
+    aspect = float(np.median(sizes[:, 1] / sizes[:, 0]))
+    title = "Median residual over the phone photo"
+    return heat_map(medians, aspect, title, "px, all accepted pairs", told="{:.2f}")

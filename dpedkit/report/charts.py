@@ -17,6 +17,8 @@ _LINES = ("var(--accent)", "var(--second)", "var(--third)", "var(--soft)")
 _DASHES = ("", "7 4")  # of the first four lines, and of four more
 _BARS_WIDTH, _BAR_HEIGHT, _BAR_LEFT = 520, 26, 150
 _MAP_WIDTH, _SCALE_HEIGHT, _SCALE_STEPS = 520, 34, 20
+_GRID = (9, 12)  # rows and columns of medians by place
+_FEWEST = 5  # values for a median
 
 
 def histogram(
@@ -122,26 +124,59 @@ def bars(amounts: Mapping[str, int], title: str, unit: str, first_good: bool = F
     )
 
 
-def heat_map(shares: NDArray[np.float64], aspect: float, title: str, meaning: str) -> str:
-    """Cells coloured by a share of 0 to 1, with the scale of colours below.
+def median_by_place(
+    places: NDArray[np.float64], values: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """The median of the values in each cell of a grid.
 
     Parameters
     ----------
-    shares : (rows, columns) array
+    places : (N, 2) array
+        `(x, y)` in shares of the width and height.
+    values : (N,) array
+
+    Returns
+    -------
+    (9, 12) array
+        NaN where there are too few values to tell.
+    """
+    rows, columns = _GRID
+    at = (places * (columns, rows)).astype(int).clip(0, (columns - 1, rows - 1))
+    cell = at[:, 1] * columns + at[:, 0]
+    order = np.lexsort(
+        (values, cell)
+    )  # by cell, then by value: each cell's median is in its middle
+    counts = np.bincount(cell, minlength=rows * columns)
+    middle = np.cumsum(counts) - (counts + 1) // 2
+    medians = np.where(counts >= _FEWEST, values[order][middle.clip(0, len(values) - 1)], np.nan)
+    return medians.reshape(rows, columns)
+
+
+def heat_map(
+    values: NDArray[np.float64], aspect: float, title: str, meaning: str, *, told: str = "{:.0%}"
+) -> str:
+    """Cells coloured by their values, with the scale of colours below.
+
+    Parameters
+    ----------
+    values : (rows, columns) array
+        Not below 0; NaN where there is nothing to show.
     aspect : float
         Height over width of the whole map.
     meaning : str
-        What a cell's share is of, for its title and the scale.
+        What a cell's value is of, or its unit, for its title and the scale.
+    told : str
+        How a value is formatted.
     """
-    rows, columns = shares.shape
-    low, high = np.floor(10 * shares.min()) / 10, np.ceil(10 * shares.max()) / 10
-    scale = Axis(float(low), float(high), meaning)
+    rows, columns = values.shape
+    scale = _colour_scale(values, meaning)
     width, height = _MAP_WIDTH / columns, _MAP_WIDTH * aspect / rows
     parts = [
         f'<rect x="{column * width:.1f}" y="{row * height:.1f}" width="{width:.1f}" '
-        f'height="{height:.1f}" fill="{_heat(scale.share(share))}"><title>{share:.0%} '
+        f'height="{height:.1f}" fill="{_heat(scale.share(value))}"><title>{told.format(value)} '
         f"{escape(meaning)}</title></rect>"
-        for (row, column), share in np.ndenumerate(shares)
+        for (row, column), value in np.ndenumerate(values)
+        if np.isfinite(value)
     ]
     below, step = _MAP_WIDTH * aspect + 8, _MAP_WIDTH / 2 / _SCALE_STEPS
     parts += [
@@ -150,10 +185,10 @@ def heat_map(shares: NDArray[np.float64], aspect: float, title: str, meaning: st
         for n in range(_SCALE_STEPS)
     ]
     parts.append(
-        f'<text x="0" y="{below + 24:.1f}" class="tick">{low:.0%}</text>'
+        f'<text x="0" y="{below + 24:.1f}" class="tick">{told.format(scale.low)}</text>'
         f'<text x="{_MAP_WIDTH / 2:.1f}" y="{below + 24:.1f}" text-anchor="end" class="tick">'
-        f'{high:.0%}</text><text x="{_MAP_WIDTH / 2 + 10:.1f}" y="{below + 9:.1f}" '
-        f'class="legend">{escape(meaning)}</text>'
+        f'{told.format(scale.high)}</text><text x="{_MAP_WIDTH / 2 + 10:.1f}" '
+        f'y="{below + 9:.1f}" class="legend">{escape(meaning)}</text>'
     )
     total = _MAP_WIDTH * aspect + _SCALE_HEIGHT
     return (
@@ -162,6 +197,14 @@ def heat_map(shares: NDArray[np.float64], aspect: float, title: str, meaning: st
         f'aria-label="{escape(title)}"><g shape-rendering="crispEdges">{"".join(parts)}</g>'
         "</svg></figure>"
     )
+
+
+def _colour_scale(values: NDArray[np.float64], meaning: str) -> Axis:
+    """From a round value below all values to one above them."""
+    known = values[np.isfinite(values)]
+    if not known.size:
+        return Axis(0.0, 1.0, meaning)
+    return rounded_out(float(known.min()), float(known.max()), meaning)
 
 
 def _heat(share: float) -> str:

@@ -26,27 +26,61 @@ function canMark(pair) { return pair !== null && (!accepts(pair) || pair.hasMap)
 /** Whether the pair is accepted, as decided. */
 function isIn(pair) { return accepts(pair) ? isMarked(pair) : pair.accepted && !isMarked(pair); }
 
+const undoable = [];  // [pair, its note before or undefined], of each decision in turn
+let justDecided = null;  // the page moved on from it, and its reason can still be written
+
+/** Decide against the evidence and go on to the next pair, or withdraw the decision and stay. */
 function toggleMark() {
   if (!canMark(chosen)) return;
-  if (!marks.delete(chosen.name)) marks.set(chosen.name, "");
-  marked();
-}
-
-function marked() {
-  store();
-  paint();
-  showCaption();
+  const pair = chosen, at = shown.indexOf(pair);
+  const [before, after] = [shown[at - 1], shown[at + 1]];
+  undoable.push([pair, noteOf(pair)]);
+  if (marks.delete(pair.name)) return follow(pair, after, before);
+  marks.set(pair.name, "");
+  follow(after, pair, before);
+  justDecided = pair;
   showMark();
 }
 
+/** Take back the last decision, and show its pair. */
+function undo() {
+  const [pair, note] = undoable.pop() ?? [];
+  if (!pair) return;
+  if (note === undefined) marks.delete(pair.name); else marks.set(pair.name, note);
+  follow(pair);
+}
+
+/** After a decision: show the heading, the list, and the first of these pairs that is in it. */
+function follow(...pairs) {
+  store();
+  showHeading();
+  filter();
+  choose(pairs.find((pair) => pair && shown.includes(pair)) ?? shown[0]);
+}
+
+function showHeading() {
+  const all = REPORT.pairs, accepted = all.filter(isIn).length;
+  byId("heading").textContent =
+    `Aligned pairs: ${accepted} accepted, ${all.length - accepted} rejected`;
+  const isNew = (pair) => isMarked(pair) !== (pair.byHand || pair.acceptedByHand);
+  byId("pending").hidden = !all.some(isNew);
+}
+
+/** The pair whose reason can be written: the chosen one, or else the one just decided. */
+function noted() {
+  const pair = chosen !== null && isMarked(chosen) ? chosen : justDecided;
+  return pair !== null && isMarked(pair) ? pair : null;
+}
+
 function showMark() {
-  const button = byId("reject"), note = byId("note");
+  const button = byId("reject"), note = byId("note"), pair = noted();
   const on = chosen !== null && isMarked(chosen);
   button.disabled = !canMark(chosen);
   button.textContent = canMark(chosen) && accepts(chosen) ? "accept" : "reject";
   button.classList.toggle("on", on);
-  note.hidden = !on;
-  note.value = on ? noteOf(chosen) : "";
+  note.hidden = pair === null;
+  note.value = pair === null ? "" : noteOf(pair);
+  note.placeholder = pair === null ? "" : `why ${pair.name}? (optional)`;
   byId("download").textContent = `download decisions (${marks.size})`;
 }
 

@@ -66,10 +66,7 @@ function drawHolds() {
 }
 
 /** What the colours of the view mean, and how much of the crop has each. */
-function showLegend() {
-  const box = byId("legend"), on = chosen !== null && view === "holds";
-  box.hidden = !on;
-  if (!on) return;
+function holdsLegend() {
   const entry = (background, words) => {
     const made = document.createElement("span"), chip = document.createElement("i");
     chip.style.background = background;
@@ -85,5 +82,5 @@ function showLegend() {
     const striped = `linear-gradient(90deg, ${stripes.join(", ")})`;
     entries.splice(1, 0, entry(striped, "tinted: surfaces other than the largest"));
   }
-  box.replaceChildren(...entries);
+  return entries;
 }

@@ -1,22 +1,13 @@
 /* ---- the list of pairs: filtered, sorted, and drawn only where it is seen ---- */
 const ROW = 40;  // px, as in the style
-const MEASURES = [
-  "median", "p95", "ncc", "holds", "in_place", "inliers", "verified", "coverage",
-];
 const byId = (id) => document.getElementById(id);
 const list = byId("list"), rows = byId("rows");
+const HEADS = [...document.querySelectorAll("th[data-key]")];
 let shown = [], chosen = null, order = { key: "", down: false };
 
-/** The tests that a line like "tram ncc<0.8" asks for; every one must hold. */
-function testsOf(line) {
-  return line.toLowerCase().split(/\s+/).filter(Boolean).map((word) => {
-    const [, key, sign, limit] = word.match(/^([a-z0-9_]+)([<>])([\d.]+)$/) ?? [];
-    if (!MEASURES.includes(key)) {
-      return (pair) => `${pair.name} ${reasonOf(pair)}`.toLowerCase().includes(word);
-    }
-    const bound = Number(limit);
-    return (pair) => pair[key] != null && (sign === "<" ? pair[key] < bound : pair[key] > bound);
-  });
+// Thousands of photos lie in a few folders, so the page names each folder once.
+for (const pair of REPORT.pairs) {
+  pair.originals = pair.originals.map(([folder, name]) => REPORT.folders[folder] + name);
 }
 
 const KINDS = {
@@ -37,8 +28,10 @@ function reasonOf(pair) {
   return pair.accepted ? pair.warnings.join("; ") || "accepted" : pair.reason;
 }
 
-function update() {
-  const tests = [...testsOf(byId("search").value), KINDS[byId("verdict").value]];
+function filter() {
+  const { tests, complaint } = testsOf(byId("search").value);
+  byId("complaint").textContent = complaint;
+  tests.push(KINDS[byId("verdict").value]);
   shown = REPORT.pairs.filter((pair) => tests.every((test) => test(pair)));
   if (order.key) {
     const worst = order.down ? -Infinity : Infinity, sign = order.down ? -1 : 1;
@@ -46,16 +39,38 @@ function update() {
     shown.sort((a, b) => (value(a) < value(b) ? -sign : value(a) > value(b) ? sign : 0));
   }
   byId("count").textContent = `${shown.length} of ${REPORT.pairs.length} pair${REPORT.pairs.length === 1 ? "" : "s"}`;
-  if (shown.includes(chosen)) paint(); else choose(shown[0]);
+}
+
+function update() {
+  filter();
+  if (chosen && shown.includes(chosen)) paint(); else choose(shown[0]);
+}
+
+function sortBy(head) {
+  const key = head.dataset.key;
+  order = { key, down: order.key === key && !order.down };
+  for (const other of HEADS) other.removeAttribute("aria-sort");
+  head.setAttribute("aria-sort", order.down ? "descending" : "ascending");
+  list.scrollTop = 0;
+  update();
 }
 
 /** Make the rows that are in sight, and some above and below. */
 function paint() {
   const first = Math.max(0, Math.floor(list.scrollTop / ROW) - 8);
   const last = Math.min(shown.length, first + Math.ceil(list.clientHeight / ROW) + 16);
+  if (!shown.length) return rows.replaceChildren(nothing());
   rows.replaceChildren(
     gap(first), ...shown.slice(first, last).map(rowOf), gap(shown.length - last),
   );
+}
+
+/** What the list says where it would be empty. */
+function nothing() {
+  const line = document.createElement("tr");
+  line.className = "nothing";
+  line.innerHTML = '<td colspan="8">No pair matches.</td>';
+  return line;
 }
 
 function gap(count) {

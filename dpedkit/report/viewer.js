@@ -28,15 +28,17 @@ function allows(pair, name) {
 
 function choose(pair) {
   chosen = pair ?? null;
-  if (!chosen) {
-    phone.removeAttribute("src"); dslr.removeAttribute("src");
-    byId("caption").textContent = "No pair matches.";
-    byId("side").textContent = "";
-    drawing.replaceChildren();
-    showLegend();
-    paint();
-    return;
-  }
+  justDecided = null;
+  byId("empty").hidden = chosen !== null;
+  if (chosen) showPhotos();
+  else for (const image of [phone, dslr]) image.removeAttribute("src");
+  paint();
+  showCaption();
+  showMark();
+  setView(chosen && !allows(chosen, view) ? "side" : view);
+}
+
+function showPhotos() {
   const sources = sourcesOf(chosen);
   for (const [image, source] of [[phone, sources[0]], [dslr, sources[1]]]) {
     const wanted = canShow(chosen) ? source : thumbnailAddress(chosen);
@@ -45,10 +47,6 @@ function choose(pair) {
   ahead = NEIGHBOURS.map((step) => shown[shown.indexOf(chosen) + step]).filter(Boolean)
     .filter(canShow).flatMap(sourcesOf).map(loaded);
   bringIntoSight(chosen);
-  paint();
-  showCaption();
-  showMark();
-  setView(allows(chosen, view) ? view : "side");
 }
 
 /** An image that is read and decoded before it is asked for: at 12 MP that takes half a second. */
@@ -72,6 +70,8 @@ const percent = (share) => `${Math.round(100 * share)}%`;
 
 function showCaption() {
   const box = byId("caption"), pair = chosen;
+  showTaken();
+  if (!pair) return box.replaceChildren();
   const verdict = document.createElement("b"), facts = document.createElement("div");
   verdict.className = isIn(pair) ? "good" : "bad";
   let words = reasonOf(pair);
@@ -89,6 +89,24 @@ function showCaption() {
   box.replaceChildren(verdict, facts);
 }
 
+/** The two originals: a link to each, and how it was taken. */
+function showTaken() {
+  const sides = !chosen ? [] : ["phone", "DSLR"].map((side, n) => {
+    const made = document.createElement("div"), link = document.createElement("a");
+    const name = document.createElement("b"), [gear, exposure] = chosen.taken[n];
+    const [width, height] = chosen.sizes[n];
+    name.textContent = side;
+    link.href = chosen.originals[n];
+    link.target = "_blank";
+    link.textContent = decodeURIComponent(link.href.split("/").pop());
+    link.title = `open the original: ${decodeURIComponent(link.href)}`;
+    const size = width ? `${width} x ${height} px` : "";
+    made.append(name, " ", link, " ", [REPORT.gear[gear], exposure, size].filter(Boolean).join(", "));
+    return made;
+  });
+  byId("taken").replaceChildren(...sides);
+}
+
 /** How much is known to lie in place; records of earlier versions do not say. */
 function heldOf({ holds, in_place: inPlace }) {
   return holds == null ? "" : ` The map is known to hold in ${percent(holds)} of the crop; ` +
@@ -98,12 +116,14 @@ function heldOf({ holds, in_place: inPlace }) {
 function setView(name) {
   view = name;
   const small = chosen && !canShow(chosen);
-  stage.className = "stage " + (small && !drawn() ? "thumbnail" : name);
+  stage.className = "stage " + (!chosen ? "" : small && !drawn() ? "thumbnail" : name);
   for (const button of views.children) {
     button.classList.toggle("on", button.dataset.view === name);
     button.disabled = !chosen || !allows(chosen, button.dataset.view);
   }
-  if (drawn()) DRAW[name]();
+  if (!chosen) drawing.replaceChildren();
+  else if (drawn()) DRAW[name]();
+  showTones();
   showLegend();
   tell();
   reset();
@@ -111,6 +131,7 @@ function setView(name) {
 
 /** Which photo is to be seen. */
 function tell() {
+  if (!chosen) return byId("side").replaceChildren();
   const second = stage.classList.contains("second");
   byId("side").textContent =
     view === "flicker" ? (second ? "DSLR" : "phone")
@@ -135,8 +156,18 @@ function place() {
   }
   drawing.style.transform = `translate(${panX}px, ${panY}px) scale(${zoom})`;
   drawing.style.setProperty("--zoom", zoom);
-  byId("zoom").textContent = drawn() ? `${Math.round(100 * zoom)}%`
+  clip();
+  byId("zoom").textContent = !chosen ? "" : drawn() ? `${Math.round(100 * zoom)}%`
     : `${Math.round(100 * fit * zoom * devicePixelRatio)}%`;
+}
+
+/** Leave out the rim of the photos in their difference: there both are partly transparent, which
+    differs from itself. */
+function clip() {
+  const box = phone.getBoundingClientRect(), around = stage.getBoundingClientRect();
+  const inset = [box.top - around.top, around.right - box.right, around.bottom - box.bottom,
+    box.left - around.left].map((side) => `${Math.max(0, Math.ceil(side + 0.01))}px`);
+  byId("panes").style.clipPath = view === "difference" ? `inset(${inset.join(" ")})` : "";
 }
 
 const drawn = () => view in DRAW;
