@@ -3,6 +3,7 @@
 import datetime as dt
 import itertools
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ from PIL import ExifTags, Image
 
 from dpedkit.cli import execute
 from dpedkit.core.errors import DpedkitError, UsageError
+from dpedkit.images import read_capture
 from dpedkit.pairing.clocks import find_offset, measure_jitter
 from dpedkit.pairing.config import PairingConfig
 from dpedkit.pairing.examination import examine
@@ -418,7 +420,8 @@ class TestCommand:
         assert execute(["pairs", *folders, *by_list]) == 0
         answer = json.loads(capsys.readouterr().out)
         assert len(answer["pairs"]) == 8
-        assert {"name": "DSC902", "phone": "IMG_2b.jpg", "dslr": "DSC902.jpg"} in answer["pairs"]
+        (pair,) = (pair for pair in answer["pairs"] if pair["phone"] == "IMG_2b.jpg")
+        assert (pair["name"], pair["dslr"]) == ("DSC902", "DSC902.jpg")
         assert answer["unpaired"] == {"phone": ["IMG_2.jpg", "IMG_6.jpg"], "dslr": ["DSC903.jpg"]}
         assert answer["cameras"]["dslr"] == {"Nikon D5500": 9}
 
@@ -458,5 +461,50 @@ def test_the_page_shows_every_photo_and_what_cannot_be_read(raw, capsys):
             assert f"<small>{path.name}</small>" in text
     assert "IMG_4.jpg is damaged: it is cut short; copy it again." in text
     assert text.count("data:image/jpeg;base64,") == 10 + 9 - 1 + 2  # the burst stands there twice
-    assert text.index("<h2>Undecided</h2>") < text.index("<h2>Pairs</h2>")
+    assert text.index("<h2>Undecided (1)</h2>") < text.index("<h2>Pairs (7)</h2>")
     assert "http" not in text.replace("http-equiv", "")
+
+
+def test_the_page_has_the_counts_of_the_command_line_and_the_gap_of_each_pair(raw, capsys):
+    save(raw / "phone" / "IMG_2b.jpg", START + dt.timedelta(seconds=GAPS[2] + 0.3))
+    save(raw / "phone" / "untimed.jpg", None)
+    report = raw / "pairs.html"
+    command = ["pairs", str(raw / "phone"), str(raw / "dslr"), "--pair-by", "time"]
+    assert execute([*command, "--report", str(report)]) == 0
+    told, text = capsys.readouterr().out, report.read_text()
+    facts = {what: int(count) for count, what in re.findall(r"<b>(\d+)</b><span>([^<]*)<", text)}
+    assert facts == {
+        "phone photos": 11, "DSLR photos": 9, "paired by time": 7, "undecided groups": 1,
+        "phone photos without a partner": 2, "DSLR photos without a partner": 1,
+        "photos without a time": 1, "bursts": 1,
+    }  # fmt: skip
+    assert f"phone: {facts['phone photos']} photos" in told
+    assert f"{facts['paired by time']} pairs by time" in told
+    for what, count in facts.items():
+        if "without" in what:
+            assert f"{what} ({count}): " in told
+            assert f"<h2>{what[0].upper()}{what[1:]} ({count})</h2>" in text
+
+    assert execute([*command, "--json"]) == 0
+    answer = json.loads(capsys.readouterr().out)
+    offset = answer["clock"]["offset_s"]
+    for pair in answer["pairs"]:
+        taken = [read_capture(raw / side / pair[side]).time for side in ("phone", "dslr")]
+        gap = (taken[1] - taken[0]).total_seconds() - offset
+        assert pair["gap_s"] == pytest.approx(gap, abs=2e-3)
+        (figure,) = (part for part in text.split("</figure>") if f">{pair['dslr']}<" in part)
+        side = "later" if gap > 0 else "earlier"
+        words = "at the same time" if abs(gap) < 0.05 else f"DSLR {abs(gap):.1f} s {side}"
+        assert words in figure
+
+
+def test_photos_without_times_have_no_gap(raw, capsys):
+    save(raw / "phone" / "IMG_4.jpg", None)
+    for number in (3, 6):
+        (raw / "dslr" / f"DSC90{number}.jpg").unlink(missing_ok=True)
+        (raw / "phone" / f"IMG_{number}.jpg").unlink(missing_ok=True)
+    command = ["pairs", str(raw / "phone"), str(raw / "dslr"), "--pair-by", "order", "--json"]
+    assert execute(command) == 0
+    gaps = [pair["gap_s"] for pair in json.loads(capsys.readouterr().out)["pairs"]]
+    assert [gap is None for gap in gaps] == [n == 3 for n in range(8)]
+    assert np.median([gap for gap in gaps if gap is not None]) == pytest.approx(0, abs=1e-3)

@@ -30,6 +30,7 @@ def examine(
         side: dict(Counter(captures[path].camera for path in photos if captures[path].camera))
         for side, photos in sides.items()
     }
+    gaps = _gaps(pairing, captures)
     bursts = {side: _bursts(photos, captures) for side, photos in sides.items()}
     return PairsSummary(
         phone_folder,
@@ -38,7 +39,8 @@ def examine(
         pairing,
         cameras,
         bursts,
-        _odd_times(pairing, captures),
+        gaps,
+        _odd_times(pairing, gaps),
         written,
     )
 
@@ -53,20 +55,36 @@ def _bursts(photos: list[Path], captures: dict[Path, Capture]) -> list[list[Path
     return [group for group in groups if len(group) > 1]
 
 
-def _odd_times(pairing: Pairing, captures: dict[Path, Capture]) -> list[tuple[str, float]]:
+def _gaps(pairing: Pairing, captures: dict[Path, Capture]) -> list[float | None]:
+    """By how much the DSLR photo of each pair is late, in seconds, see `PairsSummary.gaps`."""
+    timed = [
+        number
+        for number, (_, *both) in enumerate(pairing.pairs)
+        if all(captures[path].time is not None for path in both)
+    ]
+    phone, dslr = (
+        seconds([captures[pairing.pairs[number][side]] for number in timed]) for side in (1, 2)
+    )
+    found: list[float | None] = [None] * len(pairing.pairs)
+    if timed:
+        usual = float(np.median(dslr - phone)) if pairing.clock is None else pairing.clock.seconds
+        for number, gap in zip(timed, dslr - phone - usual, strict=True):
+            found[number] = float(gap)
+    return found
+
+
+def _odd_times(pairing: Pairing, gaps: list[float | None]) -> list[tuple[str, float]]:
     """Pairs whose photos are much further apart in time than is usual among the pairs."""
     timed = [
-        (name, captures[phone], captures[dslr])
-        for name, phone, dslr in pairing.pairs
-        if captures[phone].time is not None and captures[dslr].time is not None
+        (name, gap) for (name, *_), gap in zip(pairing.pairs, gaps, strict=True) if gap is not None
     ]
     if not timed:
         return []
-    gaps = seconds([dslr for *_, dslr in timed]) - seconds([phone for _, phone, _ in timed])
-    deviations = gaps - np.median(gaps)
+    deviations = np.array([gap for _, gap in timed])
+    deviations -= np.median(deviations)
     limit = max(_ODD_S, _ODD_JITTERS * float(np.median(np.abs(deviations))))
     return [
         (name, abs(float(deviation)))
-        for (name, *_), deviation in zip(timed, deviations, strict=True)
+        for (name, _), deviation in zip(timed, deviations, strict=True)
         if abs(deviation) > limit
     ]

@@ -29,6 +29,10 @@ class PairsSummary:
         For "phone" and "dslr" the cameras that took the photos, with the number of photos.
     bursts : dict of str to list of list of Path
         For "phone" and "dslr" the photos taken within seconds of each other.
+    gaps : list of (float or None)
+        For each pair, by how many seconds its photos are further apart than the clocks are, or than
+        is usual where the photos were not paired by time: positive if the DSLR's was taken later.
+        None where a photo does not say when it was taken. Empty if unknown.
     odd : list of (str, float)
         Pairs whose photos are much further apart in time than the others: name and seconds.
     written : Path or None
@@ -41,8 +45,31 @@ class PairsSummary:
     pairing: Pairing
     cameras: dict[str, dict[str, int]]
     bursts: dict[str, list[list[Path]]]
+    gaps: list[float | None] = field(default_factory=list)
     odd: list[tuple[str, float]] = field(default_factory=list)
     written: Path | None = None
+
+    @property
+    def gap_of_each(self) -> list[float | None]:
+        """`gaps`, with None for every pair where they are unknown."""
+        return self.gaps or [None] * len(self.pairing.pairs)
+
+    @property
+    def photos_of(self) -> dict[str, int]:
+        """For "phone" and "dslr", the number of photos in the folder."""
+        pairing = self.pairing
+        unpaired = {"phone": pairing.unpaired_phone, "dslr": pairing.unpaired_dslr}
+        return {side: len(pairing.pairs) + len(photos) for side, photos in unpaired.items()}
+
+    @property
+    def alone(self) -> dict[str, list[Path]]:
+        """What is without any possible partner, or cannot have one, in words, with the photos."""
+        pairing = self.pairing
+        return {
+            "phone photos without a partner": pairing.alone(pairing.unpaired_phone),
+            "DSLR photos without a partner": pairing.alone(pairing.unpaired_dslr),
+            "photos without a time": pairing.untimed,
+        }
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready values; photos by their file names within the two folders."""
@@ -53,8 +80,8 @@ class PairsSummary:
             "dslr_folder": str(self.dslr_folder),
             "pair_by": self.pair_by,
             "pairs": [
-                {"name": name, "phone": phone.name, "dslr": dslr.name}
-                for name, phone, dslr in pairing.pairs
+                {"name": name, "phone": phone.name, "dslr": dslr.name, "gap_s": _rounded(gap)}
+                for (name, phone, dslr), gap in zip(pairing.pairs, self.gap_of_each, strict=True)
             ],
             "unpaired": {
                 "phone": _names(pairing.unpaired_phone),
@@ -116,25 +143,18 @@ class PairsSummary:
         return "\n".join(filter(None, lines))
 
     def _folder_lines(self) -> list[str]:
-        pairing = self.pairing
         return [
-            f"{folder}: {counted(len(pairing.pairs) + len(unpaired), 'photo')} "
+            f"{folder}: {counted(self.photos_of[side], 'photo')} "
             f"({', '.join(self.cameras[side]) or 'camera unknown'})"
-            for side, folder, unpaired in (
-                ("phone", self.phone_folder, pairing.unpaired_phone),
-                ("dslr", self.dslr_folder, pairing.unpaired_dslr),
-            )
+            for side, folder in (("phone", self.phone_folder), ("dslr", self.dslr_folder))
         ]
 
     def _alone_lines(self) -> list[str]:
-        """The photos without any possible partner, and those that cannot have one."""
-        pairing = self.pairing
-        found = (
-            ("phone photos without a partner", pairing.alone(pairing.unpaired_phone)),
-            ("DSLR photos without a partner", pairing.alone(pairing.unpaired_dslr)),
-            ("photos without a time", pairing.untimed),
-        )
-        return [f"{what} ({len(photos)}): {some(photos)}" for what, photos in found if photos]
+        return [
+            f"{what} ({len(photos)}): {some(photos)}"
+            for what, photos in self.alone.items()
+            if photos
+        ]
 
 
 def _limited(title: str, lines: Sequence[str], limit: int = _SHOWN_GROUPS) -> list[str]:
@@ -143,6 +163,10 @@ def _limited(title: str, lines: Sequence[str], limit: int = _SHOWN_GROUPS) -> li
         return []
     more = [f"  ... and {len(lines) - limit} more"] if len(lines) > limit else []
     return [title, *lines[:limit], *more]
+
+
+def _rounded(seconds: float | None) -> float | None:
+    return None if seconds is None else round(seconds, 3)
 
 
 def _names(photos: Sequence[Path]) -> list[str]:

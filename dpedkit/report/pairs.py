@@ -44,19 +44,13 @@ def write_pairs_page(path: Path, summary: PairsSummary, jobs: int = 0) -> Path:
     pairing = summary.pairing
     title = f"{summary.phone_folder} and {summary.dslr_folder}"
     clock = f'<p class="soft">{escape(describe_clock(pairing.clock))}</p>' if pairing.clock else ""
-    bursts = sum(map(len, summary.bursts.values()))
-    facts = [
-        (str(len(pairing.pairs)), f"paired by {summary.pair_by}"),
-        (str(len(pairing.undecided)), "undecided"),
-        (str(len(pairing.unpaired_phone)), "without a partner, phone"),
-        (str(len(pairing.unpaired_dslr)), "without a partner, DSLR"),
-        (str(bursts), "burst" if bursts == 1 else "bursts"),
-    ]
-    body = [f"<h1>{escape(title)}</h1>", clock, cards(facts)]
+    body = [f"<h1>{escape(title)}</h1>", clock, cards(_facts(summary))]
+    if any(gap is not None for gap in summary.gaps):
+        body.append(f'<p class="soft">{escape(_GAPS[pairing.clock is None])}</p>')
     for heading, groups in sections:
         limit = _limit(heading)
-        more = f" (the first {limit} of {len(groups)})" if len(groups) > limit else ""
-        body.append(f"<h2>{escape(heading)}{more}</h2>")
+        more = f"the first {limit} of {len(groups)}" if len(groups) > limit else str(len(groups))
+        body.append(f"<h2>{escape(heading)} ({more})</h2>")
         body.append('<div class="tiles">')
         body += [_figure(group, images) for group in groups[:limit]]
         body.append("</div>")
@@ -65,12 +59,44 @@ def write_pairs_page(path: Path, summary: PairsSummary, jobs: int = 0) -> Path:
 
 
 _PAIRS = "Pairs"
+_GAPS = (
+    "The time beside a pair says how much earlier or later the DSLR photo was taken, with the "
+    "clocks' difference taken off.",
+    "The time beside a pair says how much earlier or later the DSLR photo was taken than is usual "
+    "for these pairs.",
+)
+
+
+def _facts(summary: PairsSummary) -> list[tuple[str, str]]:
+    """The counts of the command line, and no others."""
+    pairing = summary.pairing
+    counts = {
+        "phone photos": summary.photos_of["phone"],
+        "DSLR photos": summary.photos_of["dslr"],
+        f"paired by {summary.pair_by}": len(pairing.pairs),
+        "undecided groups": len(pairing.undecided),
+        **{what: len(photos) for what, photos in summary.alone.items()},
+        "doubtful pairs": len(summary.odd),
+        "bursts": sum(map(len, summary.bursts.values())),
+        "RAW files not used": len(pairing.set_aside),
+    }
+    always = ("phone photos", "DSLR photos", f"paired by {summary.pair_by}")
+    return [(f"{count:,}", what) for what, count in counts.items() if count or what in always]
+
+
+def _gap_words(gap: float | None) -> str:
+    if gap is None:
+        return ""
+    if abs(gap) < 0.05:
+        return "at the same time"
+    return f"DSLR {describe_seconds(abs(gap))} {'later' if gap > 0 else 'earlier'}"
 
 
 def _sections(summary: PairsSummary) -> list[tuple[str, list[Group]]]:
     """The groups of photos under each heading, those that need a person's eye first."""
     pairing = summary.pairing
     odd = dict(summary.odd)
+    gaps = [*map(_gap_words, summary.gap_of_each)]
     doubtful: list[Group] = [
         ([phone], [dslr], f"{describe_seconds(odd[name])} further apart than in the other pairs")
         for name, phone, dslr in pairing.pairs
@@ -79,13 +105,14 @@ def _sections(summary: PairsSummary) -> list[tuple[str, list[Group]]]:
     return [
         ("Undecided", [(phones, dslrs, "") for phones, dslrs in pairing.undecided]),
         ("Doubtful: the times do not fit", doubtful),
-        (_PAIRS, [([phone], [dslr], "") for _, phone, dslr in pairing.pairs]),
-        ("Phone photos without a partner", [
-            ([path], [], "") for path in pairing.alone(pairing.unpaired_phone)
+        (_PAIRS, [
+            ([phone], [dslr], gap)
+            for (_, phone, dslr), gap in zip(pairing.pairs, gaps, strict=True)
         ]),
-        ("DSLR photos without a partner", [
-            ([], [path], "") for path in pairing.alone(pairing.unpaired_dslr)
-        ]),
+        *(
+            (what[0].upper() + what[1:], [([path], [], "") for path in photos])
+            for what, photos in summary.alone.items()
+        ),
         ("Bursts by the phone", [(burst, [], "") for burst in summary.bursts["phone"]]),
         ("Bursts by the DSLR", [([], burst, "") for burst in summary.bursts["dslr"]]),
     ]  # fmt: skip
