@@ -38,7 +38,7 @@ from typing import Any
 
 import cv2
 import numpy as np
-from depth_measures import SubBlocks, score_claims, score_windows
+from depth_measures import score_claims, score_windows
 from depth_scenes import Photo, Scene, layered_scene, simulated_scene, stereo_scenes
 
 from dpedkit.align.config import AlignConfig
@@ -46,6 +46,7 @@ from dpedkit.align.pair import Alignment, Clock, align_pair
 from dpedkit.core.console import progress, table
 from dpedkit.images import list_photos, read_photo
 from dpedkit.patches import PatchConfig, Patches, match_windows
+from dpedkit.report.subblocks import SubBlocks
 from dpedkit.shards import open_split, pair_names
 from dpedkit.shards.format import SPLITS
 

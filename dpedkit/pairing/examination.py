@@ -62,9 +62,8 @@ def _gaps(pairing: Pairing, captures: dict[Path, Capture]) -> list[float | None]
         for number, (_, *both) in enumerate(pairing.pairs)
         if all(captures[path].time is not None for path in both)
     ]
-    phone, dslr = (
-        seconds([captures[pairing.pairs[number][side]] for number in timed]) for side in (1, 2)
-    )
+    phone = seconds([captures[pairing.pairs[number][1]] for number in timed])
+    dslr = seconds([captures[pairing.pairs[number][2]] for number in timed])
     found: list[float | None] = [None] * len(pairing.pairs)
     if timed:
         usual = float(np.median(dslr - phone)) if pairing.clock is None else pairing.clock.seconds

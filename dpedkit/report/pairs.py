@@ -102,6 +102,10 @@ def _sections(summary: PairsSummary) -> list[tuple[str, list[Group]]]:
         for name, phone, dslr in pairing.pairs
         if name in odd
     ]
+    alone: list[tuple[str, list[Group]]] = [
+        (what[0].upper() + what[1:], [([path], [], "") for path in photos])
+        for what, photos in summary.alone.items()
+    ]
     return [
         ("Undecided", [(phones, dslrs, "") for phones, dslrs in pairing.undecided]),
         ("Doubtful: the times do not fit", doubtful),
@@ -109,10 +113,7 @@ def _sections(summary: PairsSummary) -> list[tuple[str, list[Group]]]:
             ([phone], [dslr], gap)
             for (_, phone, dslr), gap in zip(pairing.pairs, gaps, strict=True)
         ]),
-        *(
-            (what[0].upper() + what[1:], [([path], [], "") for path in photos])
-            for what, photos in summary.alone.items()
-        ),
+        *alone,
         ("Bursts by the phone", [(burst, [], "") for burst in summary.bursts["phone"]]),
         ("Bursts by the DSLR", [([], burst, "") for burst in summary.bursts["dslr"]]),
     ]  # fmt: skip

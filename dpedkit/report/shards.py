@@ -12,6 +12,7 @@ from dpedkit.core.wording import counted
 from dpedkit.report.charts import bars, heat_map, histogram
 from dpedkit.report.losses import pair_losses
 from dpedkit.report.page import cards, escape, picture, table, tiles, write_page
+from dpedkit.report.patchstats import comparison, kept_correlations
 from dpedkit.report.windows import DroppedWindow, dropped_windows, kept_shares
 from dpedkit.shards import open_split, read_index
 from dpedkit.shards.format import SPLITS
@@ -47,6 +48,7 @@ def write(folder: Path) -> Path:
         )
         + f'<div class="charts">{_charts(index, windows, readers, pairs)}</div>'
         + f"<h2>Splits</h2>{_splits(index, pairs)}"
+        + comparison(readers)
         + pair_losses(folder)
         + _samples(readers)
         + _dropped(index, pairs)
@@ -82,6 +84,7 @@ def _charts(
             "windows",
             (threshold, f"--min-corr {threshold:g}"),
         ),
+        kept_correlations(readers, threshold),
         histogram(
             shift["counts"][:used],
             shift["edges"][: used + 1],
