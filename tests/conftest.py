@@ -32,7 +32,7 @@ def open_page(browser):
         page.on("request", lambda request: urls.append(request.url))
         file = place if place.is_file() else place / "report" / "index.html"
         page.goto(file.as_uri())
-        page.wait_for_load_state("networkidle")
+        page.wait_for_function("[...document.images].every((image) => image.complete)")
         return page
 
     urls = []

@@ -62,12 +62,13 @@ def trained(tmp_path_factory):
     )
     for command in (
         ("simulate", *small, "-o", "raw"),
+        ("pairs", "raw/iphone", "raw/canon", "--report", "pairs.html"),
         ("align", "raw/iphone", "raw/canon", "-o", "aligned"),
         ("patches", "aligned", "--min-corr", "0.9", "-o", "shards"),
         ("train", "shards", *training, "--runs", "runs"),
         ("evaluate", "runs/001", "shards"),
     ):
-        paths = ("raw", "aligned", "shards", "runs")
+        paths = ("raw", "pairs.html", "aligned", "shards", "runs")
         absolute = [str(here / word) if word.split("/")[0] in paths else word for word in command]
         assert execute([*absolute, "-q"]) == 0
     return here
@@ -81,15 +82,21 @@ def white_spot(shown):
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("name", ["aligned", "shards", "runs/001"])
-def test_the_page_loads_in_both_themes(trained, open_page, name, scheme):
-    page = open_page(trained / name, scheme)
+@pytest.mark.parametrize(
+    ("name", "width"),
+    [
+        *((name, width) for name in ("pairs.html", "aligned", "shards") for width in (1400, 420)),
+        ("runs/001", LAPTOP["width"]),
+    ],
+)
+def test_the_page_loads_in_both_themes(trained, open_page, name, width, scheme):
+    page = open_page(trained / name, scheme, {"width": width, "height": 900})
     back = page.evaluate("getComputedStyle(document.body).backgroundColor")
     brightness = sum(map(int, back[4:-1].split(","))) / 3
     assert brightness > 230 if scheme == "light" else brightness < 40
     assert page.locator("h1").count() == 1
-    # Nothing is wider than a laptop's screen.
-    assert page.evaluate("document.documentElement.scrollWidth") <= LAPTOP["width"]
+    # Nothing is wider than the screen.
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
     broken = "[...document.images].filter((i) => i.src && i.complete && !i.naturalWidth).length"
     assert page.evaluate(broken) == 0
 
@@ -512,6 +519,14 @@ def test_the_page_of_patches_shows_the_threshold_and_all_kinds_of_windows(traine
     heights = ncc.locator("rect").evaluate_all("bars => bars.map((b) => b.getBBox().height)")
     shown = index["windows"]["ncc"]["counts"][-len(heights) :]
     assert np.allclose(heights, np.array(shown) * max(heights) / max(shown), atol=0.2)
+    kept = page.locator("figure.chart", has_text="Correlation of the kept patch pairs")
+    bars = kept.locator("rect").evaluate_all("bars => bars.map((b) => b.getBBox().height)")
+    assert sum(height > 0 for height in bars) > 10, "they can be told apart"
+    for measure in ("Brightness", "Saturation", "Sharpness"):
+        legend = page.locator("figure.chart", has_text=measure).locator(".key")
+        assert [words.split()[0] for words in legend.all_text_contents()] == ["phone", "DSLR"]
+    shifts = page.locator("figure.chart", has_text="Shift of parts of the patches")
+    assert shifts.locator(".mark-name").text_content() == "1 px"
     titles = page.locator("rect title").all_text_contents()
     assert any("of the photo pairs have a patch here" in title for title in titles)
     assert page.locator("h2:has-text('Kept, chosen at random') + .tiles img").count() == 24

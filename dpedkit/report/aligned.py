@@ -20,7 +20,7 @@ from dpedkit.report.page import (
     table,
     write_page,
 )
-from dpedkit.report.viewerdata import ViewerData
+from dpedkit.report.viewerdata import Rows, ViewerData
 
 MARK = "dataset.json"
 PAIRS_FILE = "pairs.jsonl"
@@ -100,9 +100,7 @@ def _reasons(records: list[PairRecord]) -> str:
     return "<h2>Why pairs were rejected</h2>" + table(("pairs", "reason"), rows, words=("reason",))
 
 
-def _charts(
-    records: list[PairRecord], residuals: list[tuple[SourcePhoto, list[list[float]]]]
-) -> str:
+def _charts(records: list[PairRecord], residuals: list[tuple[SourcePhoto, Rows]]) -> str:
     """How well the accepted pairs are aligned."""
     accepted = [record.evidence for record in records if record.accepted]
     parts = []
@@ -121,14 +119,13 @@ def _charts(
     )
 
 
-def _residual_map(residuals: list[tuple[SourcePhoto, list[list[float]]]]) -> str:
+def _residual_map(residuals: list[tuple[SourcePhoto, Rows]]) -> str:
     """Where on the phone photos the residuals are large: in the corners, if a lens did not fit."""
-    found = [(photo, rows) for photo, rows in residuals if rows]
-    if not found:
+    if not residuals:
         return ""
-    counts = [len(rows) for _, rows in found]
-    sizes = np.array([(photo.width, photo.height) for photo, _ in found], np.float64)
-    rows = np.concatenate([rows for _, rows in found])
+    counts = [len(rows) for _, rows in residuals]
+    sizes = np.array([(photo.width, photo.height) for photo, _ in residuals], np.float64)
+    rows = np.concatenate([rows for _, rows in residuals])
     medians = median_by_place(rows[:, :2] / sizes.repeat(counts, axis=0), np.hypot(*rows[:, 2:].T))
     aspect = float(np.median(sizes[:, 1] / sizes[:, 0]))
     title = "Median residual over the phone photo"

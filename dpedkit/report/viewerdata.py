@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import functools
 import os
+from itertools import chain
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote_from_bytes as quote
@@ -27,6 +28,9 @@ _RESIDUAL_SHARE = 2 / 3
 _RESIDUALS_PACKED = np.array([1.0, 1, 1000, 1000])  # shifts in 1/1000 px, as drawing.js knows
 
 
+Rows = NDArray[np.float64]  # (N, 4)
+
+
 class ViewerData:
     """What the viewer needs of each pair, and what the pairs have in common.
 
@@ -36,7 +40,7 @@ class ViewerData:
         The folders of the originals, as addresses, and their numbers.
     gear : dict of str to int
         Cameras with their lenses, and their numbers.
-    residuals : list of (SourcePhoto, list)
+    residuals : list of (SourcePhoto, (N, 4) array)
         The phone photo of each accepted pair, and the residuals that are drawn of it.
     """
 
@@ -49,14 +53,14 @@ class ViewerData:
         self.cells_each = _CELLS_BYTES // max(pairs, 1)
         self.folders: dict[str, int] = {}
         self.gear: dict[str, int] = {}
-        self.residuals: list[tuple[SourcePhoto, list[list[float]]]] = []
+        self.residuals: list[tuple[SourcePhoto, Rows]] = []
 
     def pair(self, record: PairRecord) -> dict[str, Any]:
         """A pair, JSON-ready."""
         details = PairDetails.of(self.folder, record)
         evidence, photos = record.evidence, (record.phone, record.dslr)
         residuals = _sample(details.residuals, self.residuals_each)
-        if record.accepted:
+        if record.accepted and len(residuals):
             self.residuals.append((record.phone, residuals))
         return {
             "name": record.name,
@@ -84,7 +88,7 @@ class ViewerData:
             "matches": _packed(_sample(details.inlier_matches, self.matches_each), np.ones(4)),
             "residuals": _packed(residuals, _RESIDUALS_PACKED),
             "cells": _cells(record, details, self.cells_each),
-            "tones": base64.b64encode(bytes(np.ravel(details.tones).tolist())).decode(),
+            "tones": base64.b64encode(bytes(chain.from_iterable(details.tones))).decode(),
         }
 
     def _address(self, file: str) -> tuple[int, str]:
@@ -137,21 +141,23 @@ def _drawn_each(pairs: int) -> int:
     return min(max(_DRAWN_BYTES // (8 * max(pairs, 1)), low), high)
 
 
-def _sample(rows: list[list[float]], limit: int) -> list[list[float]]:
+def _sample(rows: list[list[float]], limit: int) -> Rows:
     """At most `limit` rows, evenly taken."""
-    return [rows[number] for number in _evenly(len(rows), limit)] if rows else []
+    return np.array([rows[number] for number in _evenly(len(rows), limit)], np.float64)
 
 
-def _packed(rows: list[list[float]], scale: NDArray[np.float64]) -> str:
+def _packed(rows: Rows, scale: NDArray[np.float64]) -> str:
     """Rows, multiplied by the scale, as base64 of little-endian 16-bit integers."""
-    if not rows:
+    if not len(rows):
         return ""
-    numbers = np.rint(np.array(rows) * scale).astype(np.int64)
     # Positions may pass 32767 and wrap around, which drawing.js undoes; shifts never do.
-    return base64.b64encode(numbers.astype("<i2").tobytes()).decode()
+    numbers = np.rint(rows * scale).astype(np.int64).astype("<i2")
+    return base64.b64encode(numbers.tobytes()).decode()
 
 
 @functools.lru_cache(maxsize=256)
 def _evenly(count: int, limit: int) -> list[int]:
+    if not count:
+        return []
     chosen: list[int] = np.linspace(0, count - 1, min(limit, count)).round().astype(int).tolist()
     return chosen
