@@ -2,10 +2,11 @@
 
     python benchmarks/report.py [--pairs 500 5000]
 
-For each number of pairs an aligned folder is made whose images are all the same; the page is
-written, in so much processor time, then opened five times in a browser that knows nothing of it. Counted are the time until
-the list is there, until all that the page asked for is loaded, and the time that the page takes for
-a filter and for a step to the next pair; the medians are printed. It needs playwright and Chromium.
+For each number of pairs an aligned folder is made whose images are all the same. The page is
+written, which is measured in processor time, then opened five times in a browser that knows nothing
+of it. Counted are the time until the list is there, until all that the page asked for is loaded,
+and the time that the page takes for a filter and for a step to the next pair; the medians are
+printed. It needs playwright and Chromium.
 """
 
 from __future__ import annotations

@@ -165,6 +165,18 @@ def test_a_second_run_does_nothing(model, folder, tmp_path):
     assert times == {path: path.stat().st_mtime_ns for path in out.iterdir()}
 
 
+def test_results_whose_photos_are_gone_are_kept_and_named(model, folder, tmp_path):
+    out = tmp_path / "out"
+    first = enhance_photos(model, [folder], out, EnhanceConfig(**CPU))
+    assert first.left_over == () and "gone" not in first.as_text()
+    (folder / "0.jpg").unlink()
+    one = enhance_photos(model, [folder / "1.png"], out, EnhanceConfig(**CPU))
+    assert one.left_over == (out / "0.jpg",), "2.tif was not asked for, but is still there"
+    assert one.left_over[0].is_file()
+    assert one.as_text().endswith("the originals of 1 more are gone: 0.jpg")
+    assert one.to_dict()["left_over"] == [str(out / "0.jpg")]
+
+
 def test_a_stopped_run_is_continued(model, folder, tmp_path, monkeypatch):
     out, clean = tmp_path / "out", tmp_path / "clean"
     write = images.write_photo

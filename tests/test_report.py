@@ -26,6 +26,7 @@ from dpedkit.report.axes import Axis, Frame, rounded_out
 from dpedkit.report.cells import FIRST_TINT, TINTS, cells_of
 from dpedkit.report.charts import bars, curves, heat_map, histogram
 from dpedkit.report.evaluations import evaluations
+from dpedkit.report.losses import keep_losses, pair_losses
 from dpedkit.report.page import table, write_page
 from dpedkit.report.samples import over_time
 from dpedkit.report.windows import dropped_windows, kept_shares
@@ -402,3 +403,16 @@ def test_the_reports_of_photos_and_patches_do_not_load_torch(tmp_path):
     )
     aligned = write_aligned(tmp_path, 1, {})
     assert subprocess.run([sys.executable, "-c", code, aligned], check=False).returncode == 0
+
+
+def test_losses_are_told_with_one_number_of_digits(tmp_path):
+    losses = {
+        name: {"true": value, "shuffled": 2 * value, "preferred": 1.0} | dict.fromkeys(
+            ("shifted", "itself"), [value] * 11
+        )
+        for name, value in (("MSE", 0.01), ("content", 12.5), ("VGG", 1500.0), ("TV", 0.123456))
+    }  # fmt: skip
+    keep_losses(tmp_path, {"pairs": 3, "size": 96, "weights": None, "losses": losses})
+    told = re.findall(r"<td>([\d.]+)</td>", pair_losses(tmp_path))
+    assert told[::2] == ["0.01000", "12.50", "1500", "0.1235"]
+    assert told[1::2] == ["0.02000", "25.00", "3000", "0.2469"]

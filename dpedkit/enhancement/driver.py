@@ -24,6 +24,7 @@ from dpedkit.enhancement.network import Enhancer, load_enhancer
 from dpedkit.models.files import find_model, model_hash
 
 JOURNAL_FILE = "enhanced.jsonl"
+_SHOWN = 6  # names of photos in a sentence
 SIDE_BY_SIDE_SUFFIX = "-before-after"
 _KEPT_SUFFIXES = (".jpg", ".jpeg", ".png", ".tif", ".tiff")
 
@@ -43,6 +44,8 @@ class EnhanceSummary:
         Photos that could not be enhanced, each with its reason.
     side_by_side : tuple of Path
         The before-after pictures.
+    left_over : tuple of Path
+        Enhanced photos of earlier runs whose originals are gone. They are kept.
     """
 
     folder: Path
@@ -50,6 +53,7 @@ class EnhanceSummary:
     skipped: int
     failed: tuple[tuple[str, str], ...]
     side_by_side: tuple[Path, ...]
+    left_over: tuple[Path, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """The summary as JSON-ready values."""
@@ -59,6 +63,7 @@ class EnhanceSummary:
             "skipped": self.skipped,
             "failed": [{"photo": photo, "reason": reason} for photo, reason in self.failed],
             "side_by_side": [str(path) for path in self.side_by_side],
+            "left_over": [str(path) for path in self.left_over],
         }
 
     def as_text(self) -> str:
@@ -69,7 +74,11 @@ class EnhanceSummary:
             text += f" ({self.skipped} already there)"
         if self.failed:
             text += f"; {len(self.failed)} could not be enhanced"
-        return "\n".join([text, *(f"before and after: {path}" for path in self.side_by_side[:3])])
+        lines = [text, *(f"before and after: {path}" for path in self.side_by_side[:3])]
+        if self.left_over:
+            names = some((path.name for path in self.left_over), _SHOWN)
+            lines.append(f"the originals of {len(self.left_over)} more are gone: {names}")
+        return "\n".join(lines)
 
 
 @dataclass(frozen=True)
@@ -142,6 +151,7 @@ def enhance_photos(
         len(finished),
         tuple((str(photo), reason) for photo, reason in failed.items()),
         tuple(task.side_by_side for task in done if task.side_by_side),
+        _left_over(output, tasks),
     )
     _fail_beyond_the_limit(summary, config, len(tasks))
     return summary
@@ -185,9 +195,7 @@ def _plan(inputs: Sequence[Path], output: Path, config: EnhanceConfig) -> list[_
 
 def _finished(output: Path, tasks: list[_Task], made_with: dict[str, str]) -> list[_Task]:
     """Tasks that an earlier run finished with the same model and settings, photo unchanged."""
-    file = output / JOURNAL_FILE
-    records = manifest.read_jsonl(file) if file.exists() else []
-    latest = {record.get("output"): record for record in records}
+    latest = _latest_records(output)
     return [
         task
         for task in tasks
@@ -195,6 +203,25 @@ def _finished(output: Path, tasks: list[_Task], made_with: dict[str, str]) -> li
         and task.photo.exists()
         and latest.get(task.output.name) == _record(task, made_with)
     ]
+
+
+def _latest_records(output: Path) -> dict[str, dict[str, Any]]:
+    """What the journal of the folder says of each enhanced photo, by its name."""
+    file = output / JOURNAL_FILE
+    records = manifest.read_jsonl(file) if file.exists() else []
+    return {str(record.get("output")): record for record in records}
+
+
+def _left_over(output: Path, tasks: list[_Task]) -> tuple[Path, ...]:
+    """Enhanced photos of earlier runs that are still there, while their originals are not."""
+    asked = {task.output.name for task in tasks}
+    return tuple(
+        output / name
+        for name, record in sorted(_latest_records(output).items())
+        if name not in asked
+        and (output / name).is_file()
+        and not Path(str(record.get("photo"))).exists()
+    )
 
 
 def _record(task: _Task, made_with: dict[str, str]) -> dict[str, Any]:

@@ -60,8 +60,13 @@ def _table(losses: dict[str, Any]) -> str:
     rows = []
     for name, loss in losses.items():
         whole = loss["shuffled"]
-        row = [name, f"{loss['true']:.4g}", f"{whole:.4g}", f"{loss['true'] / whole:.1%}"]
+        row = [name, _digits(loss["true"]), _digits(whole), f"{loss['true'] / whole:.1%}"]
         row.append(f"{loss['preferred']:.0%}")
         row += [f"{loss[kind][n] / whole:.1%}" for kind in ("shifted", "itself") for n in _TOLD]
         rows.append(row)
     return table(header, rows)
+
+
+def _digits(value: float) -> str:
+    """Four significant digits, also where the last ones are zeros."""
+    return f"{value:#.4g}".removesuffix(".")
