@@ -24,7 +24,7 @@ from dpedkit.report import write_report
 from dpedkit.report.aligned import PAIRS_FILE
 from dpedkit.report.axes import Axis, Frame, rounded_out
 from dpedkit.report.cells import FIRST_TINT, TINTS, cells_of
-from dpedkit.report.charts import bars, curves, heat_map, histogram
+from dpedkit.report.charts import bars, curves, heat_map, histogram, median_by_place
 from dpedkit.report.evaluations import evaluations
 from dpedkit.report.losses import keep_losses, pair_losses
 from dpedkit.report.page import table, write_page
@@ -416,3 +416,21 @@ def test_losses_are_told_with_one_number_of_digits(tmp_path):
     told = re.findall(r"<td>([\d.]+)</td>", pair_losses(tmp_path))
     assert told[::2] == ["0.01000", "12.50", "1500", "0.1235"]
     assert told[1::2] == ["0.02000", "25.00", "3000", "0.2469"]
+
+
+def test_medians_by_place_are_those_of_the_values_in_each_cell():
+    rng = np.random.default_rng(0)
+    places, values = rng.random((2000, 2)), rng.random(2000)
+    places[:400] = places[0]  # one cell has most of them
+    found = median_by_place(places, values)
+    rows, columns = found.shape
+    row, column = (places[:, 1] * rows).astype(int), (places[:, 0] * columns).astype(int)
+    for y, x in np.ndindex(rows, columns):
+        own = np.sort(values[(row == y) & (column == x)])
+        if len(own) < 5:
+            assert np.isnan(found[y, x])
+        else:
+            assert found[y, x] in own[(len(own) - 1) // 2 : len(own) // 2 + 1]
+    few = median_by_place(places[:3], values[:3])
+    assert np.isnan(few).all()
+    assert "nan" not in heat_map(np.array([[0.25, np.nan]]), 1, "t", "px", told="{:.2f}")
