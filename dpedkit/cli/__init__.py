@@ -43,6 +43,7 @@ COMMANDS = (
     "sweep",
     "report",
     "shards",
+    "card",
     "doctor",
 )
 

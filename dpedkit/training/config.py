@@ -6,6 +6,13 @@ from dataclasses import dataclass
 
 from dpedkit.core.config import Config, option
 from dpedkit.core.errors import UsageError
+from dpedkit.core.publication import (
+    authors_option,
+    citation_option,
+    doi_option,
+    licence_option,
+    settle_statements,
+)
 from dpedkit.shards.config import verify_option
 
 LOADERS = ("auto", "memory", "mapped")
@@ -162,6 +169,10 @@ class TrainConfig(Config):
         metavar="S",
         affects_output=False,
     )
+    licence: str = licence_option("network")
+    authors: str | None = authors_option("network")
+    citation: str | None = citation_option("network")
+    doi: str | None = doi_option("network")
     verify: bool = verify_option()
     device: str = option(
         "auto",
@@ -172,6 +183,7 @@ class TrainConfig(Config):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        settle_statements(self)
         weights = (self.content_weight, self.texture_weight, self.colour_weight, self.pixel_weight)
         if not any(weights):
             raise UsageError("All loss weights are 0, so there is nothing to optimise.")

@@ -27,14 +27,17 @@ from dpedkit.core.atomic import (
     complete_or_absent,
     make_folder,
     remove_unfinished_below,
+    write_json,
     write_text,
 )
 from dpedkit.core.config import read_toml
 from dpedkit.core.errors import DpedkitError, FolderInUseError, OutputExistsError, UsageError
-from dpedkit.core.manifest import Journal, read_jsonl, write_jsonl
+from dpedkit.core.manifest import Journal, read_json, read_jsonl, write_jsonl
+from dpedkit.core.publication import statements_of
+from dpedkit.core.records import EVALUATIONS
 from dpedkit.core.wording import counted
 from dpedkit.core.workfolder import clear, entries, refuse_other_version
-from dpedkit.models.files import BEST_NAME, LAST_NAME, find_model, model_hash
+from dpedkit.models.files import BEST_NAME, LAST_NAME, PUBLICATION, find_model, model_hash, restate
 from dpedkit.shards.index import fingerprint
 from dpedkit.training.checkpoint import newest_step
 from dpedkit.training.config import TrainConfig
@@ -143,7 +146,42 @@ class RunFolder:
             )
         if extended:
             self._extend(record, config)
+        self.state(statements_of(config.notes()))
         return content
+
+    def statements(self) -> dict[str, str]:
+        """What was stated of the network: licence, authors, citation, DOI."""
+        if not self.config_file.is_file():
+            return {}
+        return statements_of(read_toml(self.config_file).get("train", {}))
+
+    def state(self, statements: Mapping[str, str]) -> None:
+        """Add statements to the record and to the networks of the run, where they are new."""
+        now = {**self.statements(), **statements}
+        if now == self.statements():
+            return
+        record = read_toml(self.config_file)
+        record["train"].update(now)
+        write_text(self.config_file, tomli_w.dumps(record))
+        self.restate({PUBLICATION: now})
+
+    def restate(self, entries: Mapping[str, Any]) -> None:
+        """Write other entries into the cards of the run's networks.
+
+        Evaluations of them stay valid, since the weights are the same.
+        """
+        for model in (self.best_model, self.last_model, self.best_aside, self.best_before_end):
+            if model.is_file():
+                before = model_hash(model)
+                restate(model, entries)
+                self._follow(model, before)
+
+    def _follow(self, model: Path, before: str) -> None:
+        """Let the evaluations of a network, which name it by its hash, name its new one."""
+        for file in sorted((self.path / EVALUATIONS).glob("*.json")):
+            found = read_json(file)
+            if (found.get("model_file"), found.get("model_hash")) == (model.name, before):
+                write_json(file, {**found, "model_hash": model_hash(model)})
 
     def _extend(self, record: dict[str, Any], config: TrainConfig) -> None:
         """Let a run have more steps.
