@@ -15,6 +15,8 @@ from dpedkit.core.errors import OutputExistsError, TooManyRejectedError, UsageEr
 if TYPE_CHECKING:
     from dpedkit.align.config import AlignConfig
     from dpedkit.align.folder import AlignSummary
+    from dpedkit.diagnosis.config import DiagnoseConfig
+    from dpedkit.diagnosis.diagnosis import Diagnosis
     from dpedkit.enhancement.config import EnhanceConfig
     from dpedkit.enhancement.driver import EnhanceSummary
     from dpedkit.evaluation.config import EvaluateConfig
@@ -248,6 +250,31 @@ def enhance(
     from dpedkit.enhancement.driver import enhance_photos
 
     return enhance_photos(model, photos, output, config, overwrite=overwrite)
+
+
+def diagnose(
+    model: str | Path,
+    photos: str | Path | Sequence[str | Path],
+    config: DiagnoseConfig | None = None,
+) -> Diagnosis:
+    """Compare photos with those that a network was trained on.
+
+    Parameters
+    ----------
+    model : str or Path
+        A model file, or the folder of a run.
+    photos : str, Path or sequence of them
+        Photos, and folders whose photos are taken.
+    config : DiagnoseConfig, optional
+
+    Raises
+    ------
+    DpedkitError
+        If the file does not say what the network was trained on, or no photo can be measured.
+    """
+    from dpedkit.diagnosis.driver import diagnose as run_diagnosis
+
+    return run_diagnosis(model, photos, config)
 
 
 def export(

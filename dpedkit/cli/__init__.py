@@ -35,6 +35,7 @@ COMMANDS = (
     "patches",
     "train",
     "evaluate",
+    "diagnose",
     "enhance",
     "export",
     "import-model",

@@ -31,9 +31,10 @@ from dpedkit.models.generator import Generator
 
 MODEL_FORMAT = 1
 BEST_NAME, LAST_NAME = "model.safetensors", "last.safetensors"
-# Keys of the card: the baseline from the same patches, where these come from, and what is stated
-# of the network (licence, authors, citation, DOI).
-COLOUR_POLYNOMIAL, DATA, PUBLICATION = "colour_polynomial", "data", "publication"
+# Keys of the card: the baseline from the same patches, where these come from, what their photos are
+# like, and what is stated of the network (licence, authors, citation, DOI).
+COLOUR_POLYNOMIAL, DATA, STATISTICS = "colour_polynomial", "data", "photo_statistics"
+PUBLICATION = "publication"
 _CARD_KEY, _CHECKSUM = "dpedkit", "sha256"
 
 

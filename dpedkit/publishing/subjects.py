@@ -13,8 +13,9 @@ from dpedkit.core.errors import DpedkitError
 from dpedkit.core.manifest import read_json
 from dpedkit.core.publication import statements_of
 from dpedkit.core.records import EVALUATIONS
-from dpedkit.models.files import DATA, PUBLICATION, find_model, model_hash, read_card
+from dpedkit.models.files import DATA, PUBLICATION, STATISTICS, find_model, model_hash, read_card
 from dpedkit.models.model_card import model_card, photos_of_data
+from dpedkit.photostatistics import statistics_of_training
 from dpedkit.shards.card import CARD_FILE, dataset_card
 from dpedkit.shards.index import INDEX_FILE, read_index, read_pairs
 from dpedkit.shards.origin import Photos, origin_of, photos_of
@@ -91,6 +92,7 @@ class ModelSubject:
             entries[PUBLICATION] = {**self.statements(), **statements}
         if data is not None:
             entries[DATA] = self._origin(data)
+            entries[STATISTICS] = statistics_of_training(data).to_dict()
         return entries
 
     def _origin(self, data: Path) -> dict[str, Any]:

@@ -26,10 +26,11 @@ from dpedkit.core.device import beside, to_images
 from dpedkit.core.publication import statements_of
 from dpedkit.images import write_photo
 from dpedkit.models.discriminator import Discriminator, to_grey
-from dpedkit.models.files import COLOUR_POLYNOMIAL, DATA, PUBLICATION, save_model
+from dpedkit.models.files import COLOUR_POLYNOMIAL, DATA, PUBLICATION, STATISTICS, save_model
 from dpedkit.models.generator import Generator
 from dpedkit.models.photo_aware import guides_for
 from dpedkit.photomap import PatchGuides
+from dpedkit.photostatistics import statistics_of_training
 from dpedkit.shards.index import fingerprint
 from dpedkit.shards.origin import origin_of
 from dpedkit.shards.provenance import without_paths
@@ -64,7 +65,8 @@ class Validation:
         What the cards of the networks say of the training, besides the step and the scores.
     train : SplitReader
     about : dict
-        What else they say: the origin of the patches, and who publishes the network how.
+        What else they say: where the patches come from, what their photos are like, and what is
+        stated of the network.
     newest_is_best : bool
         If there are no patches to choose the best network by.
 
@@ -128,7 +130,11 @@ class Validation:
         )
         whole = Objective(config, objective.vgg)  # not divided among processes
         statements = folder.statements() | statements_of(config.notes())
-        about = {DATA: origin_of(shards), PUBLICATION: statements}
+        about = {
+            DATA: origin_of(shards),
+            STATISTICS: statistics_of_training(shards).to_dict(),
+            PUBLICATION: statements,
+        }
         return cls(
             folder, state, whole, patches, training, train, about, newest_is_best=not has_val
         )
