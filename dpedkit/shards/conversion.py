@@ -350,5 +350,6 @@ def _refuse_leaks(pairs: list[dict[str, Any]]) -> None:
             raise DpedkitError(
                 f"{pair['dslr']} is in the {other['split']} split of one folder and in the "
                 f"{pair['split']} split of another, so a network would be tested on what it was "
-                "trained on; cut both with the same --seed, --test-pairs and --val-pairs."
+                "trained on; cut both with the same --seed, --test-pairs and --val-pairs, or state "
+                "the splits with --split-file."
             )

@@ -17,6 +17,7 @@ from dpedkit.shards.config import verify_option
 
 LOADERS = ("auto", "memory", "mapped")
 PRECISIONS = ("float32", "tf32", "bfloat16")
+TRACKERS = ("auto", "none", "tensorboard", "wandb", "mlflow")
 GENERATOR_NAMES = ("resnet-12-64", "resnet-8-32", "srcnn", "colour-residual", "photo-aware")
 
 
@@ -167,6 +168,13 @@ class TrainConfig(Config):
         "Save the state of the run at least this often, in addition to every validation.",
         minimum=0,
         metavar="S",
+        affects_output=False,
+    )
+    log_to: str = option(
+        "auto",
+        "Where the numbers of each validation go besides the run's log: 'tensorboard', 'wandb' "
+        "(Weights & Biases), 'mlflow', or 'none'; 'auto' is TensorBoard if it is installed.",
+        choices=TRACKERS,
         affects_output=False,
     )
     licence: str = licence_option("network")
