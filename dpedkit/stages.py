@@ -10,11 +10,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dpedkit.core import console, lock
-from dpedkit.core.errors import OutputExistsError, TooManyRejectedError
+from dpedkit.core.errors import OutputExistsError, TooManyRejectedError, UsageError
 
 if TYPE_CHECKING:
     from dpedkit.align.config import AlignConfig
     from dpedkit.align.folder import AlignSummary
+    from dpedkit.diagnosis.config import DiagnoseConfig
+    from dpedkit.diagnosis.diagnosis import Diagnosis
     from dpedkit.enhancement.config import EnhanceConfig
     from dpedkit.enhancement.driver import EnhanceSummary
     from dpedkit.evaluation.config import EvaluateConfig
@@ -27,6 +29,8 @@ if TYPE_CHECKING:
     from dpedkit.pairing.summary import PairsSummary
     from dpedkit.patches.config import PatchConfig
     from dpedkit.patches.driver import PatchSummary
+    from dpedkit.publishing.card import CardSummary
+    from dpedkit.publishing.config import CardConfig
     from dpedkit.report import ReportSummary
     from dpedkit.report.colour_loss import ColourLossReport
     from dpedkit.simulate.config import SimulateConfig
@@ -248,6 +252,31 @@ def enhance(
     return enhance_photos(model, photos, output, config, overwrite=overwrite)
 
 
+def diagnose(
+    model: str | Path,
+    photos: str | Path | Sequence[str | Path],
+    config: DiagnoseConfig | None = None,
+) -> Diagnosis:
+    """Compare photos with those that a network was trained on.
+
+    Parameters
+    ----------
+    model : str or Path
+        A model file, or the folder of a run.
+    photos : str, Path or sequence of them
+        Photos, and folders whose photos are taken.
+    config : DiagnoseConfig, optional
+
+    Raises
+    ------
+    DpedkitError
+        If the file does not say what the network was trained on, or no photo can be measured.
+    """
+    from dpedkit.diagnosis.driver import diagnose as run_diagnosis
+
+    return run_diagnosis(model, photos, config)
+
+
 def export(
     model: Path, output: Path, config: ExportConfig, *, overwrite: bool = False
 ) -> ExportSummary:
@@ -281,6 +310,67 @@ def import_patches(
     summary = run_import(folder, dslr_folder, output, config, jobs=jobs, overwrite=overwrite)
     write_card(output)
     return summary
+
+
+@lock.until_end()
+def card(
+    path: Path,
+    config: CardConfig,
+    *,
+    data: Path | None = None,
+    output: Path | None = None,
+    check: bool = False,
+    overwrite: bool = False,
+) -> CardSummary:
+    """State who publishes shards or a network how, write their card, and say what is missing.
+
+    Parameters
+    ----------
+    path : Path
+        A shards folder, the folder of a run, or a model file.
+    config : CardConfig
+        What is stated; what is not given stays as it is.
+    data : Path, optional
+        The shards that the network was trained on: what its file says of them is taken anew.
+    output : Path, optional
+        The card; `README.md` beside the shards or the network by default.
+    check : bool
+        Only say what is missing.
+    overwrite : bool
+        Replace a file that dpedkit did not write.
+
+    Raises
+    ------
+    DpedkitError
+        If it is neither shards nor a network, the network was not trained on `data`, or the card
+        cannot be written.
+    """
+    from dpedkit.core.publication import statements_of
+    from dpedkit.models.files import restate
+    from dpedkit.publishing.card import check_card, write_card
+    from dpedkit.publishing.subjects import ShardsSubject, subject_of
+    from dpedkit.training.run_folder import RunFolder
+
+    subject = subject_of(path)
+    statements = statements_of(config.to_dict())
+    if check and (statements or data):
+        raise UsageError("--check only looks; what is to be stated is stated without it.")
+    if data is not None and isinstance(subject, ShardsSubject):
+        raise UsageError(f"--data is for a network; {path} holds shards.")
+    if isinstance(subject, ShardsSubject):
+        if statements:
+            subject.state(statements)
+    elif entries := subject.entries(statements, data):
+        if subject.run is None:
+            restate(subject.path, entries)
+        else:
+            lock.take(subject.run)
+            run = RunFolder(subject.run)
+            run.state(statements)
+            run.restate(entries)
+    if check:
+        return check_card(subject, output)
+    return write_card(subject, output, overwrite=overwrite)
 
 
 def losses(folder: Path, vgg: Path | None = None) -> ReportSummary:

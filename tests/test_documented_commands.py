@@ -37,6 +37,7 @@ BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 # What is not there yet when a page begins.
 NOT_YET = {
     "README.md": ["aligned", "shards", "runs"],
+    "docs/integrations.md": ["runs"],
     "docs/photos.md": ["aligned", "shards", "runs"],
     "docs/training.md": ["runs/mine"],
     "docs/tutorial.md": ["aligned", "shards", "runs"],
@@ -53,6 +54,7 @@ set -eu
 dpedkit() {{
     case "$*" in
         *"--cluster tcp://10.0.0.1:8786") dpedkit "${{@:1:$#-2}}" ;;
+        "card "*--check*) command dpedkit "$@" || test $? = 1 ;;  # if something is missing
         "train "*--recipe*) command dpedkit "$@" {TRAINING} ;;
         "train "*) command dpedkit "$@" {TRAINING} --generator colour-residual ;;
         "run my.toml"*) command dpedkit "$@" {RECIPE} ;;
@@ -79,6 +81,8 @@ NOT_RUN = {
     "./dev": "runs these very tests, or the demo, whose two minutes are its acceptance run",
     "dpedkit run demo": "the same demo",
     "dpedkit run city100": "wants City100's photos, and minutes; test_recipe.py reads the recipes",
+    "tensorboard ": "would not end; test_trackers.py reads what it shows",
+    "hf ": "wants the Hugging Face Hub; test_hub.py runs the uploads with a server of its own",
     "dask ": "would not end; test_cluster.py runs the commands on a cluster",
     "torchrun --nnodes 2": "would wait for the second machine",
     "python benchmarks/cross_validation.py": "wants City100; run by test_cross_validation.py",
@@ -115,6 +119,8 @@ def everything(tmp_path_factory):
     )
     shutil.copytree(here / "aligned", here / "pairs")
     shutil.copyfile(here / "runs" / "001" / "model.safetensors", here / "model.safetensors")
+    (here / "my-model").mkdir()  # as it is downloaded
+    shutil.copyfile(here / "model.safetensors", here / "my-model" / "model.safetensors")
     for number, name in enumerate(("monday", "tuesday")):
         config = ["--seed", "0", "--min-corr", f"0.{91 + number}"]
         folder = str(here / name)
@@ -295,6 +301,8 @@ def written_by(words):
             return "colour-loss.svg"
         case ["report", folder, *_]:
             return f"{folder.rstrip('/')}/report/index.html"
+        case ["card", folder, *_] if "--check" not in words:
+            return folder
         case ["export", _, file, *_]:
             return file
         case [*_, "train", "shards/"] | ["train", *_]:

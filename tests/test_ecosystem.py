@@ -1,6 +1,7 @@
 """What dpedkit writes in the hands of others: Hugging Face, PyTorch's loader and hub, the shell."""
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -120,6 +121,10 @@ class TestCard:
         assert {split: len(rows) for split, rows in found.items()} == {"train": 30, "test": 7}
         expected, _ = open_split(shards, "train").gather([3])
         np.testing.assert_array_equal(np.array(found["train"][3]["phone"]), expected[0])
+        stated = re.search(r"patches\.(with_format\(.*\))", (shards / "README.md").read_text())
+        patch = eval(f"found.{stated[1]}")["train"][3]["phone"]
+        assert isinstance(patch, np.ndarray) and patch.dtype == np.uint8
+        np.testing.assert_array_equal(patch, expected[0])
 
 
 class TestDpedShards:

@@ -11,10 +11,20 @@ PACKAGE = Path(__file__).parents[1] / "dpedkit"
 
 # Modules of one layer may import lower layers and themselves, never each other or upwards.
 FOUNDATION = {"_version", "core", "images", "surfaces", "geometry"}
-SCIENCE = {"models", "losses", "metrics", "colourmap", "photomap", "shards", "pairing", "resample"}
+SCIENCE = {
+    "models",
+    "losses",
+    "metrics",
+    "colourmap",
+    "photomap",
+    "photostatistics",
+    "shards",
+    "pairing",
+    "resample",
+}
 STAGES = {
     "simulate", "align", "patches", "training", "evaluation", "enhancement", "export",
-    "import_model", "import_patches", "report", "doctor",
+    "import_model", "import_patches", "report", "doctor", "publishing", "diagnosis",
 }  # fmt: skip
 TOP = {"stages", "recipe", "sweep", "cli", "__main__", "__init__"}
 

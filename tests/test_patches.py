@@ -495,7 +495,9 @@ def test_merging_never_puts_one_photo_into_two_splits(
     aligned: Path, shards: Path, tmp_path: Path
 ) -> None:
     cut_patches(aligned, tmp_path / "other", PatchConfig(size=SIZE, seed=5), jobs=1)
-    with pytest.raises(DpedkitError, match=r"tested on what it was trained on.*--seed"):
+    with pytest.raises(
+        DpedkitError, match=r"tested on what it was trained on.*--seed.*--split-file"
+    ):
         merge_shards([shards, tmp_path / "other"], tmp_path / "merged", MergeConfig())
 
 

@@ -322,7 +322,7 @@ def test_a_dry_run_says_what_would_run_and_why_and_writes_nothing(recipe):
         "align": "min_verified: was 40, now 30",
         "patches": "[align] would run first",
     }
-    assert reasons("patches.licence=cc0-1.0")["patches"] == "licence: was 'unknown', now 'cc0-1.0'"
+    assert reasons("patches.licence=cc0-1.0")["patches"] == "licence: was 'unknown', now 'CC0-1.0'"
     moved = reasons("patches.output=others")["patches"]
     assert moved == f"output: was '{recipe.parent}/shards', now '{recipe.parent}/others'"
     many = [f"patches.{name}=0.5" for name in ("min_corr", "max_angle", "max_shift")]

@@ -471,7 +471,9 @@ def test_names_count_up_and_never_overwrite(shards, tmp_path):
 
 def test_nothing_to_train_on(tmp_path):
     empty = write_shards(tmp_path / "empty", {"val": make_patches(3, SIZE, 0)})
-    with pytest.raises(DpedkitError, match="no patches to train on"):
+    with pytest.raises(
+        DpedkitError, match=r"all are in the val split.*import-patches --split train"
+    ):
         train(empty, tiny(), runs=tmp_path / "runs")
     small = write_shards(tmp_path / "small", {"train": make_patches(3, 12, 0)})
     with pytest.raises(DpedkitError, match="at least 16"):

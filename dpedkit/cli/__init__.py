@@ -35,6 +35,7 @@ COMMANDS = (
     "patches",
     "train",
     "evaluate",
+    "diagnose",
     "enhance",
     "export",
     "import-model",
@@ -43,6 +44,7 @@ COMMANDS = (
     "sweep",
     "report",
     "shards",
+    "card",
     "doctor",
 )
 

@@ -5,6 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from dpedkit.core.config import Config, option
+from dpedkit.core.publication import (
+    authors_option,
+    citation_option,
+    doi_option,
+    licence_option,
+    settle_statements,
+)
 
 
 @dataclass(frozen=True)
@@ -25,3 +32,11 @@ class ImportPatchesConfig(Config):
         maximum=1,
         affects_output=False,
     )
+    licence: str = licence_option("patches")
+    authors: str | None = authors_option("patches")
+    citation: str | None = citation_option("patches")
+    doi: str | None = doi_option("patches")
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        settle_statements(self)

@@ -30,7 +30,7 @@ from dpedkit.import_patches.config import ImportPatchesConfig
 from dpedkit.import_patches.layout import PatchFiles, find_patches, identity
 from dpedkit.import_patches.summary import ImportPatchesSummary
 from dpedkit.shards.correlation import patch_ncc
-from dpedkit.shards.finishing import finish_shards
+from dpedkit.shards.finishing import finish_shards, restated
 from dpedkit.shards.format import (
     PATCHES_PER_SHARD,
     READABLE_SHARDS,
@@ -129,9 +129,9 @@ def import_patches(
     if work.complete:
         shutil.rmtree(output / _WORK, ignore_errors=True)
         say(f"{output} is already complete; nothing to do.")
-        return _checked(_summary(output, work.description), config)
+        return _checked(_summary(output, restated(work, config.notes())), config)
     written = _write_shards(files, work, size, jobs)
-    content = _finish(work, files, written, size)
+    content = _finish(work, files, written, size, config)
     return _checked(_summary(output, content), config)
 
 
@@ -279,7 +279,11 @@ def _read_patch(path: Path, size: int) -> NDArray[np.uint8]:
 
 
 def _finish(
-    work: WorkFolder, files: Mapping[str, PatchFiles], written: list[dict[str, Any]], size: int
+    work: WorkFolder,
+    files: Mapping[str, PatchFiles],
+    written: list[dict[str, Any]],
+    size: int,
+    config: ImportPatchesConfig,
 ) -> dict[str, Any]:
     """Write `pairs.jsonl` and the index; returns the index."""
     failed = {int(pair): why for record in written for pair, why in record["failed"].items()}
@@ -292,7 +296,7 @@ def _finish(
         entries,
         _PairRecords(files, failed, size),
         patch_size=size,
-        patch_config=_patch_config(size),
+        patch_config={**_patch_config(size), **config.notes()},
         align_config={},
         windows=_windows(work.path, written, len(failed)),
     )

@@ -3,7 +3,8 @@
 The card is JSON::
 
     {"format": 1, "architecture": "resnet-12-64", "options": {"norm": "batch"},
-     "tool_version": "0.1.0", "training": {...}, "colour_polynomial": {...}, "sha256": "..."}
+     "tool_version": "0.1.0", "training": {...}, "data": {...}, "publication": {...},
+     "colour_polynomial": {...}, "sha256": "..."}
 
 The SHA-256 is that of the rest of the card and of the weights, so that any damage is noticed.
 
@@ -30,7 +31,10 @@ from dpedkit.models.generator import Generator
 
 MODEL_FORMAT = 1
 BEST_NAME, LAST_NAME = "model.safetensors", "last.safetensors"
-COLOUR_POLYNOMIAL = "colour_polynomial"  # in the card: the baseline from the same patches
+# Keys of the card: the baseline from the same patches, where these come from, what their photos are
+# like, and what is stated of the network (licence, authors, citation, DOI).
+COLOUR_POLYNOMIAL, DATA, STATISTICS = "colour_polynomial", "data", "photo_statistics"
+PUBLICATION = "publication"
 _CARD_KEY, _CHECKSUM = "dpedkit", "sha256"
 
 
@@ -64,6 +68,28 @@ def save_model(path: str | Path, model: Generator, card: Mapping[str, Any]) -> N
     text = json.dumps({**content, _CHECKSUM: _checksum(content, weights)})
     with complete_or_absent(path) as part:
         part.write_bytes(save(weights, metadata={_CARD_KEY: text}))
+
+
+def restate(path: Path, entries: Mapping[str, Any]) -> None:
+    """Write other entries into the card of a model file; the weights stay as they are.
+
+    Parameters
+    ----------
+    path : Path
+    entries : mapping
+        Replace those of the same key; JSON-ready.
+
+    Raises
+    ------
+    DpedkitError
+        As `load_model`.
+    """
+    model = load_model(path)
+    if all(model.card.get(key) == value for key, value in entries.items()):
+        return
+    own = {"architecture", "options", "format", _CHECKSUM}  # what `save_model` adds itself
+    kept = {key: value for key, value in model.card.items() if key not in own}
+    save_model(path, model, {**kept, **entries})
 
 
 def _checksum(card: Mapping[str, Any], weights: Mapping[str, torch.Tensor]) -> str:

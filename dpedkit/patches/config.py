@@ -7,6 +7,13 @@ from dataclasses import dataclass
 
 from dpedkit.core.config import Config, option
 from dpedkit.core.errors import UsageError
+from dpedkit.core.publication import (
+    authors_option,
+    citation_option,
+    doi_option,
+    licence_option,
+    settle_statements,
+)
 from dpedkit.shards.config import COMPRESS_HELP
 
 _STATED, _COUNTS = ("split", "split_file"), ("test_pairs", "val_pairs")
@@ -128,16 +135,15 @@ class PatchConfig(Config):
         "photo.",
     )
     compress: bool = option(False, COMPRESS_HELP)
-    licence: str = option(
-        "unknown",
-        "Licence of the photos for the dataset card, for example 'cc-by-4.0'.",
-        is_note=True,
-        metavar="NAME",
-    )
+    licence: str = licence_option("photos")
+    authors: str | None = authors_option("photos")
+    citation: str | None = citation_option("photos")
+    doi: str | None = doi_option("photos")
     seed: int = option(0, "Seed of the random division into splits.", minimum=0)
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        settle_statements(self)
         if not _FLAT.fullmatch(self.flat) or self.flat_share > 1:
             raise UsageError(
                 f"flat is '{self.flat}', but must be keep, drop, or a percentage such as 10%."

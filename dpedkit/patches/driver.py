@@ -34,8 +34,7 @@ from dpedkit.patches.matching import Patches, match_windows
 from dpedkit.patches.sample import sample_dropped
 from dpedkit.patches.splitting import Splitting
 from dpedkit.patches.summary import PatchSummary, nothing_kept, summarise
-from dpedkit.shards.card import UNKNOWN_LICENCE
-from dpedkit.shards.finishing import finish_shards
+from dpedkit.shards.finishing import finish_shards, restated
 from dpedkit.shards.format import FIELDS, READABLE_SHARDS, SHARD_FORMAT, SPLITS, Columns
 from dpedkit.shards.index import INDEX_FILE, KIND, PAIRS_FILE
 from dpedkit.shards.layout import inspect_shard
@@ -109,7 +108,7 @@ def cut_patches(
     if folder.complete:
         shutil.rmtree(output / _WORK, ignore_errors=True)
         say(f"{output} is already complete; nothing to do.")
-        return summarise(output, _with_licence(folder, config.licence), resumed_complete=True)
+        return summarise(output, restated(folder, config.notes()), resumed_complete=True)
     pairs = _cut_all(photos, folder, records, config, jobs)
     if config.thumbnails:
         _tell_of_missing_thumbnails(pairs)
@@ -127,15 +126,6 @@ def _back_again(output: Path, records: list[PairRecord], photos: AlignedPhotos) 
         return 0
     gone = {pair.get("name") for pair in read_jsonl(output / PAIRS_FILE) if pair.get(_GONE)}
     return sum(record.name in gone and photos.are_back(record) for record in records)
-
-
-def _with_licence(folder: WorkFolder, licence: str) -> dict[str, Any]:
-    """The index of finished shards, updated if a different licence is given."""
-    settings = folder.description["patch_config"]
-    if licence not in (UNKNOWN_LICENCE, settings["licence"]):
-        settings = {**settings, "licence": licence}
-        folder.finish(patch_config=settings)
-    return {**folder.description, "patch_config": settings}
 
 
 def _tell_of_missing_thumbnails(pairs: list[dict[str, Any]]) -> None:
@@ -237,6 +227,8 @@ def _begin(pair: PairRecord) -> dict[str, Any]:
         "name": pair.name,
         "split": None,
         "phone": photo_name(Path(pair.phone.file)),
+        "phone_id": photo_id(pair.phone.file),
+        "phone_size": [pair.phone.width, pair.phone.height],
         "dslr": photo_name(Path(pair.dslr.file)),
         "dslr_id": photo_id(pair.dslr.file),
         "cameras": [pair.phone.camera, pair.dslr.camera],

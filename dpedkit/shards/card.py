@@ -5,22 +5,22 @@ With it `datasets.load_dataset("shards/")` knows the splits, and a published fol
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Self
 
+from dpedkit.core import markdown
 from dpedkit.core.atomic import write_text
+from dpedkit.core.publication import UNKNOWN_LICENCE, statements_of
+from dpedkit.core.wording import counted
 from dpedkit.shards.format import SPLITS
 from dpedkit.shards.hub import THUMBNAILS_CONFIG, hub_header
 from dpedkit.shards.index import ShardIndex, read_index, read_pairs
+from dpedkit.shards.origin import Photos, photos_of
 from dpedkit.shards.splits import split_rule
 
 CARD_FILE = "README.md"
-UNKNOWN_LICENCE = "unknown"
 
-_SIDES = {"phone": "phone", "dslr": "DSLR"}
+_ASK = "Ask the photographers before you use them."
 _BODY = """\
 # {title}
 
@@ -30,12 +30,10 @@ ICCV 2017). Made by dpedkit {version}.
 
 {counts}
 
-## Cameras
-{cameras}
+## Photos
+{photos}
 
-## Licence
-Photos: {licence}
-
+{statements}
 ## Splits
 By photo pair, never by patch: all patches of a photo are in one split. {split_rule}
 
@@ -53,6 +51,7 @@ Each shard is an HDF5 file with datasets of equal length:
 ```python
 from datasets import load_dataset
 patches = load_dataset("path/to/this/folder", split="train")
+patches = patches.with_format("numpy", columns=["phone", "dslr"], dtype="uint8")
 
 from torch.utils.data import DataLoader
 import dpedkit
@@ -75,31 +74,6 @@ For each photo pair of which it holds patches, a shard also has:
 """
 
 
-@dataclass(frozen=True)
-class Cameras:
-    """The cameras that took the photos.
-
-    Attributes
-    ----------
-    phone, dslr : dict of str to int
-        Number of photos by the name of the camera; empty where the photos do not say.
-    """
-
-    phone: dict[str, int] = field(default_factory=dict)
-    dslr: dict[str, int] = field(default_factory=dict)
-
-    @classmethod
-    def of(cls, pairs: Iterable[Mapping[str, Any]]) -> Self:
-        """The cameras of the photo pairs of which patches were kept (lines of `pairs.jsonl`)."""
-        cameras = cls()
-        for pair in pairs:
-            names = pair.get("cameras", ("", "")) if pair.get("kept") else ("", "")
-            for counts, name in zip((cameras.phone, cameras.dslr), names, strict=True):
-                if name:
-                    counts[name] = counts.get(name, 0) + 1
-        return cameras
-
-
 def write_card(folder: str | Path) -> Path:
     """Write the dataset card of a finished shards folder and return its path.
 
@@ -108,44 +82,44 @@ def write_card(folder: str | Path) -> Path:
     DpedkitError
         If it is not a finished shards folder, or cannot be written to.
     """
-    index = read_index(folder)
     path = Path(folder) / CARD_FILE
-    write_text(path, _card(index, Cameras.of(read_pairs(folder)), licence_of(index)))
+    write_text(path, dataset_card(folder))
     return path
 
 
-def licence_of(index: ShardIndex) -> str:
-    """Licence of the photos: one of Hugging Face's identifiers, such as "cc-by-4.0"."""
-    return str(index.content["patch_config"].get("licence", UNKNOWN_LICENCE))
+def dataset_card(folder: str | Path) -> str:
+    """The card of a finished shards folder, as it would be written.
 
-
-def _card(index: ShardIndex, cameras: Cameras, licence: str) -> str:
-    title = "Patch pairs" + _between(cameras)
-    unknown = " Ask the photographers before you use them." if licence == UNKNOWN_LICENCE else ""
+    Raises
+    ------
+    DpedkitError
+        If it is not a finished shards folder.
+    """
+    index = read_index(folder)
+    photos = photos_of(read_pairs(folder))
+    told = statements_of(index.content["patch_config"])
+    title = "Patch pairs" + _between(photos)
     body = _BODY.format(
         title=title,
         size=index.patch_size,
         version=index.content.get("tool_version", ""),
         counts=_counts(index),
-        cameras=_camera_lines(cameras),
+        photos=_photo_lines(photos),
         thumbnails=_THUMBNAILS if any(map(index.thumbnails, SPLITS)) else "",
-        licence=f"{licence}.{unknown}",
+        statements=markdown.statements("Photos", told, _ASK),
         split_rule=split_rule(index.content.get("patch_config", {})),
     )
     settings = (
-        _settings("Settings of the patches", index.content.get("patch_config")),
-        _settings("Settings of the alignment", index.content.get("align_config")),
+        markdown.settings_table("Settings of the patches", index.content.get("patch_config")),
+        markdown.settings_table("Settings of the alignment", index.content.get("align_config")),
     )
+    licence = told.get("licence", UNKNOWN_LICENCE)
     return "\n".join([hub_header(index, title, licence), body, *filter(None, settings)])
 
 
-def _between(cameras: Cameras) -> str:
-    phone, dslr = (_most_frequent(counts) for counts in (cameras.phone, cameras.dslr))
+def _between(photos: Mapping[str, Photos]) -> str:
+    phone, dslr = (photos[side].most_frequent_camera() for side in ("phone", "dslr"))
     return f": {phone} and {dslr}" if phone and dslr else ""
-
-
-def _most_frequent(counts: Mapping[str, int]) -> str:
-    return max(counts, key=lambda camera: counts[camera], default="")
 
 
 def _counts(index: ShardIndex) -> str:
@@ -154,28 +128,14 @@ def _counts(index: ShardIndex) -> str:
         (split, described[split].get("pairs", ""), index.thumbnails(split), index.count(split))
         for split in SPLITS
     ]
-    return _table(("split", "photo pairs", "thumbnails", "patch pairs"), rows)
+    return markdown.table(("split", "photo pairs", "thumbnails", "patch pairs"), rows)
 
 
-def _camera_lines(cameras: Cameras) -> str:
-    lines = []
-    for side, name in _SIDES.items():
-        counts: dict[str, int] = getattr(cameras, side)
-        known = [
-            f"{camera} ({count} photo{'s' if count != 1 else ''})"
-            for camera, count in sorted(counts.items())
-        ]
-        lines.append(f"- {name}: {', '.join(known) or 'not known'}")
-    return "\n".join(lines)
-
-
-def _settings(title: str, settings: Mapping[str, Any] | None) -> str:
-    if not settings:
-        return ""
-    rows = [(name, json.dumps(value)) for name, value in settings.items()]
-    return f"## {title}\n{_table(('setting', 'value'), rows)}\n"
-
-
-def _table(header: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
-    lines = [header, ["---"] * len(header), *rows]
-    return "\n".join(f"| {' | '.join(map(str, line))} |" for line in lines)
+def _photo_lines(photos: Mapping[str, Photos]) -> str:
+    cameras = markdown.camera_lines({side: own.cameras for side, own in photos.items()})
+    counts = [
+        f"{counted(photos[side].count, f'{name} photo')} from {', '.join(photos[side].folders)}"
+        for side, name in (("phone", "phone"), ("dslr", "DSLR"))
+        if photos[side].folders
+    ]
+    return f"{'; '.join(counts)}.\n\n{cameras}" if counts else cameras

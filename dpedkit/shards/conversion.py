@@ -14,8 +14,9 @@ from dpedkit.core import lock
 from dpedkit.core.config import Config
 from dpedkit.core.console import say
 from dpedkit.core.errors import DpedkitError, UsageError
+from dpedkit.core.publication import common_statements
 from dpedkit.core.workfolder import WorkFolder, prepare
-from dpedkit.shards.card import UNKNOWN_LICENCE, licence_of, write_card
+from dpedkit.shards.card import write_card
 from dpedkit.shards.checksums import check_shards
 from dpedkit.shards.config import FilterConfig, FoldConfig, MergeConfig
 from dpedkit.shards.description import Description, describe
@@ -135,7 +136,6 @@ def merge_shards(
         first_pair += len(own)
     first = indices[0].content
     lowest = min(index.content["patch_config"]["min_corr"] for index in indices)
-    licences = {licence_of(index) for index in indices}
     return _finish(
         work,
         parts,
@@ -145,8 +145,7 @@ def merge_shards(
             "min_corr": lowest,
             "thumbnails": any(map(_cut_with_thumbnails, indices)),
             "compress": config.compress,
-            # Of several none holds for all photos.
-            "licence": licences.pop() if len(licences) == 1 else UNKNOWN_LICENCE,
+            **common_statements(index.content["patch_config"] for index in indices),
         },
         align_config=without_paths(first.get("align_config", {})),
     )
@@ -351,5 +350,6 @@ def _refuse_leaks(pairs: list[dict[str, Any]]) -> None:
             raise DpedkitError(
                 f"{pair['dslr']} is in the {other['split']} split of one folder and in the "
                 f"{pair['split']} split of another, so a network would be tested on what it was "
-                "trained on; cut both with the same --seed, --test-pairs and --val-pairs."
+                "trained on; cut both with the same --seed, --test-pairs and --val-pairs, or state "
+                "the splits with --split-file."
             )

@@ -89,6 +89,15 @@ def finish_shards(
     return {**work.description, **results}
 
 
+def restated(work: WorkFolder, statements: Mapping[str, str | None]) -> dict[str, Any]:
+    """The index of finished shards, rewritten where licence, authors, citation or DOI are new."""
+    before = work.description["patch_config"]
+    settings = {**before, **statements}
+    if settings != before:
+        work.finish(patch_config=settings)
+    return {**work.description, "patch_config": settings}
+
+
 def describe_splits(
     entries: Mapping[str, Sequence[ShardEntry]], pairs: Iterable[Mapping[str, Any]]
 ) -> dict[str, SplitContent]:

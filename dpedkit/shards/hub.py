@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator
 
 import numpy as np
 
+from dpedkit.core.hub import licence_lines, quoted
 from dpedkit.shards.format import FIELDS, SPLITS, THUMBNAIL_FIELDS, Field
 from dpedkit.shards.index import ShardIndex
 
@@ -33,12 +34,14 @@ def hub_header(index: ShardIndex, title: str, licence: str) -> str:
     pictured = [split for split in SPLITS if index.thumbnails(split)]
     lines = [
         "---",
-        f"pretty_name: {json.dumps(title)}",
-        f"license: {json.dumps(licence)}",
+        f"pretty_name: {quoted(title)}",
+        *licence_lines(licence),
+        "tags:",
+        '- "dpedkit"',
         "task_categories:",
         "- image-to-image",
         "size_categories:",
-        f"- {json.dumps(size)}",
+        f"- {quoted(size)}",
         "configs:",
         "- config_name: default",
         "  default: true",

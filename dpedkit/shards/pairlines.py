@@ -30,6 +30,8 @@ _REQUIRED: dict[str, Callable[[Any], bool]] = {
 _OPTIONAL: dict[str, Callable[[Any], bool]] = {
     "error": lambda value: isinstance(value, str),
     "thumbnail": lambda value: isinstance(value, bool),
+    "phone_id": lambda value: isinstance(value, str),
+    "phone_size": lambda value: _are_counts(value) and len(value) == 2,
     "cameras": lambda value: (
         isinstance(value, list) and len(value) == 2 and all(isinstance(name, str) for name in value)
     ),

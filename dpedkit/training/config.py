@@ -6,10 +6,18 @@ from dataclasses import dataclass
 
 from dpedkit.core.config import Config, option
 from dpedkit.core.errors import UsageError
+from dpedkit.core.publication import (
+    authors_option,
+    citation_option,
+    doi_option,
+    licence_option,
+    settle_statements,
+)
 from dpedkit.shards.config import verify_option
 
 LOADERS = ("auto", "memory", "mapped")
 PRECISIONS = ("float32", "tf32", "bfloat16")
+TRACKERS = ("auto", "none", "tensorboard", "wandb", "mlflow")
 GENERATOR_NAMES = ("resnet-12-64", "resnet-8-32", "srcnn", "colour-residual", "photo-aware")
 
 
@@ -162,6 +170,17 @@ class TrainConfig(Config):
         metavar="S",
         affects_output=False,
     )
+    log_to: str = option(
+        "auto",
+        "Where the numbers of each validation go besides the run's log: 'tensorboard', 'wandb' "
+        "(Weights & Biases), 'mlflow', or 'none'; 'auto' is TensorBoard if it is installed.",
+        choices=TRACKERS,
+        affects_output=False,
+    )
+    licence: str = licence_option("network")
+    authors: str | None = authors_option("network")
+    citation: str | None = citation_option("network")
+    doi: str | None = doi_option("network")
     verify: bool = verify_option()
     device: str = option(
         "auto",
@@ -172,6 +191,7 @@ class TrainConfig(Config):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        settle_statements(self)
         weights = (self.content_weight, self.texture_weight, self.colour_weight, self.pixel_weight)
         if not any(weights):
             raise UsageError("All loss weights are 0, so there is nothing to optimise.")

@@ -25,11 +25,12 @@ from dpedkit.core.device import choose_device, let_convolutions_round
 from dpedkit.core.errors import DpedkitError, UsageError
 from dpedkit.core.manifest import read_jsonl
 from dpedkit.core.parallel import keep_freed_memory
-from dpedkit.core.wording import counted
+from dpedkit.core.wording import counted, listed
 from dpedkit.metrics import MIN_SIDE
 from dpedkit.models.photo_aware import guides_for, warn_without_thumbnails
 from dpedkit.shards.checksums import check_shards
 from dpedkit.shards.dataset import DpedShards
+from dpedkit.shards.index import split_counts
 from dpedkit.training.checkpoint import load_checkpoint, save_checkpoint
 from dpedkit.training.config import TrainConfig
 from dpedkit.training.content import ContentChoice, load_vgg
@@ -173,7 +174,9 @@ class _Run:
             + (f", {self.processes.count} processes" if self.processes.count > 1 else "")
         )
         with (
-            MetricLog(self.folder.log_file if self.processes.is_first else None) as self.log,
+            MetricLog(
+                self.folder.log_file if self.processes.is_first else None, self.config
+            ) as self.log,
             stop_when_asked() as stop,
             console.progress("train", self.config.steps, "steps", done=start) as bar,
         ):
@@ -405,6 +408,13 @@ def open_train_split(shards: Path) -> DpedShards:
     """
     dataset = DpedShards(shards, "train")
     if len(dataset) == 0:
+        others = [split for split, count in split_counts(shards).items() if count]
+        if others:
+            raise DpedkitError(
+                f"{shards} has no patches to train on: all are in the {listed(others)} split. Put "
+                "some into the train split with `dpedkit patches`, or, if they are imported, all "
+                "of them with `dpedkit import-patches --split train`."
+            )
         raise DpedkitError(
             f"{shards} has no patches to train on; cut some with `dpedkit patches`, with a lower "
             "--min-corr if it found none."

@@ -10,7 +10,6 @@ runs/<name>/config.toml        settings, data, content loss, files used, tool ve
 
 from __future__ import annotations
 
-import importlib.util
 import shutil
 from collections.abc import Mapping
 from contextlib import ExitStack, suppress
@@ -27,18 +26,23 @@ from dpedkit.core.atomic import (
     complete_or_absent,
     make_folder,
     remove_unfinished_below,
+    write_json,
     write_text,
 )
 from dpedkit.core.config import read_toml
 from dpedkit.core.errors import DpedkitError, FolderInUseError, OutputExistsError, UsageError
-from dpedkit.core.manifest import Journal, read_jsonl, write_jsonl
+from dpedkit.core.manifest import Journal, read_json, read_jsonl, write_jsonl
+from dpedkit.core.publication import statements_of
+from dpedkit.core.records import EVALUATIONS
 from dpedkit.core.wording import counted
 from dpedkit.core.workfolder import clear, entries, refuse_other_version
-from dpedkit.models.files import BEST_NAME, LAST_NAME, find_model, model_hash
+from dpedkit.models.files import BEST_NAME, LAST_NAME, PUBLICATION, find_model, model_hash, restate
 from dpedkit.shards.index import fingerprint
+from dpedkit.shards.provenance import without_paths
 from dpedkit.training.checkpoint import newest_step
 from dpedkit.training.config import TrainConfig
 from dpedkit.training.content import ContentChoice, choose_content
+from dpedkit.training.trackers import Tracker, open_tracker, require_tracker
 
 CONFIG_NAME, LOG_NAME = "config.toml", "log.jsonl"
 _RESTARTS = "restarts"
@@ -143,7 +147,42 @@ class RunFolder:
             )
         if extended:
             self._extend(record, config)
+        self.state(statements_of(config.notes()))
         return content
+
+    def statements(self) -> dict[str, str]:
+        """What was stated of the network: licence, authors, citation, DOI."""
+        if not self.config_file.is_file():
+            return {}
+        return statements_of(read_toml(self.config_file).get("train", {}))
+
+    def state(self, statements: Mapping[str, str]) -> None:
+        """Add statements to the record and to the networks of the run, where they are new."""
+        now = {**self.statements(), **statements}
+        if now == self.statements():
+            return
+        record = read_toml(self.config_file)
+        record["train"].update(now)
+        write_text(self.config_file, tomli_w.dumps(record))
+        self.restate({PUBLICATION: now})
+
+    def restate(self, entries: Mapping[str, Any]) -> None:
+        """Write other entries into the cards of the run's networks.
+
+        Evaluations of them stay valid, since the weights are the same.
+        """
+        for model in (self.best_model, self.last_model, self.best_aside, self.best_before_end):
+            if model.is_file():
+                before = model_hash(model)
+                restate(model, entries)
+                self._follow(model, before)
+
+    def _follow(self, model: Path, before: str) -> None:
+        """Let the evaluations of a network, which name it by its hash, name its new one."""
+        for file in sorted((self.path / EVALUATIONS).glob("*.json")):
+            found = read_json(file)
+            if (found.get("model_file"), found.get("model_hash")) == (model.name, before):
+                write_json(file, {**found, "model_hash": model_hash(model)})
 
     def _extend(self, record: dict[str, Any], config: TrainConfig) -> None:
         """Let a run have more steps.
@@ -230,6 +269,7 @@ def find_run(
     DpedkitError
         As `dpedkit.training.loop.train`.
     """
+    require_tracker(config.log_to)
     run = existing_run(runs, name) if resume else None
     if run is None:
         run = new_run(runs, name, overwrite)
@@ -352,40 +392,39 @@ def _is_a_beginning(entry: Path) -> bool:
 
 
 class MetricLog:
-    """A line of a run's log for each validation, and the same numbers for TensorBoard.
+    """A line of a run's log for each validation, and the same numbers for a tracker.
 
     Parameters
     ----------
     file : Path or None
-        The log; None writes nothing, as in all but the first of several processes. The numbers for
-        TensorBoard go into a folder beside it, where that package is installed.
+        The log; None writes nothing, as in all but the first of several processes.
+    config : TrainConfig
+        Settings of the run; `log_to` names the tracker.
     """
 
-    def __init__(self, file: Path | None) -> None:
-        self._file = file
+    def __init__(self, file: Path | None, config: TrainConfig) -> None:
+        self._file, self._config = file, config
         self._open = ExitStack()
         self._journal: Journal | None = None
-        self._tensorboard: Any = None
+        self._tracker: Tracker | None = None
 
     def append(self, row: Mapping[str, Any]) -> None:
         """One validation: its step under "step", and its numbers, None where there is none."""
         if self._journal is not None:
             self._journal.append(dict(row))
             self._journal.sync()  # before the checkpoint that counts on it
-        if self._tensorboard is not None:
-            for name, value in row.items():
-                if name != "step" and value is not None:
-                    self._tensorboard.add_scalar(name, value, row["step"])
+        if self._tracker is not None:
+            values = {name: value for name, value in row.items() if value is not None}
+            self._tracker.log(values.pop("step"), values)
 
     def __enter__(self) -> Self:
         if self._file is None:
             return self
+        settings = without_paths(self._config.to_dict())
+        self._tracker = open_tracker(self._config.log_to, self._file.parent, settings)
+        if self._tracker is not None:
+            self._open.callback(self._tracker.close)
         self._journal = self._open.enter_context(Journal(self._file))
-        if importlib.util.find_spec("tensorboard") is not None:
-            from torch.utils.tensorboard import SummaryWriter
-
-            writer = SummaryWriter(self._file.parent / "tensorboard")
-            self._tensorboard = self._open.enter_context(writer)
         return self
 
     def __exit__(self, *raised: Any) -> None:

@@ -23,13 +23,16 @@ from dpedkit import metrics
 from dpedkit.colourmap import fit_colour_map_to
 from dpedkit.core import console
 from dpedkit.core.device import beside, to_images
+from dpedkit.core.publication import statements_of
 from dpedkit.images import write_photo
 from dpedkit.models.discriminator import Discriminator, to_grey
-from dpedkit.models.files import COLOUR_POLYNOMIAL, save_model
+from dpedkit.models.files import COLOUR_POLYNOMIAL, DATA, PUBLICATION, STATISTICS, save_model
 from dpedkit.models.generator import Generator
 from dpedkit.models.photo_aware import guides_for
 from dpedkit.photomap import PatchGuides
+from dpedkit.photostatistics import statistics_of_training
 from dpedkit.shards.index import fingerprint
+from dpedkit.shards.origin import origin_of
 from dpedkit.shards.provenance import without_paths
 from dpedkit.shards.reader import SplitReader, open_split
 from dpedkit.shards.sampling import spread_indices
@@ -60,6 +63,10 @@ class Validation:
     patches : ValidationPatches
     training : dict
         What the cards of the networks say of the training, besides the step and the scores.
+    train : SplitReader
+    about : dict
+        What else they say: where the patches come from, what their photos are like, and what is
+        stated of the network.
     newest_is_best : bool
         If there are no patches to choose the best network by.
 
@@ -78,11 +85,13 @@ class Validation:
         patches: ValidationPatches,
         training: dict[str, Any],
         train: SplitReader,
+        about: dict[str, Any],
         *,
         newest_is_best: bool,
     ) -> None:
         self.folder, self.state, self.objective = folder, state, objective
-        self.patches, self.training, self.train = patches, training, train
+        self.patches, self.training = patches, training
+        self.train, self.about = train, about
         self.newest_is_best = newest_is_best
         self.best: dict[str, Any] | None = None
         self.accuracies: list[float] = []
@@ -120,7 +129,15 @@ class Validation:
             reader, config.evaluate_patches, config.batch, state.device, guides
         )
         whole = Objective(config, objective.vgg)  # not divided among processes
-        return cls(folder, state, whole, patches, training, train, newest_is_best=not has_val)
+        statements = folder.statements() | statements_of(config.notes())
+        about = {
+            DATA: origin_of(shards),
+            STATISTICS: statistics_of_training(shards).to_dict(),
+            PUBLICATION: statements,
+        }
+        return cls(
+            folder, state, whole, patches, training, train, about, newest_is_best=not has_val
+        )
 
     def validate(self, step: int, means: RunningMeans, log: MetricLog) -> None:
         """Measure, log the paper's columns, keep the network if its MS-SSIM is the best so far."""
@@ -207,7 +224,7 @@ class Validation:
 
     def _save(self, path: Path, step: int, scores: dict[str, Any]) -> None:
         training = {"step": step, **self.training, **scores}
-        card = {"training": training, COLOUR_POLYNOMIAL: self._colour_polynomial}
+        card = {"training": training, **self.about, COLOUR_POLYNOMIAL: self._colour_polynomial}
         save_model(path, self.state.model, card)
 
 

@@ -1,0 +1,1 @@
+"""What is needed to publish shards or a network: their cards, and what these still lack."""
