@@ -11,7 +11,17 @@ PACKAGE = Path(__file__).parents[1] / "dpedkit"
 
 # Modules of one layer may import lower layers and themselves, never each other or upwards.
 FOUNDATION = {"_version", "core", "images", "surfaces", "geometry"}
-SCIENCE = {"models", "losses", "metrics", "colourmap", "photomap", "shards", "pairing", "resample"}
+SCIENCE = {
+    "models",
+    "losses",
+    "metrics",
+    "colourmap",
+    "photomap",
+    "shards",
+    "pairing",
+    "resample",
+    "intervals",
+}
 STAGES = {
     "simulate", "align", "patches", "training", "evaluation", "enhancement", "export",
     "import_model", "import_patches", "report", "doctor",

@@ -348,10 +348,15 @@ def test_samples_over_time_begin_with_the_phone_and_end_with_the_dslr(tmp_path):
     for step in range(0, 2000, 100):
         picture = np.zeros((100, 308, 3), np.uint8)
         write_photo(tmp_path / f"step-{step:06d}.png", picture)
-    heads = re.findall(r"<figcaption>(.*?)</figcaption>", over_time(tmp_path))
+    text = over_time(tmp_path)
+    (row,) = re.findall(r"<button.*?</button>", text)
+    figures = re.findall(r"<figure(.*?)>.*?<figcaption>(.*?)</figcaption>", row)
+    heads = [name for hidden, name in figures if not hidden]
     assert heads[:2] == ["phone", "step 0"] and heads[-2:] == ["step 1,900", "DSLR"]
     assert len(heads) == 8
-    assert set(re.findall(r'width="(\d+)"', over_time(tmp_path))) == {"100"}
+    steps = [f"step {step:,}" for step in range(0, 2000, 100)]
+    assert [name for _, name in figures] == ["phone", *steps, "DSLR"]
+    assert set(re.findall(r'width="(\d+)"', text)) == {"100"}
 
 
 def test_an_evaluation_of_an_earlier_network_is_said_to_be_one(tmp_path):
@@ -369,8 +374,9 @@ def test_an_evaluation_of_an_earlier_network_is_said_to_be_one(tmp_path):
     assert "It &lt;did&gt;." in text and "earlier network" not in text
     cells = re.findall(r"<td>(.*?)</td>", text)
     scored = ["network", "inf", "0.5000", "0.50", "0.5000", "0.5000", "20.13"]
-    assert cells == [*scored, "1.25", "-", "-"]
+    assert cells == [*scored, "network", "1.25", "-", "-"]
     assert "test (1,234 patch pairs)" in text
+    assert "There is no mean over scenes" in text
     # The same split measured again, with others, is shown with those alone.
     other = {**split, "split": "val", "patches": 7}
     both = {**found, "splits": [other, split]}
