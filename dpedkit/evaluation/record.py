@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 
 import numpy as np
@@ -12,9 +13,13 @@ from dpedkit.core.atomic import make_folder, write_json
 from dpedkit.core.errors import DpedkitError
 from dpedkit.core.records import EVALUATIONS
 from dpedkit.evaluation.evaluation import Evaluation
+from dpedkit.evaluation.methods import WHOLE_PHOTOS
+from dpedkit.evaluation.photo_evaluation import PhotoEvaluation
 from dpedkit.images import write_photo
 from dpedkit.models.files import model_hash
 from dpedkit.shards.index import fingerprint
+
+_DIGITS, _QUALITY = 16, 92
 
 
 def keep_evaluation(evaluation: Evaluation) -> Path | None:
@@ -46,6 +51,40 @@ def keep_evaluation(evaluation: Evaluation) -> Path | None:
                 for end, shown in own.items()
             }
             for split, own in evaluation.pictures.items()
+        }
+        write_json(folder / f"{name}.json", content)
+    except DpedkitError as error:
+        console.warn(f"The evaluation could not be saved: {error}")
+        return None
+    return run
+
+
+def keep_photo_evaluation(evaluation: PhotoEvaluation) -> Path | None:
+    """The same of an evaluation on whole photos, with pictures of the worst and best of them.
+
+    A later evaluation of the same model file on the same folder replaces it.
+    """
+    run = evaluation.model.parent
+    if not (run / "config.toml").is_file():
+        return None
+    place = hashlib.sha256(str(evaluation.aligned.absolute()).encode()).hexdigest()[:_DIGITS]
+    name = f"{WHOLE_PHOTOS}-{evaluation.model.stem}-{place}"
+    try:
+        folder = make_folder(run / EVALUATIONS)
+        for old in folder.glob(f"{name}-*.jpg"):
+            old.unlink()
+        pictures: dict[str, dict[str, str]] = {}
+        for number, (pair, shown) in enumerate(evaluation.pictures.items()):
+            pictures[pair] = {}
+            for method, pixels in shown.items():
+                file = folder / f"{name}-{number}-{method.replace(' ', '-')}.jpg"
+                write_photo(file, pixels, jpeg_quality=_QUALITY)
+                pictures[pair][method] = file.name
+        content = {
+            **evaluation.to_dict(),
+            "model_file": evaluation.model.name,
+            "model_hash": model_hash(evaluation.model),
+            "pictures": pictures,
         }
         write_json(folder / f"{name}.json", content)
     except DpedkitError as error:

@@ -14,6 +14,7 @@ from dpedkit.report.charts import curves
 from dpedkit.report.evaluations import evaluations
 from dpedkit.report.losses import pair_losses
 from dpedkit.report.page import cards, escape, table, write_page
+from dpedkit.report.photos import photo_evaluations
 from dpedkit.report.samples import over_time
 from dpedkit.shards.index import PAIRS_FILE
 
@@ -43,6 +44,7 @@ def write(folder: Path) -> Path:
         f"<h1>{escape(headline)}</h1>"
         f"{cards(_facts(best, settings, record['content']['loss']))}"
         f"{evaluations(folder)}"
+        f"{photo_evaluations(folder)}"
         f'<h2>Training</h2><div class="charts">{_charts(rows, best)}</div>'
         "<h2>Table I: training progress of photo enhancement model, part 1</h2>"
         f"{_table_1(shown, camera, best_row)}"

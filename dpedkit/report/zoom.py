@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from dpedkit.report.page import escape, picture
 
 STYLE, SCRIPT = "zoom.css", "zoom.js"
-_QUALITY = 92
+_QUALITY, _PHOTO_QUALITY = 92, 85
 
 
 @dataclass(frozen=True)
@@ -39,15 +39,17 @@ def zoomable(rows: Sequence[tuple[str, Sequence[Shown]]], *, wide: bool = False)
     """
     return (
         f'<div class="zoomable{" photos" if wide else ""}">'
-        + "".join(_row(words, pictures) for words, pictures in rows)
+        + "".join(
+            _row(words, pictures, _PHOTO_QUALITY if wide else _QUALITY) for words, pictures in rows
+        )
         + "</div>"
     )
 
 
-def _row(words: str, pictures: Sequence[Shown]) -> str:
+def _row(words: str, pictures: Sequence[Shown], quality: int) -> str:
     figures = "".join(
         f"<figure{' class=large-only' if one.only_large else ''}>"
-        f"{picture(one.pixels, f'{words}: {one.name}', _QUALITY)}"
+        f"{picture(one.pixels, f'{words}: {one.name}', quality)}"
         f"<figcaption>{escape(one.name)}</figcaption></figure>"
         for one in pictures
     )
