@@ -30,7 +30,7 @@ def write_page(
     styles: Sequence[str] = (),
     scripts: Sequence[str] = (),
 ) -> Path:
-    """Write `folder`/report/index.html and return its path.
+    """Write `folder`/report/index.html, linked with related pages, and return its path.
 
     Parameters
     ----------
@@ -39,9 +39,13 @@ def write_page(
     title, body, data, styles, scripts
         As for `page`.
     """
+    from dpedkit.report.links import link_back, navigation
+
     path = page_file(folder)
     make_folder(path.parent)
+    body = f"{navigation(folder)}\n{body}"
     write_text(path, page(title, body, data=data, styles=styles, scripts=scripts))
+    link_back(folder)
     return path
 
 
