@@ -666,6 +666,7 @@ def test_the_page_of_a_run_has_the_papers_tables_and_the_baselines(trained, open
     assert evaluation.startswith("test (")
     for method in ("network", "untouched phone", "colour polynomial"):
         assert f"\n{method}\t" in evaluation
-    heads = page.locator(".times figcaption").all_text_contents()
-    assert (heads[0], heads[-1]) == ("phone", "DSLR")
-    assert heads[1] == f"step {log[0]['step']}"
+    heads = page.locator("h2:has-text('over time') ~ .zoomable .row").first.locator("figcaption")
+    names = heads.all_text_contents()
+    assert (names[0], names[-1]) == ("phone", "DSLR")
+    assert names[1] == f"step {log[0]['step']}"
