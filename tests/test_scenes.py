@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 from fake_shards import make_patches, write_shards
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dpedkit.core.manifest import read_jsonl, write_jsonl
@@ -28,6 +28,7 @@ def test_an_interval_covers_the_true_mean_as_often_as_it_says():
     assert all(one.low <= one.mean <= one.high and one.scenes == 30 for one in found)
 
 
+@settings(max_examples=20, deadline=None)
 @given(st.lists(st.floats(-50, 50), min_size=2, max_size=12), st.floats(-5, 5))
 def test_an_interval_moves_with_its_values_and_is_always_the_same(values, shift):
     one, moved = over_scenes(values), over_scenes([value + shift for value in values])

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from dpedkit.core.errors import DpedkitError
 
 if TYPE_CHECKING:
-    from dpedkit.report.compare import CompareSummary
+    from dpedkit.report.comparison import CompareSummary
 
 # Modules, imported until one fits: only the last needs PyTorch, which takes seconds to load.
 _KINDS = ("aligned", "shards", "run")
@@ -81,8 +81,8 @@ def compare(folders: Sequence[Path], output: Path | None = None) -> CompareSumma
     DpedkitError
         If there are fewer than two runs, or one of the folders is not a run's.
     """
-    from dpedkit.report.compare import compare_runs
     from dpedkit.report.compared import runs_in
+    from dpedkit.report.comparison import compare_runs
 
     if len(folders) == 1:
         return compare_runs(runs_in(folders[0]), output or folders[0])

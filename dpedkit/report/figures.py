@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.util
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from dpedkit.core.atomic import complete_or_absent
 from dpedkit.report.compared import Comparison
@@ -22,7 +22,7 @@ _DIFFERENCES = {
     "colour_error": "colour error, levels",
 }
 _DPI = 200
-_STYLE = {
+_STYLE: dict[Any, Any] = {  # matplotlib names hundreds of keys in its type
     "font.size": 8,
     "axes.spines.top": False,
     "axes.spines.right": False,
