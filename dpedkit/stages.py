@@ -19,8 +19,9 @@ if TYPE_CHECKING:
     from dpedkit.diagnosis.diagnosis import Diagnosis
     from dpedkit.enhancement.config import EnhanceConfig
     from dpedkit.enhancement.driver import EnhanceSummary
-    from dpedkit.evaluation.config import EvaluateConfig
+    from dpedkit.evaluation.config import EvaluateConfig, PhotoEvaluateConfig
     from dpedkit.evaluation.driver import Evaluation
+    from dpedkit.evaluation.photo_evaluation import PhotoEvaluation
     from dpedkit.export import ExportConfig, ExportSummary
     from dpedkit.import_model import ImportSummary
     from dpedkit.import_patches.config import ImportPatchesConfig
@@ -209,6 +210,48 @@ def evaluate(
 
     evaluation = run_evaluation(model, shards, config)
     run = keep_evaluation(evaluation)
+    if run is not None:
+        console.say(write_report(run).as_text())
+    return evaluation
+
+
+def evaluate_photos(
+    model: str | Path, aligned: str | Path, config: PhotoEvaluateConfig | None = None
+) -> PhotoEvaluation:
+    """Compare a network with its baselines on the whole photos of an aligned folder.
+
+    A run keeps the result and shows it in its report.
+
+    Parameters
+    ----------
+    model : str or Path
+        A model file, the folder of a run, or the prefix of an authors' checkpoint.
+    aligned : str or Path
+        What `dpedkit align` wrote; the original phone photos must still be there.
+    config : PhotoEvaluateConfig, optional
+
+    Raises
+    ------
+    DpedkitError
+        If the model or the folder cannot be read, or there is nothing to measure.
+    """
+    from tempfile import TemporaryDirectory
+
+    from dpedkit.enhancement.config import EnhanceConfig
+    from dpedkit.enhancement.network import load_enhancer
+    from dpedkit.evaluation.config import PhotoEvaluateConfig
+    from dpedkit.evaluation.photos import evaluate_photos as run_evaluation
+    from dpedkit.evaluation.record import keep_photo_evaluation
+    from dpedkit.models.files import find_model
+    from dpedkit.report import write_report
+
+    config = config or PhotoEvaluateConfig()
+    with TemporaryDirectory() as spill:
+        enhancer = load_enhancer(
+            find_model(model), EnhanceConfig(device=config.device), Path(spill)
+        )
+        evaluation = run_evaluation(model, aligned, enhancer, config)
+    run = keep_photo_evaluation(evaluation)
     if run is not None:
         console.say(write_report(run).as_text())
     return evaluation

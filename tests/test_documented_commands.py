@@ -60,6 +60,7 @@ dpedkit() {{
         "run my.toml"*) command dpedkit "$@" {RECIPE} ;;
         "sweep "*--cross*) command dpedkit "$@" {RECIPE} --seeds 1 --cross-validate 2 ;;
         "sweep "*) command dpedkit "$@" {RECIPE} --seeds 1 ;;
+        "evaluate "*--photos*) command dpedkit "$@" --no-perceptual ;;
         simulate*) command dpedkit "$@" --pairs 2 {" ".join(PHOTOS)} ;;
         *) command dpedkit "$@" ;;
     esac

@@ -157,6 +157,45 @@ def test_text_and_json(shards, identity_model):
     result = json.loads(json.dumps(evaluation.to_dict(), allow_nan=False))
     assert result["splits"][1]["scores"]["untouched phone"]["identical"] == 2
     assert result["verdict"] in text
+    assert "mean of 15 scenes" in text and "network - colour polynomial" in text
+    assert result["splits"][1]["by_scene"]["scenes"][0]["images"] == 7
+
+
+def test_scores_of_scenes_are_means_of_their_patches(data, shards, identity_model):
+    evaluation = evaluate(identity_model, shards, EvaluateConfig(split="test", device="cpu"))
+    (test,) = evaluation.splits
+    phone, dslr, pair = data["test"]
+    errors = ((phone / 255 - dslr / 255) ** 2).mean(axis=(1, 2, 3))
+    with np.errstate(divide="ignore"):
+        values = psnr(errors)
+    assert [scene.scene for scene in test.by_scene.scenes] == [f"{n:03d}" for n in range(15)]
+    for number, scene in enumerate(test.by_scene.scenes):
+        own = values[pair == number]
+        expected = own[np.isfinite(own)].mean()  # two patches of the first are identical
+        assert scene.scores[PHONE]["psnr"] == pytest.approx(expected, abs=1e-4)
+    shifts = 255 * (phone / 255 - dslr / 255).mean(axis=(1, 2))
+    expected = np.linalg.norm(shifts, axis=1)[pair == 3].mean()
+    assert test.by_scene.scenes[3].scores[PHONE]["colour_error"] == pytest.approx(
+        expected, rel=1e-4
+    )
+
+
+def test_the_worst_and_best_patches_are_kept_with_their_pictures(data, shards, identity_model):
+    evaluation = evaluate(identity_model, shards, EvaluateConfig(split="test", device="cpu"))
+    (test,) = evaluation.splits
+    phone, dslr, pair = data["test"]
+    with np.errstate(divide="ignore"):
+        values = psnr(((phone / 255 - dslr / 255) ** 2).mean(axis=(1, 2, 3)))
+    assert test.worst[0].number == np.argmin(values)
+    assert test.best[0].number == np.argmax(np.where(np.isfinite(values), values, -1))
+    for end in (test.worst, test.best):
+        assert len({patch.scene for patch in end}) == len(end) == 4
+        assert all(patch.scene == f"{pair[patch.number]:03d}" for patch in end)
+    shown = evaluation.pictures["test"]["worst"]
+    assert shown.shape == (4, 4, SIZE, SIZE, 3)
+    assert np.array_equal(shown[0, 0], phone[test.worst[0].number])
+    assert np.array_equal(shown[0, 3], dslr[test.worst[0].number])
+    assert np.abs(shown[:, 2].astype(int) - shown[:, 0]).max() == 0  # the network does nothing
 
 
 PLAIN = Scores(20.0, 0, 20.0, 20.0, 0.8, 0.9, 0.9)
@@ -175,7 +214,10 @@ def test_the_verdict_in_words():
     )
     assert "never sees" in verdict_of(better)
     assert "was chosen" in verdict_of(better, "val")
-    assert "On the patches it was trained on" in verdict_of(better, "train")
+    seen = verdict_of(better, "train")
+    assert "On the patches it was trained on" in seen
+    assert seen.endswith("That says nothing about scenes it has not seen.")
+    assert "says nothing" not in verdict_of(better)
     words = verdict_of(replace(better, psnr=24.0))
     assert words.endswith("does not beat the baselines: the colour polynomial is ahead in PSNR.")
     assert "beats the baselines: +inf dB" in verdict_of(replace(better, psnr=None))

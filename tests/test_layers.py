@@ -12,16 +12,9 @@ PACKAGE = Path(__file__).parents[1] / "dpedkit"
 # Modules of one layer may import lower layers and themselves, never each other or upwards.
 FOUNDATION = {"_version", "core", "images", "surfaces", "geometry"}
 SCIENCE = {
-    "models",
-    "losses",
-    "metrics",
-    "colourmap",
-    "photomap",
-    "photostatistics",
-    "shards",
-    "pairing",
-    "resample",
-}
+    "models", "losses", "metrics", "photometrics", "intervals", "colourmap", "photomap",
+    "photostatistics", "shards", "aligned", "pairing", "resample",
+}  # fmt: skip
 STAGES = {
     "simulate", "align", "patches", "training", "evaluation", "enhancement", "export",
     "import_model", "import_patches", "report", "doctor", "publishing", "diagnosis",

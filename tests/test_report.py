@@ -7,7 +7,9 @@ import shutil
 import subprocess
 import sys
 import xml.etree.ElementTree as ET
+from html import unescape
 from html.parser import HTMLParser
+from urllib.parse import unquote
 
 import numpy as np
 import pytest
@@ -17,7 +19,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dpedkit.core.atomic import write_json
-from dpedkit.core.manifest import read_jsonl, write_jsonl
+from dpedkit.core.errors import DpedkitError
+from dpedkit.core.manifest import read_json, read_jsonl, write_jsonl
 from dpedkit.images import write_photo
 from dpedkit.models.files import model_hash
 from dpedkit.report import write_report
@@ -121,6 +124,53 @@ def test_bars_tell_number_and_share():
     assert "75 (75.0%)" in text and "25 (25.0%)" in text
     kept, low = (float(rect.get("width")) for rect in svg_of(text).findall("rect"))
     assert kept == pytest.approx(3 * low, rel=1e-3)
+
+
+def test_pages_link_to_what_they_are_made_from_and_back(tmp_path):
+    aligned = write_aligned(tmp_path / "50% off", 1, {})
+    shards = write_shards(tmp_path / "shards", {"train": make_patches(2, 20, 0)})
+    index = read_json(shards / "index.json") | {"aligned": "../50% off/aligned"}
+    write_json(shards / "index.json", index)
+    run = tmp_path / "runs" / "a<b"
+    run.mkdir(parents=True)
+    (run / "config.toml").write_text(f'[data]\nshards = "{shards}"\n')
+
+    def links(folder):
+        text = (folder / "report" / "index.html").read_text()
+        nav = re.search(r'<nav class="links" id="pages">(.*?)</nav>', text)[1]
+        found = re.findall(r'<a href="([^"]*)">([^<]*)</a>', nav)
+        for address, _ in found:
+            assert (folder / "report" / unquote(unescape(address))).is_file(), address
+        return [unescape(words) for _, words in found]
+
+    for folder in (aligned, shards, run):
+        write_page(folder, "t", "b")
+    assert links(run) == ["patches: shards", "aligned pairs: aligned"]
+    assert links(shards) == ["aligned pairs: aligned", "run: a<b"]
+    assert links(aligned) == ["patches: shards", "run: a<b"]
+    for folder in (run, shards, aligned):
+        write_page(folder, "t", "b")  # again, in any order
+    assert sorted(links(shards)) == ["aligned pairs: aligned", "run: a<b"]
+    assert sorted(links(aligned)) == ["patches: shards", "run: a<b"]
+    shutil.rmtree(run)
+    write_page(shards, "t", "b")
+    assert links(shards) == ["aligned pairs: aligned"]
+
+
+def test_a_page_that_cannot_be_changed_is_left_as_it_is(tmp_path, monkeypatch):
+    shards = write_shards(tmp_path / "shards", {"train": make_patches(2, 20, 0)})
+    run = tmp_path / "run"
+    run.mkdir()
+    (run / "config.toml").write_text(f'[data]\nshards = "{shards}"\n')
+    page = write_page(shards, "t", "b")
+    before = page.read_text()
+
+    def refuse(path, text):
+        raise DpedkitError("read-only")
+
+    monkeypatch.setattr("dpedkit.report.links.write_text", refuse)
+    write_page(run, "t", "b")
+    assert page.read_text() == before
 
 
 def test_what_stands_in_tables_and_charts_is_escaped():
@@ -349,10 +399,15 @@ def test_samples_over_time_begin_with_the_phone_and_end_with_the_dslr(tmp_path):
     for step in range(0, 2000, 100):
         picture = np.zeros((100, 308, 3), np.uint8)
         write_photo(tmp_path / f"step-{step:06d}.png", picture)
-    heads = re.findall(r"<figcaption>(.*?)</figcaption>", over_time(tmp_path))
+    text = over_time(tmp_path)
+    (row,) = re.findall(r"<button.*?</button>", text)
+    figures = re.findall(r"<figure(.*?)>.*?<figcaption>(.*?)</figcaption>", row)
+    heads = [name for hidden, name in figures if not hidden]
     assert heads[:2] == ["phone", "step 0"] and heads[-2:] == ["step 1,900", "DSLR"]
     assert len(heads) == 8
-    assert set(re.findall(r'width="(\d+)"', over_time(tmp_path))) == {"100"}
+    steps = [f"step {step:,}" for step in range(0, 2000, 100)]
+    assert [name for _, name in figures] == ["phone", *steps, "DSLR"]
+    assert set(re.findall(r'width="(\d+)"', text)) == {"100"}
 
 
 def test_an_evaluation_of_an_earlier_network_is_said_to_be_one(tmp_path):
@@ -370,8 +425,9 @@ def test_an_evaluation_of_an_earlier_network_is_said_to_be_one(tmp_path):
     assert "It &lt;did&gt;." in text and "earlier network" not in text
     cells = re.findall(r"<td>(.*?)</td>", text)
     scored = ["network", "inf", "0.5000", "0.50", "0.5000", "0.5000", "20.13"]
-    assert cells == [*scored, "1.25", "-", "-"]
+    assert cells == [*scored, "network", "1.25", "-", "-"]
     assert "test (1,234 patch pairs)" in text
+    assert "There is no mean over scenes" in text
     # The same split measured again, with others, is shown with those alone.
     other = {**split, "split": "val", "patches": 7}
     both = {**found, "splits": [other, split]}

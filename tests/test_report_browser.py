@@ -561,12 +561,13 @@ def test_the_page_of_a_run_has_the_papers_tables_and_the_baselines(trained, open
     ]
     points = page.locator("figure.chart", has_text="PSNR on validation").locator("circle")
     heights = np.array(points.evaluate_all("all => all.map((c) => +c.getAttribute('cy'))"))
-    psnr = np.array([row["psnr"] for row in log])
+    psnr = np.array([row[key] for key in ("psnr", "psnr_over_scenes") for row in log])
     assert np.corrcoef(-heights, psnr)[0, 1] > 0.999
     evaluation = page.locator("h2:has-text('beat the baselines') ~ .wide").first.inner_text()
     assert evaluation.startswith("test (")
     for method in ("network", "untouched phone", "colour polynomial"):
         assert f"\n{method}\t" in evaluation
-    heads = page.locator(".times figcaption").all_text_contents()
-    assert (heads[0], heads[-1]) == ("phone", "DSLR")
-    assert heads[1] == f"step {log[0]['step']}"
+    heads = page.locator("h2:has-text('over time') ~ .zoomable .row").first.locator("figcaption")
+    names = heads.all_text_contents()
+    assert (names[0], names[-1]) == ("phone", "DSLR")
+    assert names[1] == f"step {log[0]['step']}"

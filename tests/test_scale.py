@@ -13,11 +13,11 @@ from fake_aligned import change_details, write_aligned
 from test_align_folders import contents, decide, raw, run, scene_photos  # noqa: F401
 
 from dpedkit.align.ledger import JOURNAL, PAIRS, Ledger
+from dpedkit.aligned import AlignedPhotos, content_hash, read_aligned
 from dpedkit.core.details import DETAILS, PairDetails, details_file
 from dpedkit.core.errors import DpedkitError
 from dpedkit.core.manifest import each_line, json_line, line_at, read_jsonl, write_jsonl
 from dpedkit.core.records import PairRecord, SourcePhoto, WrittenFile
-from dpedkit.patches.aligned import AlignedPhotos, content_hash, read_aligned
 from dpedkit.report import current_report, page, write_report
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))

@@ -2,6 +2,8 @@
 
 import json
 import re
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -19,7 +21,7 @@ from dpedkit.shards.card import write_card
 from dpedkit.shards.config import FoldConfig
 from dpedkit.shards.conversion import fold_shards
 from dpedkit.sweep import run_sweep
-from dpedkit.sweep.results import Row, Score
+from dpedkit.sweep.results import Row, Score, SweepSummary
 
 SIZE, FOLDS = 32, 2
 SCENE = np.array([0, 0, 1, 2, 2, 3])  # of the patches that may be trained on
@@ -193,6 +195,30 @@ def test_means_and_deviations_are_over_seeds_of_means_over_folds():
     assert endless.psnr_deviation is None
 
 
+def test_variants_are_compared_scene_by_scene():
+    """Over all folds, each scene by the mean over the seeds."""
+    level = {"s": 20.0, "t": 30.0, "u": 24.0, "v": 27.0}
+    gain = {"a": 0.0, "b": 0.5}
+    scores = [
+        Score(
+            *(variant, seed, fold, 25.0, 0.9, 20.0, 0.9),
+            scenes={scene: [level[scene] + gain[variant] + 0.2 * seed, 0.9] for scene in own},
+        )
+        for variant in gain
+        for seed in (0, 1)
+        for fold, own in ((1, "st"), (2, "uv"))
+    ]
+    summary = SweepSummary("mine", Path("out"), "folds", scores)
+    (found,) = summary.differences()
+    assert (found.variant, found.psnr.scenes) == ("b", 4)
+    assert (found.psnr.low, found.psnr.mean, found.psnr.high) == pytest.approx((0.5, 0.5, 0.5))
+    assert found.ms_ssim.mean == 0
+    assert re.search(r"^b - a +4 +\+0.50 \[\+0.50, \+0.50\]", summary.as_text(), re.MULTILINE)
+    assert summary.to_dict()["differences"][0]["psnr"]["mean"] == pytest.approx(0.5)
+    old = [replace(score, scenes={}) for score in scores]
+    assert SweepSummary("mine", Path("out"), "folds", old).differences() == []
+
+
 def test_the_command_prints_a_table(patches, capsys):
     command = ["sweep", "mine.toml", "--set", "train.batch=1,2", "--cross-validate", "2", "-q"]
     assert execute(command) == 0
@@ -200,6 +226,7 @@ def test_the_command_prints_a_table(patches, capsys):
     assert re.search(r"^batch=1 +2 +\d", text, re.MULTILINE)
     assert re.search(r"^fold +batch=1 +batch=2", text, re.MULTILINE)
     assert "No patch of a\nfold was used for training" in text
+    assert re.search(r"^batch=2 - batch=1 +\d +[+-]\d+\.\d\d \[", text, re.MULTILINE)
 
 
 @pytest.mark.parametrize(

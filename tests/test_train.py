@@ -19,6 +19,7 @@ import torch
 from fake_shards import make_patches, write_shards
 from safetensors.torch import load_file
 
+from dpedkit.colourmap import fit_colour_map_to
 from dpedkit.core.config import read_toml
 from dpedkit.core.errors import DpedkitError, UsageError
 from dpedkit.core.manifest import read_jsonl, write_jsonl
@@ -92,11 +93,19 @@ def test_a_run_leaves_what_it_promises(shards, tmp_path, losses):
         "ms_ssim",
         "raw_psnr",
         "raw_ms_ssim",
+        "psnr_over_scenes",
+        "ms_ssim_over_scenes",
     }
     assert all(value is not None for row in rows[1:] for value in row.values())
     best = max(rows, key=lambda row: (row["ms_ssim"], row["step"]))
     card = read_card(run / "model.safetensors")
     assert card["training"]["step"] == best["step"] == summary.best_step
+    assert card["training"]["validated_on"] == "val"
+    phone, dslr = (x / 255 for x in open_split(shards, "val").gather(range(6)))
+    colours = fit_colour_map_to(open_split(shards, "train")).apply(phone).clip(0, 1)
+    for name, pixels in {"untouched phone": phone, "colour polynomial": colours}.items():
+        psnr = -10 * np.log10(((pixels - dslr) ** 2).mean(axis=(1, 2, 3))).mean()
+        assert card["training"]["baselines"][name]["psnr"] == pytest.approx(psnr, abs=1e-4)
     assert read_card(run / "last.safetensors")["training"]["step"] == 6
     assert read_photo(run / "samples" / "step-000006.png").shape == (6 * 24 - 4, 3 * 24 - 4, 3)
     kept = {int(file.stem.split("-")[1]) for file in (run / "checkpoints").iterdir()}

@@ -4,20 +4,38 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import click
+
 from dpedkit.cli import options
-from dpedkit.evaluation.config import EvaluateConfig
+from dpedkit.core.errors import UsageError
+from dpedkit.evaluation.config import PhotoEvaluateConfig
 
 
 @options.command(
     examples=(
         ("dpedkit evaluate runs/001 shards/", "the run's best network on every split"),
+        ("dpedkit evaluate runs/001 --photos aligned/", "on whole photos not trained on"),
         ("dpedkit evaluate model.safetensors shards/ --json", "for a script"),
     )
 )
 @options.path_argument("model", "MODEL")
-@options.path_argument("shards", "SHARDS_FOLDER")
-@options.config_options(EvaluateConfig)
-def command(printer: options.Printer, model: Path, shards: Path, config: EvaluateConfig) -> None:
+@click.argument(
+    "shards", type=click.Path(path_type=Path), metavar="[SHARDS_FOLDER]", required=False
+)
+@click.option(
+    "--photos",
+    type=click.Path(path_type=Path),
+    metavar="ALIGNED_FOLDER",
+    help="Instead of patches, measure the whole photos of a folder that `dpedkit align` wrote.",
+)
+@options.config_options(PhotoEvaluateConfig)
+def command(
+    printer: options.Printer,
+    model: Path,
+    shards: Path | None,
+    photos: Path | None,
+    config: PhotoEvaluateConfig,
+) -> None:
     """Measure a network beside two baselines.
 
     How close does its output come to the DSLR?
@@ -34,10 +52,20 @@ def command(printer: options.Printer, model: Path, shards: Path, config: Evaluat
     it is measured on, shows what colour alone could achieve.
 
     A second table measures the limitations that the paper names: colour errors, too much contrast,
-    and amplified noise.
+    and amplified noise. A third gives the mean over scenes with its 95% interval, and the
+    difference to each baseline paired by scene.
+
+    With --photos, the network enhances the whole original phone photos as `dpedkit enhance` does,
+    and PSNR, SSIM, MS-SSIM and CIEDE2000 are those of the whole aligned part. Pixels do not count
+    where the alignment does not hold.
 
     MODEL is a model file, the folder of a run, or a TensorFlow checkpoint of the authors.
     """
     from dpedkit import stages
 
-    printer.show(stages.evaluate(model, shards, config))
+    if (shards is None) == (photos is None):
+        raise UsageError("Give either the folder of the shards, or --photos ALIGNED_FOLDER.")
+    if photos is not None:
+        printer.show(stages.evaluate_photos(model, photos, config))
+    elif shards is not None:
+        printer.show(stages.evaluate(model, shards, config))

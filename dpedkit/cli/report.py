@@ -17,11 +17,13 @@ _COLOUR_LOSS = "colour-loss"
         ("dpedkit report aligned/", "writes aligned/report/index.html"),
         ("dpedkit report shards/", "what was kept and dropped, with samples"),
         ("dpedkit report runs/001", "curves, the paper's tables, before and after"),
+        ("dpedkit report runs/", "compares all runs of a folder"),
+        ("dpedkit report runs/001 runs/mine -o compared", "compares these -> compared/report/"),
         ("dpedkit report shards/ --losses", "also compare the losses on these patches"),
         ("dpedkit report colour-loss", "the paper's figure 2 -> colour-loss.svg"),
     )
 )
-@click.argument("subject", metavar="FOLDER|colour-loss")
+@click.argument("subjects", metavar="FOLDER...|colour-loss", nargs=-1, required=True)
 @click.option(
     "--photos",
     type=click.Path(path_type=Path),
@@ -32,8 +34,9 @@ _COLOUR_LOSS = "colour-loss"
     "-o",
     "--output",
     type=click.Path(path_type=Path),
-    metavar="FILE.svg",
-    help="For colour-loss: file for the plot; colour-loss.svg by default.",
+    metavar="PATH",
+    help="For several runs: folder for the comparison; by default that of a folder of runs, or "
+    "comparison. For colour-loss: file for the plot; colour-loss.svg by default.",
 )
 @click.option(
     "--losses",
@@ -50,7 +53,7 @@ _COLOUR_LOSS = "colour-loss"
 )
 def command(
     printer: options.Printer,
-    subject: str,
+    subjects: tuple[str, ...],
     photos: Path | None,
     output: Path | None,
     losses: bool,
@@ -63,6 +66,13 @@ def command(
     its run. On the page of aligned pairs, pairs can be rejected by hand and the decisions
     downloaded for `dpedkit align --decisions`.
 
+    Given several runs, or a folder of runs, the command compares them: one table with the settings
+    that differ and the scores (runs that differ only in their seed are one row, with the deviation
+    over the seeds), the differences paired by scene with their 95% intervals, the training curves,
+    and the same patches by all of them. The tables are also written as CSV and LaTeX, the figures
+    as SVG, PDF and PNG (with pip install 'dpedkit[figures]'). Measure the runs with `dpedkit
+    evaluate` first.
+
     With the word colour-loss instead of a folder, the command reproduces figure 2 of the paper: how
     the MSE and the colour loss grow as two images are shifted against each other, with both
     definitions of the blur, and whether the paper's claim about them holds. (For a folder of that
@@ -72,12 +82,20 @@ def command(
 
     if vgg is not None and not losses:
         raise UsageError("--vgg can only be used with --losses.")
-    if subject == _COLOUR_LOSS:
+    if subjects == (_COLOUR_LOSS,):
         if losses:
             raise UsageError("--losses needs a shards folder or the folder of a run.")
         printer.show(stages.colour_loss(output or Path(f"{_COLOUR_LOSS}.svg"), photos))
         return
-    if photos is not None or output is not None:
-        raise UsageError("--photos and -o can only be used with `dpedkit report colour-loss`.")
-    folder = Path(subject)
+    if photos is not None:
+        raise UsageError("--photos can only be used with `dpedkit report colour-loss`.")
+    folders = [Path(subject) for subject in subjects]
+    if len(folders) > 1 or report.holds_runs(folders[0]):
+        if losses:
+            raise UsageError("--losses needs a shards folder or the folder of a run.")
+        printer.show(report.compare(folders, output))
+        return
+    if output is not None:
+        raise UsageError("-o can only be used with several runs or with colour-loss.")
+    (folder,) = folders
     printer.show(stages.losses(folder, vgg) if losses else report.write_report(folder))

@@ -26,3 +26,20 @@ class EvaluateConfig(Config):
         choices=("auto", "cpu", "cuda", "mps"),
         affects_output=False,
     )
+
+
+@dataclass(frozen=True)
+class PhotoEvaluateConfig(EvaluateConfig):
+    """The same, and what is only for whole photos."""
+
+    scenes: str = option(
+        "new",
+        "With --photos: 'new' leaves out the photo pairs that the network was trained on, where "
+        "that is known; 'all' measures them as well.",
+        choices=("new", "all"),
+    )
+    perceptual: bool = option(
+        True,
+        "With --photos: also measure the distance between features of VGG-19, if its weights are "
+        "installed. Takes 10 seconds per photo on two cores.",
+    )

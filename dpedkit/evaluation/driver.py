@@ -16,16 +16,10 @@ from dpedkit.core import console
 from dpedkit.core.device import beside, choose_device, full_float32
 from dpedkit.core.errors import DpedkitError
 from dpedkit.evaluation.config import EvaluateConfig
-from dpedkit.evaluation.evaluation import (
-    DSLR,
-    NETWORK,
-    ORACLE,
-    PHONE,
-    POLYNOMIAL,
-    Evaluation,
-    SplitScores,
-)
+from dpedkit.evaluation.evaluation import Evaluation, SplitScores
 from dpedkit.evaluation.limitations import LimitationSheet
+from dpedkit.evaluation.methods import DSLR, NETWORK, ORACLE, PHONE, POLYNOMIAL, SHOWN
+from dpedkit.evaluation.scenes import PatchScores, extremes, group_by_scene
 from dpedkit.evaluation.scores import ScoreSheet, through_float16
 from dpedkit.metrics import AUTHORS_BATCH, MIN_SIDE
 from dpedkit.models.files import COLOUR_POLYNOMIAL, find_model, load_model
@@ -36,10 +30,13 @@ from dpedkit.shards.format import SPLITS
 from dpedkit.shards.index import fingerprint
 from dpedkit.shards.reader import SplitReader, open_split
 from dpedkit.shards.sampling import spread_indices
+from dpedkit.shards.scenes import scene_names
 
 Images = NDArray[np.floating[Any]]  # (N, S, S, 3) in [0, 1]
 Pairs = NDArray[np.int32]  # (N,) the photo pair that each image is from
 Numbers = NDArray[np.int64]  # (N,) of patch pairs in their split
+Methods = dict[str, Callable[[Images, Numbers], Tensor]]
+Pictures = dict[str, NDArray[np.uint8]]  # "worst" and "best": (rows, columns, S, S, 3)
 
 _PATCHES_AT_ONCE = 10  # through the network: on CPUs as fast as any number, in little memory
 
@@ -92,11 +89,13 @@ def evaluate(
             f"on the train split of {shards}, so there is none to compare with."
         )
     with console.progress("evaluate", sum(map(len, chosen.values())), "patches") as bar:
-        splits = [
+        found = [
             _measure(split, readers[split], indices, generator, colour_map, device, bar)
             for split, indices in chosen.items()
         ]
-    return Evaluation(model, shards, generator.architecture, splits, trained_here)
+    splits = [scores for scores, _ in found]
+    pictures = {scores.split: shown for scores, shown in found}
+    return Evaluation(model, shards, generator.architecture, splits, trained_here, pictures)
 
 
 def _choose_patches(
@@ -124,25 +123,8 @@ def _measure(
     colour_map: ColourMap | None,
     device: torch.device,
     bar: console.Progress,
-) -> SplitScores:
-    guides = guides_for(generator, reader)
-
-    def enhance(phone: Images, numbers: Numbers) -> Tensor:
-        photos = _tensor(phone, device)
-        if guides is not None:
-            photos = beside(photos, guides(numbers))
-        return torch.cat([generator(part).float() for part in photos.split(_PATCHES_AT_ONCE)])
-
-    methods: dict[str, Callable[[Images, Numbers], Tensor]] = {
-        NETWORK: enhance,
-        PHONE: lambda phone, numbers: _tensor(phone, device),
-    }
-    if colour_map is not None:
-        methods[POLYNOMIAL] = lambda phone, numbers: _tensor(colour_map.apply(phone), device)
-    own_maps = _fit_to_each_pair(reader, indices)
-    methods[ORACLE] = lambda phone, numbers: _tensor(
-        _apply_own(own_maps, phone, reader.pair[numbers]), device
-    )
+) -> tuple[SplitScores, Pictures]:
+    methods, pairs = _methods(reader, indices, generator, colour_map, device)
     sheets = {name: ScoreSheet() for name in methods}
     limits = {name: LimitationSheet() for name in (*methods, DSLR)}
     for batch in _in_batches(indices):
@@ -159,13 +141,92 @@ def _measure(
                 sheets[name].add_batch(after, _tensor(rounded_dslr, device))
             limits[DSLR].add(wanted, before, wanted)
         bar.advance(len(batch))
-    return SplitScores(
+    values = {
+        name: {**sheet.of_images(), "colour_error": limits[name].colour_errors()}
+        for name, sheet in sheets.items()
+    }
+    names = scene_names(reader.folder)
+    scene_of = [names[pair] for pair in reader.pair[indices]]
+    scenes = None if None in scene_of else [str(name) for name in scene_of]
+    ends = extremes(scenes, values)
+    told = {end: _told(indices, scenes, values, places) for end, places in ends.items()}
+    scores = SplitScores(
         split,
         len(indices),
-        len(own_maps),
+        pairs,
         {name: sheet.result() for name, sheet in sheets.items()},
         {name: sheet.result() for name, sheet in limits.items()},
+        None if scenes is None else group_by_scene(scenes, values),
+        **told,
     )
+    with torch.inference_mode():
+        pictures = {end: _picture(methods, reader, indices[places]) for end, places in ends.items()}
+    return scores, {end: shown for end, shown in pictures.items() if len(shown)}
+
+
+def _methods(
+    reader: SplitReader,
+    indices: NDArray[np.int64],
+    generator: Generator,
+    colour_map: ColourMap | None,
+    device: torch.device,
+) -> tuple[Methods, int]:
+    """What is measured, the network and its rivals; and the number of photo pairs."""
+    guides = guides_for(generator, reader)
+
+    def enhance(phone: Images, numbers: Numbers) -> Tensor:
+        photos = _tensor(phone, device)
+        if guides is not None:
+            photos = beside(photos, guides(numbers))
+        return torch.cat([generator(part).float() for part in photos.split(_PATCHES_AT_ONCE)])
+
+    methods: Methods = {
+        NETWORK: enhance,
+        PHONE: lambda phone, numbers: _tensor(phone, device),
+    }
+    if colour_map is not None:
+        methods[POLYNOMIAL] = lambda phone, numbers: _tensor(colour_map.apply(phone), device)
+    own_maps = _fit_to_each_pair(reader, indices)
+    methods[ORACLE] = lambda phone, numbers: _tensor(
+        _apply_own(own_maps, phone, reader.pair[numbers]), device
+    )
+    return methods, len(own_maps)
+
+
+def _told(
+    indices: NDArray[np.int64],
+    scenes: list[str] | None,
+    values: dict[str, dict[str, NDArray[np.float64]]],
+    places: NDArray[np.int64],
+) -> list[PatchScores]:
+    """The network's scores of some patches, by their places among those that were measured."""
+    return [
+        PatchScores(
+            int(indices[place]),
+            None if scenes is None else scenes[place],
+            {name: float(array[place]) for name, array in values[NETWORK].items()},
+        )
+        for place in places
+    ]
+
+
+def _picture(
+    methods: Methods, reader: SplitReader, numbers: NDArray[np.int64]
+) -> NDArray[np.uint8]:
+    """Some patches by each method that is shown, as the DSLR has them last."""
+    phone, dslr = reader.gather(numbers)
+    columns = [
+        _levels(methods[name](phone / np.float32(255), numbers))
+        for name in SHOWN
+        if name in methods and len(numbers)
+    ]
+    return np.stack([*columns, dslr], axis=1)
+
+
+def _levels(images: Tensor) -> NDArray[np.uint8]:
+    """(N, 3, H, W) in [0, 1] -> (N, H, W, 3) uint8."""
+    levels = images.clamp(0, 1).mul(255).round().to(torch.uint8)
+    return levels.permute(0, 2, 3, 1).cpu().numpy()
 
 
 def _fit_to_each_pair(reader: SplitReader, indices: NDArray[np.int64]) -> dict[int, ColourMap]:

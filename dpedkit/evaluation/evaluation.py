@@ -6,13 +6,18 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from dpedkit.core import console
 from dpedkit.core.wording import counted, decibel, listed
 from dpedkit.evaluation.limitations import Limitations
+from dpedkit.evaluation.methods import DSLR, NETWORK, ORACLE, PHONE, POLYNOMIAL, RIVALS
+from dpedkit.evaluation.scenes import ByScene, PatchScores
 from dpedkit.evaluation.scores import Scores
 
-NETWORK, PHONE, POLYNOMIAL = "network", "untouched phone", "colour polynomial"
-ORACLE, DSLR = "oracle polynomial", "DSLR itself"
+__all__ = ["DSLR", "NETWORK", "ORACLE", "PHONE", "POLYNOMIAL", "Evaluation", "SplitScores"]
+
 _HEADER = (
     *("", "per-image PSNR", "MS-SSIM", "per-batch PSNR", "MS-SSIM"),
     *("SSIM", "pooled PSNR"),
@@ -28,7 +33,19 @@ _NOTE = (
     "since it has seen the answer.\n"
     "colour error: distance between the mean colours, in 8-bit levels. contrast: of luma, "
     "relative to the\nDSLR's. noise: in flat blocks, relative to the phone's. "
-    "The paper names these three as limitations."
+    "The paper names these three as limitations.\n"
+    "mean of scenes: of each scene's mean over its patches, with the 95% bootstrap interval over "
+    "the scenes.\nThe differences are paired by scene."
+)
+_SCENE_COLUMNS = {
+    "psnr": ("PSNR", ".2f"),
+    "ms_ssim": ("MS-SSIM", ".4f"),
+    "ssim": ("SSIM", ".4f"),
+    "colour_error": ("colour error", ".2f"),
+}
+_NO_SCENES = (
+    "There is no mean over scenes: these patches were imported, and it is not known which of them "
+    "show\nthe same scene."
 )
 _LIMITS_HEADER = ("", "colour error", "contrast", "noise")
 # A difference below these is rounding, not merit: dB, SSIM, MS-SSIM.
@@ -37,13 +54,28 @@ _TIES = {"psnr": 0.005, "ssim": 0.00005, "ms_ssim": 0.00005}
 
 @dataclass(frozen=True)
 class SplitScores:
-    """One split: how many patches of how many photo pairs, and how each method does on them."""
+    """One split: how many patches of how many photo pairs, and how each method does on them.
+
+    Attributes
+    ----------
+    split : str
+    patches, pairs : int
+    scores, limitations : dict
+        By method.
+    by_scene : ByScene or None
+        None if it is not known which patches show the same scene.
+    worst, best : list of PatchScores
+        Of the network, by PSNR, from different scenes where that is possible.
+    """
 
     split: str
     patches: int
     pairs: int
     scores: dict[str, Scores]
     limitations: dict[str, Limitations] = field(default_factory=dict)
+    by_scene: ByScene | None = None
+    worst: list[PatchScores] = field(default_factory=list)
+    best: list[PatchScores] = field(default_factory=list)
 
     def described(self) -> str:
         """How much was measured; each imported patch pair counts as a photo pair."""
@@ -63,6 +95,9 @@ class Evaluation:
     splits : list of SplitScores
     trained_here : bool
         Whether the model's card says that it was trained on exactly these shards.
+    pictures : dict
+        By split and "worst" or "best": those patches as `(rows, columns, S, S, 3) uint8`, a row
+        for each patch, with a column for each method of `SHOWN` that was measured.
     """
 
     model: Path
@@ -70,6 +105,7 @@ class Evaluation:
     architecture: str
     splits: list[SplitScores]
     trained_here: bool = False
+    pictures: dict[str, dict[str, NDArray[np.uint8]]] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
         """The evaluation as JSON-ready values."""
@@ -91,10 +127,14 @@ class Evaluation:
             limits = [_limits_row(name, found) for name, found in split.limitations.items()]
             blocks.append(f"{title}\n{console.table(_HEADER, rows)}{_identical_note(split)}")
             blocks.append(console.table(_LIMITS_HEADER, limits))
+            blocks.append(split.by_scene.as_text(_SCENE_COLUMNS) if split.by_scene else _NO_SCENES)
         return "\n\n".join([*blocks, _NOTE, self.verdict()])
 
     def verdict(self) -> str:
-        """Whether the network beats its baselines, judged on the scenes it has seen least."""
+        """Whether the network beats its baselines, judged on the scenes it has seen least.
+
+        What speaks against the same on other scenes is always added.
+        """
         judged = min(self.splits, key=lambda split: ("test", "val", "train").index(split.split))
         where = {
             "test": f"On the {judged.described()} of the test split, which training never sees, "
@@ -108,7 +148,7 @@ class Evaluation:
                 "training saw these scenes) the network"
             )
         network = judged.scores[NETWORK]
-        rivals = [name for name in (POLYNOMIAL, PHONE) if name in judged.scores]
+        rivals = [name for name in RIVALS if name in judged.scores]
         baselines = "the baselines" if len(rivals) > 1 else "the baseline"
         lost = {name: _lost_to(network, judged.scores[name]) for name in rivals}
         if any(lost.values()):
@@ -117,9 +157,19 @@ class Evaluation:
                 for name, measures in lost.items()
                 if measures
             ]
-            return f"{where} does not beat {baselines}: {'; '.join(complaints)}."
-        gains = [f"{_gain(network, judged.scores[name])} over the {name}" for name in rivals]
-        return f"{where} beats {baselines}: {'; '.join(gains)}."
+            found = f"does not beat {baselines}: {'; '.join(complaints)}."
+        else:
+            gains = [f"{_gain(network, judged.scores[name])} over the {name}" for name in rivals]
+            found = f"beats {baselines}: {'; '.join(gains)}."
+        return " ".join(filter(None, [where, found, *self._cautions(judged)]))
+
+    def _cautions(self, judged: SplitScores) -> list[str]:
+        """Why the verdict may not hold for other scenes."""
+        seen = judged.split == "train" and self.trained_here
+        return [
+            "That says nothing about scenes it has not seen." if seen else "",
+            judged.by_scene.caution() if judged.by_scene else "",
+        ]
 
 
 def _row(name: str, scores: Scores) -> tuple[str, ...]:

@@ -9,7 +9,9 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
@@ -82,6 +84,11 @@ class LimitationSheet:
         self._blocks += flat.numel()
         self._noise += float((_noise(ours).square() * inside).cpu().double().sum())
         self._phone_noise += float((_noise(phones).square() * inside).cpu().double().sum())
+
+    def colour_errors(self) -> NDArray[np.float64]:
+        """The colour error of each image, in 8-bit levels: (N,)."""
+        errors: NDArray[np.float64] = torch.cat(self._colour).numpy()
+        return errors
 
     def result(self) -> Limitations:
         """The limitations of all that was added; at least one batch."""

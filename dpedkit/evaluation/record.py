@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
 
 from dpedkit.core import console
 from dpedkit.core.atomic import make_folder, write_json
 from dpedkit.core.errors import DpedkitError
 from dpedkit.core.records import EVALUATIONS
 from dpedkit.evaluation.evaluation import Evaluation
+from dpedkit.evaluation.methods import WHOLE_PHOTOS
+from dpedkit.evaluation.photo_evaluation import PhotoEvaluation
+from dpedkit.images import write_photo
 from dpedkit.models.files import model_hash
 from dpedkit.shards.index import fingerprint
+
+_DIGITS, _QUALITY = 16, 92
 
 
 def keep_evaluation(evaluation: Evaluation) -> Path | None:
@@ -28,15 +37,65 @@ def keep_evaluation(evaluation: Evaluation) -> Path | None:
     if not (run / "config.toml").is_file():
         return None
     splits = "-".join(split.split for split in evaluation.splits)
-    name = f"{evaluation.model.stem}-{fingerprint(evaluation.shards)}-{splits}.json"
+    name = f"{evaluation.model.stem}-{fingerprint(evaluation.shards)}-{splits}"
     content = {
         **evaluation.to_dict(),
         "model_file": evaluation.model.name,
         "model_hash": model_hash(evaluation.model),
     }
     try:
-        write_json(make_folder(run / EVALUATIONS) / name, content)
+        folder = make_folder(run / EVALUATIONS)
+        content["pictures"] = {
+            split: {
+                end: _keep(folder / f"{name}-{split}-{end}.png", shown)
+                for end, shown in own.items()
+            }
+            for split, own in evaluation.pictures.items()
+        }
+        write_json(folder / f"{name}.json", content)
     except DpedkitError as error:
         console.warn(f"The evaluation could not be saved: {error}")
         return None
     return run
+
+
+def keep_photo_evaluation(evaluation: PhotoEvaluation) -> Path | None:
+    """The same of an evaluation on whole photos, with pictures of the worst and best of them.
+
+    A later evaluation of the same model file on the same folder replaces it.
+    """
+    run = evaluation.model.parent
+    if not (run / "config.toml").is_file():
+        return None
+    place = hashlib.sha256(str(evaluation.aligned.absolute()).encode()).hexdigest()[:_DIGITS]
+    name = f"{WHOLE_PHOTOS}-{evaluation.model.stem}-{place}"
+    try:
+        folder = make_folder(run / EVALUATIONS)
+        for old in folder.glob(f"{name}-*.jpg"):
+            old.unlink()
+        pictures: dict[str, dict[str, str]] = {}
+        for number, (pair, shown) in enumerate(evaluation.pictures.items()):
+            pictures[pair] = {}
+            for method, pixels in shown.items():
+                file = folder / f"{name}-{number}-{method.replace(' ', '-')}.jpg"
+                write_photo(file, pixels, jpeg_quality=_QUALITY)
+                pictures[pair][method] = file.name
+        content = {
+            **evaluation.to_dict(),
+            "model_file": evaluation.model.name,
+            "model_hash": model_hash(evaluation.model),
+            "pictures": pictures,
+        }
+        write_json(folder / f"{name}.json", content)
+    except DpedkitError as error:
+        console.warn(f"The evaluation could not be saved: {error}")
+        return None
+    return run
+
+
+def _keep(file: Path, rows: NDArray[np.uint8]) -> str:
+    """Write patches `(rows, columns, S, S, 3)` as one picture without gaps; returns its name."""
+    count, columns, side = rows.shape[:3]
+    whole = rows.transpose(0, 2, 1, 3, 4).reshape(count * side, columns * side, 3)
+    write_photo(file, np.ascontiguousarray(whole))
+    return file.name

@@ -85,6 +85,15 @@ class ScoreSheet:
         error = metrics.squared_error(images, dslr).mean().item()
         self._batches.append((len(images), error, metrics.ms_ssim_of_batch(images, dslr).item()))
 
+    def of_images(self) -> dict[str, NDArray[np.float64]]:
+        """PSNR (dB, inf for an image equal to the DSLR's), SSIM and MS-SSIM of each image: (N,)."""
+        values = {
+            "psnr": metrics.psnr_of_error(torch.cat(self._errors)),
+            "ssim": torch.cat(self._ssim),
+            "ms_ssim": torch.cat(self._ms_ssim),
+        }
+        return {name: value.numpy() for name, value in values.items()}
+
     def result(self) -> Scores:
         """The scores of all that was added; at least one batch."""
         errors = torch.cat(self._errors)

@@ -19,6 +19,7 @@ from typing import Any
 
 import numpy as np
 
+from dpedkit.aligned import AlignedPhotos, OriginalGoneError, content_hash, read_aligned
 from dpedkit.core import lock
 from dpedkit.core.atomic import make_folder
 from dpedkit.core.console import progress, say, warn
@@ -28,7 +29,6 @@ from dpedkit.core.parallel import ordered_map
 from dpedkit.core.records import PairRecord, phone_thumbnail
 from dpedkit.core.wording import counted, some
 from dpedkit.core.workfolder import WorkFolder, prepare
-from dpedkit.patches.aligned import AlignedPhotos, OriginalGoneError, content_hash, read_aligned
 from dpedkit.patches.config import PatchConfig
 from dpedkit.patches.matching import Patches, match_windows
 from dpedkit.patches.sample import sample_dropped

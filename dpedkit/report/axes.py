@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from dpedkit.report.page import escape
 
 WIDTH, HEIGHT = 520, 270
-LEFT, RIGHT, TOP, BOTTOM = 62, 14, 16, 46
+LEFT, RIGHT, TOP, BOTTOM = 62, 20, 16, 46
 _LABEL_WIDTH, _DIGIT_WIDTH = 30, 7.5  # px, with the gaps beside the label
 _STEPS = (1.0, 2.0, 2.5, 5.0, 10.0)
 

@@ -60,13 +60,24 @@ def curves(
     y_label: str,
     *,
     from_zero: bool = False,
+    levels: Mapping[str, float] | None = None,
 ) -> str:
-    """Lines through `(x, y)` points, one for each named series."""
+    """Lines through `(x, y)` points, one for each named series.
+
+    `levels` are named values that do not depend on x, drawn as lines across the whole chart.
+    """
     lines = {name: [p for p in line if np.isfinite(p).all()] for name, line in series.items()}
     lines = {name: line for name, line in lines.items() if line}
     if not lines:
         return ""
     xs = [x for line in lines.values() for x, _ in line]
+    across = {
+        name: [(min(xs), value), (max(xs), value)]
+        for name, value in (levels or {}).items()
+        if np.isfinite(value)
+    }
+    marked = set(lines)
+    lines |= across
     ys = [y for line in lines.values() for _, y in line]
     lowest = min([0.0, *ys] if from_zero else ys)
     frame = Frame(Axis(min(xs), max(xs), x_label), rounded_out(lowest, max(ys), y_label))
@@ -76,6 +87,8 @@ def curves(
         path = " ".join(f"{frame.x(x):.1f},{frame.y(y):.1f}" for x, y in line)
         pattern = f' stroke-dasharray="{dashes}"' if dashes else ""
         parts.append(f'<polyline points="{path}" class="curve" stroke="{colour}"{pattern}/>')
+        if name not in marked:
+            continue
         parts += [
             f'<circle cx="{frame.x(x):.1f}" cy="{frame.y(y):.1f}" r="3" fill="{colour}">'
             f"<title>{escape(name)}, {escape(x_label)} {number(x)}: {y:.5g}</title></circle>"

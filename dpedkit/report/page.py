@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import html
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +30,7 @@ def write_page(
     styles: Sequence[str] = (),
     scripts: Sequence[str] = (),
 ) -> Path:
-    """Write `folder`/report/index.html and return its path.
+    """Write `folder`/report/index.html, linked with related pages, and return its path.
 
     Parameters
     ----------
@@ -39,9 +39,13 @@ def write_page(
     title, body, data, styles, scripts
         As for `page`.
     """
+    from dpedkit.report.links import link_back, navigation
+
     path = page_file(folder)
     make_folder(path.parent)
+    body = f"{navigation(folder)}\n{body}"
     write_text(path, page(title, body, data=data, styles=styles, scripts=scripts))
+    link_back(folder)
     return path
 
 
@@ -109,23 +113,27 @@ def table(
     *,
     best: int | None = None,
     words: Sequence[str] = (),
+    bold: Collection[tuple[int, int]] = (),
 ) -> str:
     """An HTML table; cells are escaped, and the row numbered `best` stands out.
 
-    Columns hold numbers, but for the first one and those whose headers are in `words`.
+    Columns hold numbers, but for the first one and those whose headers are in `words`. Cells whose
+    `(row, column)` is in `bold` stand out, too.
     """
 
-    def line(kind: str, cells: Sequence[object]) -> str:
-        marks = [' class="words"' if name in words else "" for name in header]
+    def line(kind: str, cells: Sequence[object], bold_columns: Collection[int] = ()) -> str:
+        marks = ['class="words"' if name in words else "" for name in header]
         return "".join(
-            f"<{kind}{mark}>{escape(cell)}</{kind}>"
-            for mark, cell in zip(marks, cells, strict=True)
+            f"<{' '.join(filter(None, [kind, mark]))}>"
+            f"{f'<b>{escape(cell)}</b>' if column in bold_columns else escape(cell)}</{kind}>"
+            for column, (mark, cell) in enumerate(zip(marks, cells, strict=True))
         )
 
     lines = []
     for number, row in enumerate(rows):
         mark = ' class="best"' if number == best else ""
-        lines.append(f"<tr{mark}>{line('td', row)}</tr>")
+        columns = {column for at, column in bold if at == number}
+        lines.append(f"<tr{mark}>{line('td', row, columns)}</tr>")
     return (
         f'<div class="wide"><table><thead><tr>{line("th", header)}</tr></thead>'
         f"<tbody>{''.join(lines)}</tbody></table></div>"

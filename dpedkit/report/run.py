@@ -9,15 +9,21 @@ from dpedkit.core.config import read_toml
 from dpedkit.core.manifest import read_jsonl
 from dpedkit.core.wording import counted, decibel
 from dpedkit.models.files import BEST_NAME, read_card
+from dpedkit.report import zoom
 from dpedkit.report.charts import curves
 from dpedkit.report.evaluations import evaluations
 from dpedkit.report.losses import pair_losses
 from dpedkit.report.page import cards, escape, table, write_page
+from dpedkit.report.photos import photo_evaluations
 from dpedkit.report.samples import over_time
 from dpedkit.shards.index import PAIRS_FILE
 
 MARK = "config.toml"
 _ROWS_SHOWN = 24
+_VALIDATED = {
+    "val": "validation patches (val split)",
+    "train": "validation patches (of the train split: there is no val split)",
+}
 
 Row = dict[str, Any]
 
@@ -38,18 +44,24 @@ def write(folder: Path) -> Path:
         f"<h1>{escape(headline)}</h1>"
         f"{cards(_facts(best, settings, record['content']['loss']))}"
         f"{evaluations(folder)}"
-        f'<h2>Training</h2><div class="charts">{_charts(rows)}</div>'
+        f"{photo_evaluations(folder)}"
+        f'<h2>Training</h2><div class="charts">{_charts(rows, best)}</div>'
         "<h2>Table I: training progress of photo enhancement model, part 1</h2>"
         f"{_table_1(shown, camera, best_row)}"
         "<h2>Table II: training progress of photo enhancement model, part 2</h2>"
         f"{_table_2(shown, camera, best_row)}"
         f"{_left_out(len(rows) - len(shown))}"
+        '<p class="soft">Test stands for the patches of the validation, as in the paper&#39;s '
+        "tables; here they are never those of the test split.</p>"
         f"{pair_losses(folder)}"
-        f"<h2>Before and after, over time</h2>{over_time(folder / 'samples')}"
+        "<h2>Before and after, over time</h2>"
+        '<p class="soft">Patches of the validation. Click on one to see it large, after more '
+        "steps; arrow keys go to the others.</p>"
+        f"{over_time(folder / 'samples')}"
         "<details><summary>Settings</summary>"
         f"{table(('setting', 'value'), list(settings.items()), words=('value',))}</details>"
     )
-    return write_page(folder, headline, body)
+    return write_page(folder, headline, body, styles=[zoom.STYLE], scripts=[zoom.SCRIPT])
 
 
 def _facts(best: Row | None, settings: Row, content: str) -> list[tuple[str, str]]:
@@ -64,16 +76,29 @@ def _facts(best: Row | None, settings: Row, content: str) -> list[tuple[str, str
     ]
 
 
-def _charts(rows: list[Row]) -> str:
+def _charts(rows: list[Row], best: Row | None) -> str:
     def line(key: str) -> list[tuple[float, float]]:
         return [(row["step"], row[key]) for row in rows if row.get(key) is not None]
 
+    # The log names the paper's columns; what they call "test" is the split of the validation.
+    validated = (best or {}).get("validated_on", "validation")
+
     def both(key: str) -> dict[str, list[tuple[float, float]]]:
-        return {"train": line(f"{key}_train"), "test": line(f"{key}_test")}
+        return {"train": line(f"{key}_train"), validated: line(f"{key}_test")}
+
+    def score(key: str, name: str, label: str) -> str:
+        series = {name: line(key), "mean over scenes": line(f"{key}_over_scenes")}
+        levels = {
+            method: found[key]
+            for method, found in (best or {}).get("baselines", {}).items()
+            if found[key] is not None
+        }
+        title = f"{name} on {_VALIDATED.get(validated, 'validation patches')}"
+        return curves(series, title, "step", label, levels=levels)
 
     pictures = [
-        curves({"PSNR": line("psnr")}, "PSNR on validation patches", "step", "PSNR, dB"),
-        curves({"MS-SSIM": line("ms_ssim")}, "MS-SSIM on validation patches", "step", "MS-SSIM"),
+        score("psnr", "PSNR", "PSNR, dB"),
+        score("ms_ssim", "MS-SSIM", "MS-SSIM"),
         curves(both("generator_loss"), "Generator", "step", "loss"),
         curves(both("discriminator_accuracy"), "Discriminator", "step", "accuracy"),
     ]

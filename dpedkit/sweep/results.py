@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
 
 from dpedkit.core import console
+from dpedkit.intervals import Interval, paired_difference
 
 _NOTE = (
     "PSNR in dB and MS-SSIM of each patch by itself, then the mean{over_folds}; gain: over the "
     "colour polynomial\nof the same train split. +-: standard deviation over the seeds. {measured}"
+)
+
+_PAIRED = (
+    "[95% bootstrap interval over the scenes] where it contains 0, the difference may be chance."
 )
 
 
@@ -29,6 +34,9 @@ class Score:
     psnr, polynomial_psnr : float or None
         dB, of the network and of the colour polynomial; None where it is infinite.
     ms_ssim, polynomial_ms_ssim : float
+    scenes : dict
+        By scene: PSNR (None where it is infinite) and MS-SSIM of the network. Empty if it is not
+        known which patches show the same scene, or if an earlier version measured.
     """
 
     variant: str
@@ -38,6 +46,7 @@ class Score:
     ms_ssim: float
     polynomial_psnr: float | None
     polynomial_ms_ssim: float
+    scenes: dict[str, list[float | None]] = field(default_factory=dict)
 
     @property
     def gain(self) -> float:
@@ -91,6 +100,28 @@ class Row:
 
 
 @dataclass(frozen=True)
+class Difference:
+    """A variant less the first one: the mean over the scenes, paired, with its interval.
+
+    A scene's score is the mean over the seeds.
+    """
+
+    variant: str
+    psnr: Interval | None
+    ms_ssim: Interval | None
+
+    def cells(self, first: str) -> tuple[str, ...]:
+        """The row of a table."""
+        known = self.psnr or self.ms_ssim
+        return (
+            f"{self.variant} - {first}",
+            str(known.scenes if known else 0),
+            self.psnr.text("+.2f") if self.psnr else "-",
+            self.ms_ssim.text("+.4f") if self.ms_ssim else "-",
+        )
+
+
+@dataclass(frozen=True)
 class SweepSummary:
     """The result of a sweep.
 
@@ -127,6 +158,29 @@ class SweepSummary:
             for variant in self.variants
         ]
 
+    def differences(self) -> list[Difference]:
+        """Every other variant less the first, where both were measured by scene."""
+        first, *others = self.variants
+        found = []
+        for variant in others:
+            psnr, ms_ssim = (
+                paired_difference(self._of_scenes(variant, place), self._of_scenes(first, place))
+                for place in range(2)
+            )
+            if psnr or ms_ssim:
+                found.append(Difference(variant, psnr, ms_ssim))
+        return found
+
+    def _of_scenes(self, variant: str, place: int) -> dict[str, float]:
+        """By scene, the mean over the seeds of a variant's PSNR (0) or MS-SSIM (1)."""
+        values: dict[str, list[float]] = {}
+        for score in self.scores:
+            if score.variant == variant:
+                for scene, own in score.scenes.items():
+                    if (value := own[place]) is not None:
+                        values.setdefault(scene, []).append(value)
+        return {scene: mean(own) for scene, own in values.items()}
+
     @property
     def folds(self) -> list[int]:
         return sorted({score.fold for score in self.scores if score.fold is not None})
@@ -141,6 +195,7 @@ class SweepSummary:
             "folds": {
                 str(fold): [_json_ready(row) for row in self.rows(fold)] for fold in self.folds
             },
+            "differences": [asdict(difference) for difference in self.differences()],
             "runs": [asdict(score) for score in self.scores],
         }
 
@@ -155,6 +210,11 @@ class SweepSummary:
         )
         header = ("setting", "runs", "PSNR", "+-", "MS-SSIM", "+-", "gain", "+-")
         blocks = [console.table(header, [row.cells() for row in self.rows()], note)]
+        if differences := self.differences():
+            first = self.variants[0]
+            paired = [difference.cells(first) for difference in differences]
+            columns = ("paired by scene", "scenes", "PSNR", "MS-SSIM")
+            blocks.append(console.table(columns, paired, _PAIRED))
         if self.folds:
             rows = [
                 (str(fold), *(f"{row.psnr:.2f} {row.ms_ssim:.4f}" for row in self.rows(fold)))

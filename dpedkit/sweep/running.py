@@ -14,7 +14,7 @@ from dpedkit.core.errors import DpedkitError, OutputExistsError, UsageError
 from dpedkit.core.lock import locked
 from dpedkit.core.manifest import read_json
 from dpedkit.evaluation.config import EvaluateConfig
-from dpedkit.evaluation.evaluation import NETWORK, POLYNOMIAL
+from dpedkit.evaluation.evaluation import NETWORK, POLYNOMIAL, SplitScores
 from dpedkit.shards import split_counts
 from dpedkit.shards.config import FoldConfig
 from dpedkit.shards.conversion import fold_shards
@@ -141,9 +141,18 @@ def _score(run: _Run, output: Path) -> Score:
         run.fold,
         *(network.psnr, network.ms_ssim),
         *(polynomial.psnr, polynomial.ms_ssim),
+        scenes=_of_scenes(found),
     )
     write_json(file, {"setting": setting, "score": asdict(score)})
     return score
+
+
+def _of_scenes(found: SplitScores) -> dict[str, list[float | None]]:
+    """PSNR and MS-SSIM of the network on each scene."""
+    if found.by_scene is None:
+        return {}
+    measured = {one.scene: one.scores[NETWORK] for one in found.by_scene.scenes}
+    return {scene: [own["psnr"], own["ms_ssim"]] for scene, own in measured.items()}
 
 
 def _read_score(file: Path, content: dict[str, Any]) -> Score:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from dpedkit import metrics
-from dpedkit.colourmap import fit_colour_map_to
+from dpedkit.colourmap import ColourMap, fit_colour_map_to
 from dpedkit.core import console
 from dpedkit.core.device import beside, to_images
 from dpedkit.core.publication import statements_of
@@ -36,6 +36,7 @@ from dpedkit.shards.origin import origin_of
 from dpedkit.shards.provenance import without_paths
 from dpedkit.shards.reader import SplitReader, open_split
 from dpedkit.shards.sampling import spread_indices
+from dpedkit.shards.scenes import scene_names
 from dpedkit.training.config import TrainConfig
 from dpedkit.training.content import ContentChoice
 from dpedkit.training.objective import Objective
@@ -114,6 +115,7 @@ class Validation:
             "config": without_paths(config.to_dict()),  # model files are published
             "content": content.to_dict(),
             "shards": sorted({fingerprint(shards), *seen}, key=str),
+            "validated_on": "val",
         }
         train = open_split(shards, "train")
         reader = open_split(shards, "val")
@@ -124,6 +126,7 @@ class Validation:
                 "the last network counts as the best. Measure it with `dpedkit evaluate`."
             )
             reader = train
+            training["validated_on"] = "train"
         guides = guides_for(state.generator, reader)
         patches = ValidationPatches(
             reader, config.evaluate_patches, config.batch, state.device, guides
@@ -150,6 +153,7 @@ class Validation:
             "generator_loss_test": found.loss,
             "psnr": found.psnr,
             "ms_ssim": found.ms_ssim,
+            **found.over_scenes,
         }
         said = f"step {step}: PSNR {decibel(found.psnr)} dB, MS-SSIM {found.ms_ssim:.4f}"
         if self.state.ema is not None:
@@ -218,13 +222,21 @@ class Validation:
         self.warnings = state["warnings"]
 
     @cached_property
-    def _colour_polynomial(self) -> dict[str, Any]:
+    def _colour_map(self) -> ColourMap:
         """What `dpedkit evaluate` compares the network with, whatever it is measured on."""
-        return fit_colour_map_to(self.train).to_dict()
+        return fit_colour_map_to(self.train)
+
+    @cached_property
+    def _baselines(self) -> dict[str, Any]:
+        """What the scores of the validations are compared with in the report of the run."""
+        return {
+            "untouched phone": self.patches.untouched(),
+            "colour polynomial": self.patches.mapped(self._colour_map),
+        }
 
     def _save(self, path: Path, step: int, scores: dict[str, Any]) -> None:
-        training = {"step": step, **self.training, **scores}
-        card = {"training": training, **self.about, COLOUR_POLYNOMIAL: self._colour_polynomial}
+        training = {"step": step, **self.training, **scores, "baselines": self._baselines}
+        card = {"training": training, **self.about, COLOUR_POLYNOMIAL: self._colour_map.to_dict()}
         save_model(path, self.state.model, card)
 
 
@@ -244,6 +256,9 @@ class Measurement:
         Mean over images.
     spread : float
         Mean standard deviation within an enhanced patch.
+    over_scenes : dict
+        PSNR and MS-SSIM as the mean over the scenes of each scene's mean, as they are logged;
+        empty if it is not known which patches show the same scene.
     """
 
     loss: float
@@ -251,6 +266,7 @@ class Measurement:
     psnr: float | None
     ms_ssim: float
     spread: float
+    over_scenes: dict[str, float | None] = field(default_factory=dict)
 
 
 class ValidationPatches:
@@ -277,6 +293,10 @@ class ValidationPatches:
         self.indices = spread_indices(len(reader), count)
         self.phone, self.dslr = reader.gather(self.indices)
         self.batch, self.device, self.guides = batch, device, guides
+        names = scene_names(reader.folder)
+        scenes = [names[pair] for pair in reader.pair[self.indices]]
+        known = None not in scenes
+        self.scenes = np.unique(np.array(scenes, str), return_inverse=True)[1] if known else None
 
     def measure(
         self, generator: Generator, discriminator: Discriminator | None, objective: Objective
@@ -301,7 +321,22 @@ class ValidationPatches:
             psnr=_mean_of_differing(torch.cat(psnr)),
             ms_ssim=_mean(torch.cat(ms_ssim)),
             spread=_mean(torch.cat(spread)),
+            over_scenes=self._over_scenes({"psnr": torch.cat(psnr), "ms_ssim": torch.cat(ms_ssim)}),
         )
+
+    def _over_scenes(self, values: dict[str, Tensor]) -> dict[str, float | None]:
+        """Means over the scenes, of scores `(N,)` of all patches; without infinite ones."""
+        if self.scenes is None:
+            return {}
+        found = {}
+        for name, scores in values.items():
+            array = scores.cpu().double().numpy()
+            kept = ~np.isposinf(array)
+            counts = np.bincount(self.scenes[kept])
+            sums = np.bincount(self.scenes[kept], array[kept])
+            means = sums[counts > 0] / counts[counts > 0]
+            found[f"{name}_over_scenes"] = float(means.mean()) if len(means) else None
+        return found
 
     def quality(self, generator: Generator) -> dict[str, Any]:
         """PSNR and MS-SSIM of enhanced patches, as `measure` has them."""
@@ -311,6 +346,15 @@ class ValidationPatches:
     def untouched(self) -> dict[str, Any]:
         """PSNR and MS-SSIM of the phone patches as they are."""
         return self._quality_of(lambda phone: phone[:, :3])
+
+    def mapped(self, colours: ColourMap) -> dict[str, Any]:
+        """PSNR and MS-SSIM of the phone patches with their colours mapped."""
+
+        def enhance(phone: Tensor) -> Tensor:
+            pixels = phone[:, :3].permute(0, 2, 3, 1).cpu().numpy()
+            return torch.from_numpy(colours.apply(pixels)).to(phone).permute(0, 3, 1, 2)
+
+        return self._quality_of(enhance)
 
     def _quality_of(self, enhance: Callable[[Tensor], Tensor]) -> dict[str, Any]:
         psnr, ms_ssim = [], []

@@ -148,6 +148,18 @@ class AlignedPhotos:
             resample_dslr(dslr, PairMap.from_dict(self._map(record)), record.crop),
         )
 
+    def whole_phone(self, record: PairRecord) -> NDArray[np.uint8]:
+        """The whole phone photo, upright, of which the aligned one is the part `record.crop`.
+
+        Raises
+        ------
+        PhotoError
+            If it cannot be read.
+        OriginalGoneError
+            If it is no longer the file that was aligned.
+        """
+        return _read_original(record.phone)
+
     def known(self, record: PairRecord) -> NDArray[np.uint8] | None:
         """Validity of the alignment at each pixel, `(H, W) uint8`, see `Surfaces.known`; None for
         records of format 1, which lack it.

@@ -1,0 +1,111 @@
+"""Links between the pages of aligned photos, of shards, of runs, and of comparisons of runs.
+
+A page is written when the pages that are made from it do not exist yet. So each new page adds a
+link to itself to those that it is made from, and a page that is written again keeps such links.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from html import unescape
+from pathlib import Path
+from urllib.parse import quote, unquote
+
+from dpedkit.core.atomic import write_text
+from dpedkit.core.config import read_toml
+from dpedkit.core.errors import DpedkitError
+from dpedkit.core.manifest import read_json
+from dpedkit.report.page import escape, page_file
+
+_NAV = re.compile(r'<nav class="links" id="pages">(.*?)</nav>', re.DOTALL)
+_LINK = re.compile(r'<a href="([^"]*)">([^<]*)</a>')
+_RUN, _SHARDS, _ALIGNED = "config.toml", "index.json", "dataset.json"
+
+
+@dataclass(frozen=True)
+class Link:
+    """A page and what it is of, in words."""
+
+    page: Path
+    words: str
+
+
+def navigation(folder: Path) -> str:
+    """HTML of the links of a folder's page, before it is written (again)."""
+    page = page_file(folder)
+    links = {link.page: link for link in (*_known_links(page), *_made_from(folder))}
+    return _nav(page, [link for link in links.values() if link.page.is_file()])
+
+
+def link_back(folder: Path) -> None:
+    """Add a link to a folder's page to the pages of what it is made from.
+
+    Pages that cannot be changed, such as those of shards that others share, are left as they are.
+    """
+    own = Link(page_file(folder).absolute(), _words(folder))
+    for link in _made_from(folder):
+        try:
+            text = link.page.read_text(encoding="utf-8")
+            known = _known_links(link.page)
+            if own in known or not _NAV.search(text):
+                continue
+            others = [other for other in known if other.page != own.page]
+            nav = _nav(link.page, [*others, own])
+            write_text(link.page, _NAV.sub(lambda _: nav, text, count=1))  # noqa: B023
+        except (OSError, DpedkitError):
+            continue
+
+
+def _made_from(folder: Path) -> Iterator[Link]:
+    """The pages of what a run or shards were made from, nearest first."""
+    try:
+        if (folder / _RUN).is_file():
+            shards = Path(read_toml(folder / _RUN)["data"]["shards"])
+            yield from _page_of(shards)
+            yield from _made_from(shards)
+        elif (folder / _SHARDS).is_file():
+            aligned = read_json(folder / _SHARDS).get("aligned")
+            if isinstance(aligned, str):
+                yield from _page_of(Path(os.path.normpath(folder.absolute() / aligned)))
+    except (DpedkitError, KeyError, TypeError):
+        return
+
+
+def _page_of(folder: Path) -> Iterator[Link]:
+    page = page_file(folder).absolute()
+    if page.is_file():
+        yield Link(page, _words(folder))
+
+
+def _words(folder: Path) -> str:
+    kinds = {_RUN: "run", _SHARDS: "patches", _ALIGNED: "aligned pairs"}
+    kind = next((words for mark, words in kinds.items() if (folder / mark).is_file()), "comparison")
+    return f"{kind}: {folder.absolute().name}"
+
+
+def _known_links(page: Path) -> list[Link]:
+    """The links that a page has already, if it is there and was written by this version."""
+    try:
+        found = _NAV.search(page.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return []
+    if found is None:
+        return []
+    here = page.absolute().parent
+    return [
+        Link(Path(os.path.normpath(here / unquote(unescape(address)))), unescape(words))
+        for address, words in _LINK.findall(found[1])
+    ]
+
+
+def _nav(page: Path, links: list[Link]) -> str:
+    here = page.absolute().parent
+    items = "".join(
+        f'<a href="{escape(quote(Path(os.path.relpath(link.page, here)).as_posix()))}">'
+        f"{escape(link.words)}</a>"
+        for link in links
+    )
+    return f'<nav class="links" id="pages">{items}</nav>'

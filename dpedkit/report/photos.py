@@ -1,0 +1,94 @@
+"""Results of `dpedkit evaluate --photos` for a run, with the worst and the best photos."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from dpedkit.core.manifest import read_json
+from dpedkit.core.records import EVALUATIONS
+from dpedkit.core.wording import counted, decibel
+from dpedkit.images import read_photo
+from dpedkit.report.evaluations import NETWORK, Found, by_scene, is_current
+from dpedkit.report.page import escape
+from dpedkit.report.zoom import Shown, zoomable
+
+_HIGH = float("inf")
+PHOTO_MEASURES: dict[str, tuple[str, str, float | None]] = {
+    "psnr": ("PSNR, dB", ".2f", _HIGH),
+    "ms_ssim": ("MS-SSIM", ".4f", _HIGH),
+    "ssim": ("SSIM", ".4f", _HIGH),
+    "ciede2000": ("CIEDE2000", ".2f", 0.0),
+    "vgg19": ("VGG-19 features", ".4f", 0.0),
+}
+_ONLY_LARGE = "counted pixels"
+_NOTE = (
+    "Each photo was enhanced whole; pixels do not count where the alignment does not hold. Means "
+    "have the 95% bootstrap interval over the photos; differences are paired by photo. CIEDE2000 "
+    "is the mean colour difference; VGG-19 features, the mean squared difference of relu5_4 (not "
+    "LPIPS). The best value of each column is bold, without the oracle polynomial, which is "
+    "fitted to the photo itself. Click on a photo to see it large."
+)
+
+
+def photo_evaluations(run: Path) -> str:
+    """HTML of the evaluations on whole photos that the run keeps; empty where there is none."""
+    files = sorted((run / EVALUATIONS).glob("photos-*.json"))
+    parts = [_evaluation(run, read_json(file)) for file in files]
+    if not parts:
+        return ""
+    return f'<h2>Whole photos</h2>{"".join(parts)}<p class="soft">{escape(_NOTE)}</p>'
+
+
+def _evaluation(run: Path, found: Found) -> str:
+    note = '<p class="warn">Measured on an earlier network of this run.</p>'
+    means = found["by_scene"]["means"]
+    measures = {
+        key: column
+        for key, column in PHOTO_MEASURES.items()
+        if any(key in own for own in means.values())
+    }
+    left_out = found["left_out"]
+    missing = ""
+    if left_out:
+        name, reason = next(iter(left_out.items()))
+        pairs = counted(len(left_out), "pair")
+        missing = (
+            f'<p class="warn">{pairs} could not be measured: {escape(f"{name}: {reason}")}</p>'
+        )
+    return (
+        f"<p>{escape(found['verdict'])}</p>{'' if is_current(run, found) else note}{missing}"
+        f"{by_scene(found['by_scene'], measures, images='')}{_extremes(run, found)}"
+    )
+
+
+def _extremes(run: Path, found: Found) -> str:
+    """The photos that have pictures, the network's worst first."""
+    pictures = found.get("pictures", {})
+    scenes = [scene for scene in found["by_scene"]["scenes"] if scene["scene"] in pictures]
+    scenes.sort(key=lambda scene: _or_high(scene["scores"][NETWORK]["psnr"]))
+    half = (len(scenes) + 1) // 2
+    parts = []
+    for end, own in (("Worst", scenes[:half]), ("Best", scenes[half:][::-1])):
+        rows = [_row(run / EVALUATIONS, scene, found) for scene in own]
+        rows = [row for row in rows if row[1]]
+        if rows:
+            parts.append(f"<h3>{end} photos</h3>{zoomable(rows, wide=True)}")
+    return "".join(parts)
+
+
+def _row(folder: Path, scene: Found, found: Found) -> tuple[str, list[Shown]]:
+    name, scores = scene["scene"], scene["scores"][NETWORK]
+    words = (
+        f"{name}: {decibel(scores['psnr'])} dB, MS-SSIM {scores['ms_ssim']:.4f}, CIEDE2000 "
+        f"{scores['ciede2000']:.2f}; {found['photos'][name]['counted']:.0%} of the pixels count"
+    )
+    shown = [
+        Shown(method, read_photo(folder / file), only_large=method == _ONLY_LARGE)
+        for method, file in found["pictures"][name].items()
+        if (folder / file).is_file()
+    ]
+    return words, shown
+
+
+def _or_high(psnr: float | None) -> float:
+    return _HIGH if psnr is None else psnr
