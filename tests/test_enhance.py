@@ -15,6 +15,7 @@ from test_photo_formats import icc_profile, picture, to_srgb
 from torch import nn
 
 from dpedkit import images
+from dpedkit.colourmap import ColourMap
 from dpedkit.core.errors import (
     DpedkitError,
     FolderInUseError,
@@ -108,6 +109,20 @@ def test_a_photo_in_display_p3_becomes_srgb_and_says_so(model, tmp_path, suffix,
     assert np.abs(np.asarray(shown) - wanted).mean() < (4 if suffix == ".jpg" else 2)
     unconverted = expected(model, picture())
     assert np.abs(np.asarray(shown) - unconverted).mean() > 5
+
+
+def test_the_colour_map_alone_of_a_network_that_has_one(model, tmp_path):
+    network = build_generator("colour-residual", channels=4, blocks=1)
+    nn.init.normal_(network.layers[-1].conv.weight)
+    network.set_colour_map(ColourMap(ColourMap.identity().coefficients * 0.5))
+    save_model(tmp_path / "colours.safetensors", network, {})
+    pixels = photo(20, 33)
+    images.write_photo(tmp_path / "in.png", pixels)
+    config = EnhanceConfig(colours_only=True, **CPU)
+    enhance_photos(tmp_path / "colours.safetensors", tmp_path / "in.png", tmp_path / "a", config)
+    assert np.abs(images.read_photo(tmp_path / "a" / "in.png") - pixels / 2).max() <= 0.51
+    with pytest.raises(UsageError, match="srcnn network, which has no colour map to apply alone"):
+        enhance_photos(model, tmp_path / "in.png", tmp_path / "b", config)
 
 
 def test_other_formats(model, tmp_path):

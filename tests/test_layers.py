@@ -100,3 +100,15 @@ def test_reading_a_network_loads_nothing_about_shards():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_reading_a_network_does_not_load_the_compiler_of_torch(tmp_path):
+    """It takes longer than everything else before the first photo."""
+    code = (
+        "import sys, dpedkit, pathlib; from dpedkit.models import build_generator, save_model; "
+        f"path = pathlib.Path({str(tmp_path / 'm.safetensors')!r}); "
+        "save_model(path, build_generator('photo-aware'), {}); dpedkit.load_model(path); "
+        "print('torch._dynamo' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False"

@@ -23,7 +23,14 @@ from dpedkit.evaluation.evaluation import NETWORK, POLYNOMIAL
 from dpedkit.export import ExportConfig, export_onnx
 from dpedkit.images import make_thumbnail
 from dpedkit.models import build_generator, load_model, save_model
-from dpedkit.photomap import PatchGuides, PhotoGuide, PhotoMap, describe, fit_photo_map_to
+from dpedkit.photomap import (
+    PatchGuides,
+    PhotoColours,
+    PhotoGuide,
+    PhotoMap,
+    describe,
+    fit_photo_map_to,
+)
 from dpedkit.photomap.fit import Sums, choose, gather_sums
 from dpedkit.photomap.guides import GUIDES, PatchPlaces
 from dpedkit.photomap.look import DESCRIPTION
@@ -248,6 +255,33 @@ def test_without_enough_photos_the_map_is_the_same_for_all(tmp_path, photos):
     assert not fitted.directions.any()
 
 
+# ---------------------------------------------------------------------------- colours of a photo
+
+
+def test_colours_are_the_terms_of_the_map():
+    photo_map, photo = random_map(), random_photo(40, 57)
+    guide = PhotoGuide.of(photo, photo_map)
+    colours = PhotoColours.of(photo_map, guide, (57, 40))
+    planes = np.ascontiguousarray((photo / 255).transpose(2, 0, 1), np.float32)
+    place = guide.rows(0, 40, 57, 40)[:3].reshape(3, -1).T.astype(np.float64)
+    coefficients = photo_map.coefficients_of(guide.scores)
+    wanted = terms(photo.reshape(-1, 3) / 255, place) @ coefficients
+    mapped = colours.map_rows(planes, 0)
+    np.testing.assert_allclose(mapped.reshape(3, -1).T, wanted, atol=1e-5)
+    np.testing.assert_array_equal(colours.map_rows(planes[:, 7:9], 7), mapped[:, 7:9])
+    levels = np.clip(wanted * 255, 0, 255).reshape(40, 57, 3)
+    assert np.abs(colours.map_levels(photo, 0) - levels).max() < 0.502
+
+
+def test_colours_without_place_are_those_of_the_polynomial():
+    polynomial = np.random.default_rng(0).normal(size=(20, 3)) / 5
+    photo = random_photo(6, 9)
+    colours = PhotoColours.of_polynomial(polynomial, (9, 6))
+    planes = np.ascontiguousarray((photo / 255).transpose(2, 0, 1), np.float32)
+    wanted = ColourMap(polynomial).apply(photo).transpose(2, 0, 1)
+    np.testing.assert_allclose(colours.map_rows(planes, 0), wanted, atol=1e-5)
+
+
 # ---------------------------------------------------------------------------------------- network
 
 
@@ -327,6 +361,36 @@ def test_enhance_looks_at_the_whole_of_a_photo_taller_than_a_band(network):
         whole = to_levels(network(guided(network, photo)))
     assert np.abs(enhanced.astype(int) - whole).max() <= 1
     assert (enhanced != whole).mean() < 1e-3
+
+
+@pytest.mark.parametrize("size", [(64, 82), (61, 83)])
+@pytest.mark.parametrize("colours_only", [False, True])
+def test_every_pixel_is_the_same_in_strips_of_any_size(network, size, colours_only):
+    """To the last bit, so that a photo does not depend on the memory that it was enhanced in."""
+    photo = random_photo(*size)
+    lively(network)
+    whole, *others = (
+        Enhancer(network, Placement(strip_pixels=pixels), colours_only)(photo)
+        for pixels in (10**6, 1000, 83, 1)
+    )
+    for other in others:
+        np.testing.assert_array_equal(other, whole)
+
+
+def test_without_planes_it_is_enhanced_by_the_map_of_every_photo(network):
+    photo = torch.rand(1, 3, 37, 24)
+    with torch.inference_mode():
+        strips = enhance_photo(lively(network), photo, Placement(strip_pixels=100))
+        assert (strips - network(photo)).abs().max() < 1e-5
+
+
+def test_the_colour_map_alone_is_what_the_network_adds_detail_to(network):
+    photo = random_photo(300, 41)
+    mapped = Enhancer(lively(network), Placement(), colours_only=True)(photo)
+    with torch.inference_mode():
+        wanted = to_levels(network.map_colours(guided(network, photo)))
+    assert np.abs(mapped.astype(int) - wanted).max() <= 1
+    assert (mapped != wanted).mean() < 1e-3
 
 
 def test_a_turned_patch_gives_the_turned_result(network):

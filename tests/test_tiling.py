@@ -38,6 +38,16 @@ def lively(model: nn.Module) -> nn.Module:
     return model.eval()
 
 
+def in_strips(layers, photo: torch.Tensor, placement: Placement, **others) -> torch.Tensor:
+    """What `apply_in_strips` gives, put together."""
+
+    def read(top: int, bottom: int) -> torch.Tensor:
+        return photo[:, :, top:bottom]
+
+    strips = apply_in_strips(layers, read, tuple(photo.shape[2:]), placement, **others)
+    return torch.cat([strip.clone() for strip in strips], dim=2)
+
+
 @pytest.fixture(scope="module")
 def models() -> dict[str, nn.Module]:
     return {name: lively(build_generator(name, **opts)) for name, opts in NETWORKS.items()}
@@ -69,6 +79,26 @@ def test_any_strips_equal_the_whole(models, name, height, width, strip_pixels, i
     assert (strips - whole).abs().max() <= 1e-5 * max(1.0, whole.abs().max())
 
 
+@pytest.mark.parametrize("name", sorted(NETWORKS))
+def test_every_row_of_every_layer_is_computed_once(models, name, monkeypatch):
+    rows = []
+    convolve = torch.nn.functional.conv2d
+
+    def counting(x, weight, *others, **options):
+        y = convolve(x, weight, *others, **options)
+        rows.append(y.shape[2])
+        return y
+
+    layers = models[name].layers
+    photo = torch.rand(1, layers[0].conv.in_channels, 50, 20)
+    monkeypatch.setattr("dpedkit.enhancement.tiling.functional.conv2d", counting)
+    with torch.inference_mode():
+        in_strips(layers, photo, Placement(strip_pixels=60))
+    convolutions = sum(isinstance(module, nn.Conv2d) for module in layers.modules())
+    assert len(rows) > 5 * convolutions
+    assert sum(rows) == 50 * convolutions
+
+
 def test_bands_of_an_odd_photo_taller_than_a_band(models):
     photo = torch.rand(1, 3, 531, 7)
     with torch.inference_mode():
@@ -94,7 +124,7 @@ def test_a_single_pixel_has_no_variance():
     with torch.inference_mode():
         for layer in model.layers:
             x = one_pixel(layer, x)
-        strips = apply_in_strips(model.layers, photo, Placement())
+        strips = in_strips(model.layers, photo, Placement())
     assert (strips - x).abs().max() < 1e-6
 
 
@@ -115,7 +145,7 @@ def test_statistics_survive_a_large_offset(models):
     photo = 1000 + torch.rand(1, 3, 30, 30)
     with torch.inference_mode():
         exact = model.double()(photo.double())
-        strips = apply_in_strips(model.float().layers, photo, Placement(strip_pixels=100))
+        strips = in_strips(model.float().layers, photo, Placement(strip_pixels=100))
     assert (strips - exact).abs().max() < 2e-2
 
 
@@ -123,7 +153,7 @@ def test_half_precision_is_close(models):
     photo = torch.rand(1, 3, 24, 24)
     with torch.inference_mode():
         whole = models["srcnn"](photo)
-        half = apply_in_strips(models["srcnn"].layers, photo, Placement(dtype=torch.bfloat16))
+        half = in_strips(models["srcnn"].layers, photo, Placement(dtype=torch.bfloat16))
     assert 0 < (half - whole).abs().max() < 0.1
 
 
@@ -131,7 +161,7 @@ def test_every_strip_is_counted(models):
     calls = []
     layers = models["resnet-8-32"].layers
     with torch.inference_mode():
-        apply_in_strips(
+        in_strips(
             layers,
             torch.rand(1, 3, 10, 10),
             Placement(strip_pixels=40),
@@ -143,7 +173,7 @@ def test_every_strip_is_counted(models):
 def test_temporary_files_are_gone_afterwards(models, tmp_path: Path):
     placement = Placement(strip_pixels=50, memory=0, spill_folder=tmp_path)
     with torch.inference_mode():
-        apply_in_strips(models["resnet-8-32"].layers, torch.rand(1, 3, 10, 10), placement)
+        in_strips(models["resnet-8-32"].layers, torch.rand(1, 3, 10, 10), placement)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -179,4 +209,4 @@ def test_a_full_disk_is_said(models, monkeypatch):
 
     monkeypatch.setattr("tempfile.TemporaryFile", lambda **options: FullFile())
     with torch.inference_mode(), pytest.raises(DpedkitError, match="disk is full"):
-        apply_in_strips(models["resnet-8-32"].layers, torch.rand(1, 3, 10, 10), Placement(memory=0))
+        in_strips(models["resnet-8-32"].layers, torch.rand(1, 3, 10, 10), Placement(memory=0))

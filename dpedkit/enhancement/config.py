@@ -26,6 +26,11 @@ class EnhanceConfig(PhotoLimits):
         "Also write NAME-before-after.jpg: the photo and the enhanced one next to each other, "
         f"each at most {PANEL_SIDE} px wide and high.",
     )
+    colours_only: bool = option(
+        False,
+        "Apply only the colour map of a photo-aware or colour-residual network, not the layers "
+        "that add detail: several times as fast.",
+    )
     max_failed: float = option(
         0.5,
         "Maximum fraction of unreadable photos; above it, the exit code is 3.",
@@ -47,7 +52,7 @@ class EnhanceConfig(PhotoLimits):
         synonyms={"float32": "fp32", "bfloat16": "bf16", "float16": "fp16"},
     )
     strip_megapixels: float = option(
-        0.25,
+        0.064,
         "Size of the strips in which photos are computed. Smaller ones take less memory; the "
         "result does not depend on it.",
         minimum=0.001,

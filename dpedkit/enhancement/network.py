@@ -2,27 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from dpedkit.core.device import beside, choose_device, full_float32
+from dpedkit.core.device import choose_device, full_float32
 from dpedkit.core.errors import UsageError
+from dpedkit.enhancement.colours import (
+    ColoursAround,
+    ReadPhoto,
+    colours_of,
+    count_bands,
+    map_photo,
+)
 from dpedkit.enhancement.config import EnhanceConfig
 from dpedkit.enhancement.storage import Placement
 from dpedkit.enhancement.tiling import apply_in_strips, count_strips
 from dpedkit.images import make_thumbnail
+from dpedkit.models.colour_residual import FOLD, ColourResidual
 from dpedkit.models.files import load_model
 from dpedkit.models.generator import Generator
 from dpedkit.models.photo_aware import PhotoAware
 from dpedkit.photomap import PhotoGuide
 
-_BAND_ROWS = 256  # a multiple of any block size that networks gather pixels by
 _PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
@@ -35,28 +43,46 @@ class Enhancer:
     model : Generator
         In evaluation mode.
     placement : Placement
+    colours_only : bool
+        Apply only the colour map of a network that has one.
     """
 
     model: Generator
     placement: Placement
+    colours_only: bool = False
 
     def __call__(
         self, image: NDArray[np.uint8], on_strip: Callable[[], None] = lambda: None
     ) -> NDArray[np.uint8]:
         """Enhance one image; (H, W, 3) uint8 in and out."""
+        height, width = image.shape[:2]
+        guide = None
+        if isinstance(self.model, PhotoAware):
+            guide = self.model.guide(make_thumbnail(image))
+        if self.colours_only:
+            assert isinstance(self.model, ColourResidual)
+            return map_photo(colours_of(self.model, (width, height), guide), image, on_strip)
+
+        def read(top: int, bottom: int) -> Tensor:
+            planes = np.empty((1, 3, bottom - top, width), np.float32)
+            np.divide(image[top:bottom].transpose(2, 0, 1), np.float32(255), out=planes[0])
+            return torch.from_numpy(planes)
+
+        enhanced = np.empty_like(image)
+        done = 0
         with torch.inference_mode(), full_float32:
-            photo = torch.from_numpy(np.array(image)).permute(2, 0, 1)[None].float().div_(255)
-            guide = None
-            if isinstance(self.model, PhotoAware):
-                guide = self.model.guide(make_thumbnail(image))
-            return to_levels(enhance_photo(self.model, photo, self.placement, on_strip, guide))
+            strips = _strips(self.model, read, (height, width), self.placement, on_strip, guide)
+            for strip in strips:
+                rows = strip.shape[2]
+                to_levels(strip, out=enhanced[done : done + rows])
+                done += rows
+        return enhanced
 
     def strips(self, height: int, width: int) -> int:
         """How many strips an image of this size takes."""
-        with torch.inference_mode():
-            probe = torch.zeros(1, 3, 16, 16, device=self.placement.device)
-            step = 16 // self.model.prepare(probe).shape[2]
-        size = -(-height // step), -(-width // step)
+        if self.colours_only:
+            return count_bands(height)
+        size = _size_of_maps(self.model, height, width)
         return count_strips(self.model.layers, *size, self.placement.strip_pixels)
 
 
@@ -72,44 +98,60 @@ def enhance_photo(
     Parameters
     ----------
     model : Generator
-        On `placement.device`, in evaluation mode. Its `prepare` and `finish` treat blocks of
-        pixels independently, so they are applied to bands of rows.
+        On `placement.device`, in evaluation mode.
     photo : (1, 3, H, W) tensor of float32
         In [0, 1], in main memory, like the result.
     placement : Placement
     on_strip : callable
         Called after each strip.
     guide : PhotoGuide, optional
-        For a photo-aware model, what makes the planes that it takes beside those of the photo.
+        For a photo-aware model, what it goes by; without it, one colour map serves all photos.
 
     Returns
     -------
     (1, 3, H, W) tensor of float32
     """
     height, width = photo.shape[2:]
-    tops = range(0, height, _BAND_ROWS)
 
-    def band_from(top: int) -> Tensor:
-        band = photo[:, :, top : top + _BAND_ROWS].to(placement.device)
-        if guide is None:
-            return band
-        planes = guide.rows(top, top + band.shape[2], width, height)
-        return beside(band, planes[None])
+    def read(top: int, bottom: int) -> Tensor:
+        return photo[:, :, top:bottom]
 
-    prepared = [model.prepare(band_from(top)).cpu() for top in tops]
-    rows = [band.shape[2] for band in prepared]
-    maps = apply_in_strips(model.layers, torch.cat(prepared, dim=2), placement, on_strip)
-    finished = [
-        model.finish(part.to(placement.device), band_from(top)).cpu()
-        for part, top in zip(maps.split(rows, dim=2), tops, strict=True)
-    ]
-    return torch.cat(finished, dim=2)
+    strips = _strips(model, read, (height, width), placement, on_strip, guide)
+    return torch.cat([strip.clone() for strip in strips], dim=2)
 
 
-def to_levels(photo: Tensor) -> NDArray[np.uint8]:
+def _strips(
+    model: Generator,
+    read: ReadPhoto,
+    size: tuple[int, int],
+    placement: Placement,
+    on_strip: Callable[[], None],
+    guide: PhotoGuide | None,
+) -> Iterator[Tensor]:
+    """The enhanced photo from top to bottom, in tensors (1, 3, rows, W) that may be changed."""
+    size_of_maps = _size_of_maps(model, *size)
+    if isinstance(model, ColourResidual):
+        with ColoursAround(model, read, size, guide) as colours:
+            yield from colours.enhanced(
+                apply_in_strips(model.layers, colours.maps, size_of_maps, placement, on_strip)
+            )
+        return
+    for strip in apply_in_strips(model.layers, read, size_of_maps, placement, on_strip):
+        yield strip.cpu()
+
+
+def _size_of_maps(model: Generator, height: int, width: int) -> tuple[int, int]:
+    step = FOLD if isinstance(model, ColourResidual) else 1
+    return -(-height // step), -(-width // step)
+
+
+def to_levels(photo: Tensor, out: NDArray[np.uint8] | None = None) -> NDArray[np.uint8]:
     """A (1, 3, H, W) photo in [0, 1], clipped and rounded to (H, W, 3) uint8."""
-    levels = photo[0].clamp(0, 1).mul(255).round().to(torch.uint8)
-    return np.ascontiguousarray(levels.permute(1, 2, 0).numpy())
+    out = np.empty((*photo.shape[2:], 3), np.uint8) if out is None else out
+    # OpenCV clips, rounds and converts in one pass.
+    planes = [cv2.multiply(plane.numpy(), 255.0, dtype=cv2.CV_8U) for plane in photo[0]]
+    cv2.merge(planes, dst=out)
+    return out
 
 
 def load_enhancer(model_file: Path, config: EnhanceConfig, spill_folder: Path) -> Enhancer:
@@ -120,12 +162,18 @@ def load_enhancer(model_file: Path, config: EnhanceConfig, spill_folder: Path) -
     DpedkitError
         If the file is not a model.
     UsageError
-        If the device is not there, or the precision does not suit it.
+        If the device is not there, the precision does not suit it, or the network has no colour
+        map that could be applied alone.
     """
     device = choose_device(config.device)
     if device.type == "cpu" and config.precision == "fp16":
         raise UsageError("precision is 'fp16', which is fast only on GPUs; use fp32 or bf16.")
     model = load_model(model_file)
+    if config.colours_only and not isinstance(model, ColourResidual):
+        raise UsageError(
+            f"{model_file} is a {model.architecture} network, which has no colour map to apply "
+            "alone; leave out --colours-only."
+        )
     # Channels last is the layout in which maps are stored, and twice as fast on CPUs.
     model = model.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     placement = Placement(
@@ -135,4 +183,4 @@ def load_enhancer(model_file: Path, config: EnhanceConfig, spill_folder: Path) -
         memory=round(config.memory * 1e9),
         spill_folder=spill_folder,
     )
-    return Enhancer(model, placement)
+    return Enhancer(model, placement, config.colours_only)

@@ -32,7 +32,7 @@ class Placement:
 
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
     dtype: torch.dtype = torch.float32
-    strip_pixels: int = 250_000
+    strip_pixels: int = 64_000
     memory: int = 1_200_000_000
     spill_folder: Path | None = None
 

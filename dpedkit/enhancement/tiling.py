@@ -1,10 +1,12 @@
 """Networks computed strip by strip, with exactly the result of computing the whole photo at once.
 
-A convolution needs a few rows above and below its strip, which are read along. Instance norm needs
-the mean and variance over the whole photo, so the network is cut into segments at each instance
-norm: a segment computes the convolution before the norm for all strips, stores it, and gathers its
-statistics; the next segment begins by normalising what is stored. Every convolution is computed
-once, whatever the size of the strips, apart from the rows that strips share.
+A convolution needs a few rows above and below those it computes. Each layer keeps the last rows of
+its input until the next strip comes, and computes what it has enough rows for: every output once,
+whatever the size of the strips. Strips may so be small enough for the processor's cache.
+
+Instance norm needs the mean and variance over the whole photo, so the network is cut into segments
+at each instance norm: a segment computes the convolution before the norm for all strips, stores it,
+and gathers its statistics; the next segment begins by normalising what is stored.
 
 Stored maps stay in memory up to a limit and otherwise go to a temporary file, so that memory is
 bounded for photos of any size.
@@ -22,61 +24,65 @@ from torch.nn import functional
 from dpedkit.enhancement.storage import Placement, StoredMap
 from dpedkit.models.layers import ConvLayer, ResidualBlock, activate
 
-ReadRows = Callable[[int, int], Tensor]  # (top, bottom) -> (1, C, bottom - top, W) in main memory
+ReadRows = Callable[[int, int], Tensor]  # (top, bottom) -> (1, C, bottom - top, W)
 
 
 def apply_in_strips(
     layers: Iterable[nn.Module],
-    photo: Tensor,
+    read: ReadRows,
+    size: tuple[int, int],
     placement: Placement,
     on_strip: Callable[[], None] = lambda: None,
-) -> Tensor:
+) -> Iterator[Tensor]:
     """Apply a straight sequence of layers to a photo of any size.
 
     Parameters
     ----------
     layers : iterable of ConvLayer and ResidualBlock
         As in `models.generator.Generator.layers`, in evaluation mode.
-    photo : (1, C, H, W) tensor of float32
-        In main memory.
+    read : callable
+        Gives the rows from `top` to `bottom` - 1 as a (1, C, bottom - top, W) tensor of float32;
+        it is called for each row once, from top to bottom.
+    size : tuple of int
+        Height and width of the maps.
     placement : Placement
     on_strip : callable
         Called after each of the `count_strips` strips.
 
-    Returns
-    -------
-    (1, D, H, W) tensor of float32
-        In main memory; equal to applying `layers` to `photo` but for rounding.
+    Yields
+    ------
+    (1, D, rows, W) tensor of float32
+        From top to bottom; together equal to applying `layers` to the whole but for rounding. Each
+        is valid until the next is asked for.
 
     Raises
     ------
     DpedkitError
         If the disk is too full for the temporary files.
     """
-    height, width = photo.shape[2:]
+    height, width = size
     bands = _bands(height, width, placement.strip_pixels)
     *inner, last = _segments(layers)
-    output = torch.empty((1, last.units[-1].layer.conv.out_channels, height, width))
-
-    def read_photo(top: int, bottom: int) -> Tensor:
-        return photo[:, :, top:bottom]
-
-    read, statistics = read_photo, None
+    statistics: _Statistics | None = None
     with _Storage(inner, height, width, placement) as stored:
         for segment in inner:
             gathered = _Statistics()
-            for top, bottom, result in _run(segment, read, stored, statistics, bands, placement):
-                convolved = result.output.crop(top, bottom)
-                gathered.add(convolved)
-                stored.convolved.write(convolved, top)
-                if segment.leaves_block_open:
-                    stored.block_input.write(result.block_input.crop(top, bottom), top)
+            run = _Run(segment, read, stored, statistics, placement)
+            done = 0
+            for top, bottom in bands:
+                convolved = run.advance(top, bottom, is_last=bottom == height)
+                if convolved.shape[2]:
+                    gathered.add(convolved)
+                    stored.convolved.write(convolved, done)
+                    done += convolved.shape[2]
                 on_strip()
             read, statistics = stored.convolved.read, gathered
-        for top, bottom, result in _run(last, read, stored, statistics, bands, placement):
-            output[:, :, top:bottom] = result.output.crop(top, bottom).float().cpu()
+        run = _Run(last, read, stored, statistics, placement)
+        for top, bottom in bands:
+            result = run.advance(top, bottom, is_last=bottom == height)
+            if result.shape[2]:
+                yield result.float()
             on_strip()
-    return output
 
 
 def count_strips(layers: Iterable[nn.Module], height: int, width: int, strip_pixels: int) -> int:
@@ -113,16 +119,9 @@ class _Segment:
     units: list[_Unit] = field(default_factory=list)
 
     @property
-    def reach(self) -> int:
-        """Rows above and below a strip that its result depends on."""
-        return sum(unit.layer.reach for unit in self.units)
-
-    @property
     def leaves_block_open(self) -> bool:
-        """Whether a residual block begins here whose sum is taken in a later segment."""
-        opened = sum(unit.opens_block for unit in self.units)
-        closed = sum(unit.closes_block and not unit.needs_whole_photo for unit in self.units)
-        return opened > closed
+        """Whether it ends within a residual block, whose sum is taken in a later segment."""
+        return bool(self.units) and self.units[-1].opens_block and self.units[-1].needs_whole_photo
 
     @property
     def adds_block_input(self) -> bool:
@@ -151,85 +150,156 @@ def _bands(height: int, width: int, strip_pixels: int) -> list[tuple[int, int]]:
     return [(top, min(height, top + rows)) for top in range(0, height, rows)]
 
 
-@dataclass(frozen=True)
-class _Rows:
-    """A band of rows of a map, `values` (1, C, rows, W), from row `top` of the photo."""
+class _Run:
+    """A segment, computed from the top of the photo to its bottom."""
 
-    values: Tensor
-    top: int
-
-    @property
-    def bottom(self) -> int:
-        return self.top + self.values.shape[2]
-
-    def crop(self, top: int, bottom: int) -> Tensor:
-        return self.values[:, :, top - self.top : bottom - self.top]
-
-
-@dataclass(frozen=True)
-class _Result:
-    """What a segment made of one strip: its output, and the input of a block left open."""
-
-    output: _Rows
-    block_input: _Rows
-
-
-def _run(
-    segment: _Segment,
-    read: ReadRows,
-    stored: _Storage,
-    statistics: _Statistics | None,
-    bands: Sequence[tuple[int, int]],
-    placement: Placement,
-) -> Iterator[tuple[int, int, _Result]]:
-    """Compute a segment for each strip `(top, bottom)`.
-
-    The rows of a strip may be overwritten as soon as it is yielded: what later strips need of them
-    is held back.
-    """
-    height = bands[-1][1]
-    source = _LookAhead(read, height, segment.reach, placement)
-    blocks = _LookAhead(stored.block_input.read, height, segment.reach, placement)
-    for top, bottom in bands:
-        rows = source.around(top, bottom)
-        block_input = rows
-        if segment.finished is not None and statistics is not None:
-            values = statistics.normalise(rows.values, segment.finished.layer.norm)
-            values = activate(values, segment.finished.layer.activation).to(placement.dtype)
-            if segment.adds_block_input:
-                values = values + blocks.around(top, bottom).values
-            rows = _Rows(values, rows.top)
-        for unit in segment.units:
+    def __init__(
+        self,
+        segment: _Segment,
+        read: ReadRows,
+        stored: _Storage,
+        statistics: _Statistics | None,
+        placement: Placement,
+    ) -> None:
+        self.segment, self.read, self.stored = segment, read, stored
+        self.statistics, self.placement = statistics, placement
+        self.inputs = [_Input(unit.layer, placement) for unit in segment.units]
+        for unit, opening, closing in zip(
+            segment.units, self.inputs, self.inputs[1:], strict=False
+        ):
             if unit.opens_block:
-                block_input = rows
-            rows = _convolve(unit.layer.conv, rows, height)
+                opening.added_by = closing
+
+    def advance(self, top: int, bottom: int, *, is_last: bool) -> Tensor:
+        """Take the rows from `top` to `bottom` - 1, and return those of the result that follow.
+
+        There may be none. Stored rows are read before those of the same place are overwritten.
+        """
+        result = self._begin(top, bottom)
+        self.inputs[0].room(result.shape[2], result.shape[3]).copy_(result)
+        opening = self.inputs[0]
+        for unit, rows, following in zip(
+            self.segment.units, self.inputs, [*self.inputs[1:], None], strict=True
+        ):
+            if unit.opens_block:
+                opening = rows
+                if unit.needs_whole_photo and result.shape[2]:
+                    self.stored.block_input.write(result, rows.bottom - result.shape[2])
+            begin = rows.computed
+            convolved = rows.convolve(is_last=is_last)
+            count, width = convolved.shape[2:]
             if unit.needs_whole_photo:
-                break
-            rows = _Rows(_activate(unit.layer, rows.values), rows.top)
-            if unit.closes_block:
-                rows = _Rows(rows.values + block_input.crop(rows.top, rows.bottom), rows.top)
-        yield top, bottom, _Result(rows, block_input)
+                return convolved
+            result = convolved if following is None else following.room(count, width)
+            block_input = opening.between(begin, begin + count) if unit.closes_block else None
+            _finish(unit.layer, convolved, block_input, out=result)
+        return result
+
+    def _begin(self, top: int, bottom: int) -> Tensor:
+        """The rows that the first convolution is fed."""
+        device, dtype = self.placement.device, self.placement.dtype
+        rows = self.read(top, bottom).to(device, dtype)
+        finished = self.segment.finished
+        if finished is not None and self.statistics is not None:
+            rows = self.statistics.normalise(rows, finished.layer.norm)
+            rows = activate(rows, finished.layer.activation).to(dtype)
+            if self.segment.adds_block_input:
+                rows = rows + self.stored.block_input.read(top, bottom).to(device, dtype)
+        return rows
 
 
-def _convolve(conv: nn.Conv2d, rows: _Rows, height: int) -> _Rows:
-    """Convolve a band: zeros beyond the photo's edges, and inside it only where rows suffice."""
-    reach = conv.kernel_size[0] // 2
-    at_top, at_bottom = rows.top == 0, rows.bottom == height
-    values = rows.values
-    if at_top or at_bottom:
-        values = functional.pad(values, (0, 0, reach * at_top, reach * at_bottom))
-    dtype = values.dtype
-    bias = None if conv.bias is None else conv.bias.to(dtype)
-    padding = (0, conv.kernel_size[1] // 2)
-    convolved = functional.conv2d(values, conv.weight.to(dtype), bias, padding=padding)
-    return _Rows(convolved, rows.top if at_top else rows.top + reach)
+class _Input:
+    """The input of a layer: the last rows of what has come, which later outputs need.
+
+    Attributes
+    ----------
+    bottom : int
+        Below the last row that has come.
+    computed : int
+        Rows of the output so far.
+    added_by : _Input or None
+        That of the layer to whose output these rows are added, so that they must be kept for it.
+    """
+
+    def __init__(self, layer: ConvLayer, placement: Placement) -> None:
+        self.conv, self.reach = layer.conv, layer.reach
+        self.placement = placement
+        self.computed = 0
+        self.added_by: _Input | None = None
+        self._top = self.bottom = -self.reach  # those above row 0 are padding
+        self._held = torch.empty(0)
+
+    def room(self, count: int, width: int) -> Tensor:
+        """Where to write the next rows: (1, C, count, width)."""
+        if self._held.numel() == 0:
+            self._held = self._allocate(2 * self.reach + count, width)
+            self._held[:, :, : self.reach] = 0
+            self.bottom = 0
+        self._forget(count)
+        begin = self.bottom - self._top
+        self.bottom += count
+        return self._held[:, :, begin : begin + count]
+
+    def between(self, top: int, bottom: int) -> Tensor:
+        """Some of the rows held."""
+        return self._held[:, :, top - self._top : bottom - self._top]
+
+    def convolve(self, *, is_last: bool) -> Tensor:
+        """All rows of the output that are not computed yet and for which there is enough input."""
+        width = self._held.shape[3]
+        if is_last:
+            self.room(self.reach, width).zero_()
+        begin = self.computed - self.reach
+        count = max(0, self.bottom - self.reach - self.computed)
+        dtype = self.placement.dtype
+        if count == 0:
+            shape = (1, self.conv.out_channels, 0, width)
+            return torch.empty(shape, dtype=dtype, device=self.placement.device)
+        self.computed += count
+        bias = None if self.conv.bias is None else self.conv.bias.to(dtype)
+        return functional.conv2d(
+            self.between(begin, self.bottom),
+            self.conv.weight.to(dtype),
+            bias,
+            padding=(0, self.conv.kernel_size[1] // 2),
+        )
+
+    def _forget(self, count: int) -> None:
+        """Drop the rows that nothing needs, and make room for `count` more."""
+        needed = self.computed - self.reach
+        if self.added_by is not None:
+            needed = min(needed, self.added_by.computed)
+        kept = self.between(max(needed, self._top), self.bottom)
+        rows = kept.shape[2]
+        if rows + count > self._held.shape[2]:
+            self._held = self._allocate(rows + count, kept.shape[3])
+        elif rows > self.bottom - self._top - rows:  # the old and the new place overlap
+            kept = kept.clone()
+        self._top = self.bottom - rows
+        self._held[:, :, :rows] = kept
+
+    def _allocate(self, rows: int, width: int) -> Tensor:
+        """Rows that lie behind each other in memory, channels last."""
+        return torch.empty(
+            (1, rows, width, self.conv.in_channels),
+            dtype=self.placement.dtype,
+            device=self.placement.device,
+        ).permute(0, 3, 1, 2)
 
 
-def _activate(layer: ConvLayer, values: Tensor) -> Tensor:
-    """The norm (batch norm or none: pixel by pixel) and activation of a layer."""
+def _finish(layer: ConvLayer, convolved: Tensor, block_input: Tensor | None, out: Tensor) -> None:
+    """The norm (batch norm or none: pixel by pixel), activation and sum of a layer, into `out`."""
+    values = convolved
     if layer.norm is not None:
         values = layer.norm(values.float()).to(values.dtype)
-    return activate(values, layer.activation)
+    if layer.activation == "relu":
+        values = torch.clamp_min(values, 0, out=out if block_input is None else None)
+    else:
+        values = activate(values, layer.activation)
+    if block_input is not None:
+        torch.add(values, block_input, out=out)
+    elif values is not out:
+        out.copy_(values)
 
 
 class _Statistics:
@@ -267,35 +337,6 @@ class _Statistics:
             factor.float().view(1, -1, 1, 1).to(values.device) for factor in (scale, shift)
         )
         return torch.addcmul(shift, values.float(), scale)
-
-
-class _LookAhead:
-    """Reads a map band by band with `reach` rows around each, and each row only once.
-
-    So the rows of a band may be overwritten once it is read.
-    """
-
-    def __init__(self, read: ReadRows, height: int, reach: int, placement: Placement) -> None:
-        self.read, self.height, self.reach, self.placement = read, height, reach, placement
-        self.held: _Rows | None = None
-
-    def around(self, top: int, bottom: int) -> _Rows:
-        low, high = max(0, top - self.reach), min(self.height, bottom + self.reach)
-        begin = low if self.held is None else self.held.bottom
-        fresh = self.read(begin, high).to(self.placement.device, self.placement.dtype)
-        values = fresh
-        if self.held is not None and low < begin:
-            values = _stack_rows(self.held.crop(low, begin), fresh)
-        rows = _Rows(values, low)
-        keep = max(low, bottom - self.reach)
-        self.held = _Rows(rows.crop(keep, high).clone(), keep)
-        return rows
-
-
-def _stack_rows(upper: Tensor, lower: Tensor) -> Tensor:
-    """Concatenate along the rows; as (1, rows, W, C), where that is one copy of memory."""
-    bands = [part.permute(0, 2, 3, 1) for part in (upper, lower)]
-    return torch.cat(bands, dim=1).permute(0, 3, 1, 2)
 
 
 class _Storage:

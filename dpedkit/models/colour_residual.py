@@ -15,6 +15,8 @@ from dpedkit.colourmap import EXPONENTS, ColourMap
 from dpedkit.models.generator import Generator
 from dpedkit.models.layers import ConvLayer, ResidualBlock
 
+FOLD = 2  # px to each side that one position of the layers stands for
+CENTRE = 0.5  # of the colours that the layers are fed
 _PIXELS_AT_ONCE = 1 << 20  # bounds the memory of the monomials to 80 MB
 
 
@@ -51,18 +53,15 @@ class ColourResidual(Generator):
         """Take over a fitted polynomial."""
         self.colour_map.copy_(torch.from_numpy(colour_map.coefficients))
 
-    def forward(self, photo: Tensor) -> Tensor:
-        """(N, 3, H, W) float32 in [0, 1] -> the same shape, in about [0, 1]."""
+    def prepare(self, photo: Tensor) -> tuple[Tensor, Tensor]:
+        """(N, 3, H, W) -> (N, 24, ceil(H / 2), ceil(W / 2)), near zero; and mapped colours."""
         mapped = self.map_colours(photo)
-        return self._add(self.layers(_fold(photo, mapped)), mapped)
+        return fold(photo[:, :3], mapped), mapped
 
-    def prepare(self, photo: Tensor) -> Tensor:
-        """(N, 3, H, W) -> (N, 24, ceil(H / 2), ceil(W / 2)), centred on zero."""
-        return _fold(photo, self.map_colours(photo))
-
-    def finish(self, maps: Tensor, photo: Tensor) -> Tensor:
-        """(N, 12, ceil(H / 2), ceil(W / 2)) -> (N, 3, H, W), in about [0, 1]."""
-        return self._add(maps, self.map_colours(photo))
+    def finish(self, maps: Tensor, base: Tensor) -> Tensor:
+        """Add (N, 12, ceil(H / 2), ceil(W / 2)) to mapped colours (N, 3, H, W), in about [0, 1]."""
+        residual = functional.pixel_shuffle(maps.to(base.dtype), FOLD)
+        return base + residual[:, :, : base.shape[2], : base.shape[3]]
 
     def map_colours(self, photo: Tensor) -> Tensor:
         """Apply the polynomial: (N, 3, H, W) -> (N, 3, H, W), in float32 also under autocast."""
@@ -77,19 +76,15 @@ class ColourResidual(Generator):
         mapped = torch.cat([self.colour_map.T @ monomials(block) for block in blocks], dim=1)
         return mapped.view(3, len(photo), *photo.shape[2:]).transpose(0, 1)
 
-    def _add(self, maps: Tensor, mapped: Tensor) -> Tensor:
-        residual = functional.pixel_shuffle(maps.to(mapped.dtype), 2)
-        return mapped + residual[:, :, : mapped.shape[2], : mapped.shape[3]]
 
-
-def _fold(photo: Tensor, mapped: Tensor) -> Tensor:
+def fold(photo: Tensor, mapped: Tensor) -> Tensor:
     """Both versions of a photo at half the resolution: twice (N, 3, H, W) -> (N, 24, H/2, W/2)."""
-    both = torch.cat([photo[:, :3], mapped], dim=1) - 0.5
+    both = torch.cat([photo, mapped], dim=1) - CENTRE
     height, width = photo.shape[-2:]
     # Padded and cropped whether that is needed or not: an exported graph has no branches on sizes.
     even = functional.pad(both, (0, 1, 0, 1), mode="replicate")
     even = even[:, :, : (height + 1) // 2 * 2, : (width + 1) // 2 * 2]
-    return functional.pixel_unshuffle(even, 2)
+    return functional.pixel_unshuffle(even, FOLD)
 
 
 def monomials(pixels: Tensor) -> Tensor:
@@ -117,6 +112,8 @@ def _start_at_colour_map(layers: list[ConvLayer | ResidualBlock]) -> None:
 def _start(conv: nn.Conv2d, gain: float) -> None:
     """Weights that multiply the variance of their input by `gain` (He et al., 2015: 2 for ReLU)."""
     fan_in = conv.weight[0].numel()
+    if conv.weight.is_meta:  # there is nothing to draw, for which PyTorch would load its compiler
+        return
     nn.init.normal_(conv.weight, std=(gain / fan_in) ** 0.5)
     if conv.bias is not None:
         nn.init.zeros_(conv.bias)

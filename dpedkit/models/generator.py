@@ -13,8 +13,8 @@ from dpedkit.models.layers import ConvLayer, ResidualBlock
 class Generator(nn.Module):
     """A straight sequence of layers from a phone photo to an enhanced one.
 
-    Every generator computes `finish(layers(prepare(photo)), photo)`. Here the outer two do
-    nothing; where they do something, it costs little beside the layers.
+    Every generator computes `finish(layers(maps), base)` with `maps, base = prepare(photo)`. Here
+    the outer two do nothing; where they do something, it costs little beside the layers.
 
     Attributes
     ----------
@@ -39,13 +39,24 @@ class Generator(nn.Module):
 
     def forward(self, photo: Tensor) -> Tensor:
         """(N, 3, H, W) float32 in [0, 1] -> the same shape, in (-0.08, 1.08)."""
-        return self.finish(self.layers(self.prepare(photo)), photo)
+        maps, base = self.prepare(photo)
+        return self.finish(self.layers(maps), base)
 
-    def prepare(self, photo: Tensor) -> Tensor:
-        """What the first layer is fed: (N, 3, H, W) -> (N, C, H', W')."""
-        return photo
+    def prepare(self, photo: Tensor) -> tuple[Tensor, Tensor]:
+        """What the first layer is fed, and what `finish` needs beside the last layer's output.
 
-    def finish(self, maps: Tensor, photo: Tensor) -> Tensor:
+        Parameters
+        ----------
+        photo : (N, 3, H, W) tensor
+
+        Returns
+        -------
+        maps : (N, C, H', W') tensor
+        base : (N, 3, H, W) tensor
+        """
+        return photo, photo
+
+    def finish(self, maps: Tensor, base: Tensor) -> Tensor:
         """The enhanced photo from the last layer's output: (N, C', H', W') -> (N, 3, H, W)."""
         return maps
 

@@ -94,6 +94,8 @@ def build_norm(norm: str, channels: int) -> nn.BatchNorm2d | nn.InstanceNorm2d |
 
 def start_small(layer: nn.Conv2d | nn.Linear) -> None:
     """Initial weights as in the authors' code: normal, cut off at two deviations; bias 0.01."""
+    if layer.weight.is_meta:  # there is nothing to draw, for which PyTorch would load its compiler
+        return
     cut = 2 * _INITIAL_WEIGHT_STD
     nn.init.trunc_normal_(layer.weight, std=_INITIAL_WEIGHT_STD, a=-cut, b=cut)
     if layer.bias is not None:

@@ -71,20 +71,20 @@ def place(look: Look, x: NDArray[np.float64], y: NDArray[np.float64]) -> NDArray
     """Where pixels are: luminance around them, x and y; (3, h, w), from x (w,) and y (h,)."""
     # In two steps, down and then across. As a product with a matrix, the result of a row would
     # depend in its last bit on the rows computed beside it.
-    lower, upper, share = _neighbours(y, look.luminance.shape[0])
+    lower, upper, share = neighbours(y, look.luminance.shape[0])
     rows = look.luminance[lower] * (1 - share)[:, None] + look.luminance[upper] * share[:, None]
-    lower, upper, share = _neighbours(x, look.luminance.shape[1])
+    lower, upper, share = neighbours(x, look.luminance.shape[1])
     result = np.empty((PLACE, len(y), len(x)), np.float32)
     result[0] = rows[:, lower] * (1 - share) + rows[:, upper] * share
-    result[1] = (x - 0.5) * look.proportions[0]
-    result[2] = ((y - 0.5) * look.proportions[1])[:, None]
+    result[1] = look.place_x(x)
+    result[2] = look.place_y(y)[:, None]
     return result
 
 
-def _neighbours(
+def neighbours(
     centres: NDArray[np.float64], cells: int
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]:
-    """The cells to interpolate between, and the share of the second."""
+    """The cells to interpolate between, and the share of the second: (M,) each, from (M,)."""
     position = np.clip(centres * cells - 0.5, 0, cells - 1)
     lower = position.astype(np.int64)
     return lower, np.minimum(lower + 1, cells - 1), position - lower

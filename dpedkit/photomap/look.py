@@ -39,6 +39,14 @@ class Look:
     luminance: NDArray[np.float64]
     proportions: tuple[float, float]
 
+    def place_x(self, x: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Columns, as parts of the width, from the centre and in units of the longer side."""
+        return (x - 0.5) * self.proportions[0]
+
+    def place_y(self, y: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Rows, as parts of the height, likewise."""
+        return (y - 0.5) * self.proportions[1]
+
 
 def describe(thumbnail: NDArray[np.uint8]) -> Look:
     """Look at a photo.

@@ -164,11 +164,12 @@ class GeneratorForward(nn.Module):
     def forward(self, photo: Tensor) -> Tensor:
         """(N, 3, H, W) float32 in [0, 1] -> the same shape, float32."""
         first, *middle, last = self.generator.layers
-        x = apply_layer(first, self.generator.prepare(photo))
+        maps, base = self.generator.prepare(photo)
+        x = apply_layer(first, maps)
         with autocast(self.precision, photo.device):
             for layer in middle:
                 x = apply_layer(layer, x)
-        return self.generator.finish(apply_layer(last, x.float()), photo)
+        return self.generator.finish(apply_layer(last, x.float()), base)
 
 
 class DiscriminatorForward(nn.Module):
