@@ -22,7 +22,9 @@ if TYPE_CHECKING:
     from dpedkit.evaluation.config import EvaluateConfig, PhotoEvaluateConfig
     from dpedkit.evaluation.driver import Evaluation
     from dpedkit.evaluation.photo_evaluation import PhotoEvaluation
-    from dpedkit.export import ExportConfig, ExportSummary
+    from dpedkit.export.config import ExportConfig
+    from dpedkit.export.cube import CubeSummary
+    from dpedkit.export.onnx_file import ExportSummary
     from dpedkit.import_model import ImportSummary
     from dpedkit.import_patches.config import ImportPatchesConfig
     from dpedkit.import_patches.summary import ImportPatchesSummary
@@ -322,11 +324,12 @@ def diagnose(
 
 def export(
     model: Path, output: Path, config: ExportConfig, *, overwrite: bool = False
-) -> ExportSummary:
-    """Write a network as ONNX."""
-    from dpedkit.export import export_onnx
+) -> ExportSummary | CubeSummary:
+    """Write a network as ONNX, or its colour map as a .cube file, by the suffix of `output`."""
+    from dpedkit.export import export_cube, export_onnx
 
-    return export_onnx(model, output, config, overwrite=overwrite)
+    write = export_cube if output.suffix.lower() == ".cube" else export_onnx
+    return write(model, output, config, overwrite=overwrite)
 
 
 def import_model(checkpoint: Path, output: Path, *, overwrite: bool = False) -> ImportSummary:

@@ -1,14 +1,26 @@
 """An exported network computes what the trained one computes."""
 
 import builtins
+import json
+import re
 from pathlib import Path
 
+import cv2
+import numpy as np
 import pytest
 import torch
+from test_photomap import random_map, random_photo
 
 from dpedkit.core.errors import DpedkitError, UsageError
-from dpedkit.export import ExportConfig, export_onnx
-from dpedkit.models import build_generator, save_model
+from dpedkit.enhancement.network import Enhancer
+from dpedkit.enhancement.storage import Placement
+from dpedkit.export import ExportConfig, export_cube, export_onnx
+from dpedkit.export.cube import look_up
+from dpedkit.images import write_photo
+from dpedkit.models import build_generator, load_model, save_model
+from dpedkit.models.photo_aware import PhotoAware
+
+PAGE = Path(__file__).parents[1] / "docs" / "enhancement.md"
 
 
 def saved(folder: Path, name: str, **options: object) -> Path:
@@ -18,7 +30,9 @@ def saved(folder: Path, name: str, **options: object) -> Path:
     with torch.no_grad():
         for parameter in network.parameters():
             parameter.add_(torch.randn_like(parameter) / max(parameter[0].numel(), 25) ** 0.5 / 2)
-    save_model(folder / "model.safetensors", network, {})
+    if isinstance(network, PhotoAware):
+        network.photo_map = random_map()
+    save_model(folder / "model.safetensors", network, {"training": {"steps": 7}})
     return folder / "model.safetensors"
 
 
@@ -36,6 +50,7 @@ def model(tmp_path: Path) -> Path:
         ("resnet-8-32", {"norm": "instance"}),
         ("resnet-12-64", {"norm": "batch"}),
         ("colour-residual", {"channels": 8, "blocks": 1}),
+        ("photo-aware", {"channels": 8, "blocks": 1}),
     ],
 )
 def test_any_size_through_onnxruntime(tmp_path, name, options, precision):
@@ -45,9 +60,82 @@ def test_any_size_through_onnxruntime(tmp_path, name, options, precision):
     summary = export_onnx(model, tmp_path / "m.onnx", ExportConfig(precision=precision))
     assert summary.largest_difference < (1e-5 if precision == "fp32" else 1e-2)
     session = onnxruntime.InferenceSession(str(summary.file))
-    assert [name if isinstance(name, str) else 3 for name in session.get_inputs()[0].shape][1] == 3
+    photo, *others = session.get_inputs()
+    assert photo.shape == ["batch", 3, "height", "width"]
+    wanted = ["thumbnail", "place"] if name == "photo-aware" else []
+    assert [value.name for value in others] == wanted
+    metadata = session.get_modelmeta().custom_metadata_map
+    assert metadata["architecture"] == name
+    assert metadata["reach"] == {"srcnn": "8"}.get(name, metadata["reach"])
+    assert json.loads(metadata["dpedkit"])["training"] == {"steps": 7}
+    assert metadata["tiles"].startswith("no" if options.get("norm") == "instance" else "exact")
     with pytest.raises(DpedkitError, match="--overwrite"):
         export_onnx(model, summary.file, ExportConfig(precision=precision))
+
+
+def page_block(words: str) -> str:
+    """The Python block of the page that holds these words."""
+    blocks = re.findall(r"^```python\n(.*?)^```$", PAGE.read_text("utf-8"), re.M | re.S)
+    (block,) = [block for block in blocks if words in block]
+    return block
+
+
+@pytest.mark.slow
+def test_the_lines_of_the_page_give_the_enhanced_photo(tmp_path, monkeypatch):
+    pytest.importorskip("onnxscript", reason="the extra [onnx] is not installed")
+    pytest.importorskip("onnxruntime")
+    model = saved(tmp_path, "photo-aware", channels=8, blocks=1)
+    export_onnx(model, tmp_path / "model.onnx", ExportConfig())
+    monkeypatch.chdir(tmp_path)
+    photo = cv2.resize(random_photo(40, 60), (645, 491), interpolation=cv2.INTER_CUBIC)
+    write_photo("photo.png", photo)
+    names: dict[str, object] = {}
+    block = page_block("InferenceSession").replace("photo.jpg", "photo.png")
+    exec(block, names)
+    wanted = Enhancer(load_model(model), Placement())(photo).astype(int)
+    assert np.abs(names["enhanced"] - wanted).max() <= 1
+    exec(page_block("in tiles of").replace("1024", "160"), names)
+    assert np.abs(names["tiled"] - wanted).max() <= 1
+
+
+def test_a_cube_file_holds_the_map_of_a_photo(tmp_path):
+    torch.manual_seed(0)
+    network = build_generator("photo-aware", channels=8, blocks=1)
+    network.photo_map = random_map()
+    network.coefficients[20:] = 0  # the same in every place, so that the table is exact
+    save_model(tmp_path / "m.safetensors", network, {})
+    photo = random_photo(50, 70)
+    write_photo(tmp_path / "photo.png", photo)
+    config = ExportConfig(photo=str(tmp_path / "photo.png"), points=65)
+    summary = export_cube(tmp_path / "m.safetensors", tmp_path / "m.cube", config)
+    assert summary.psnr > 45
+    title, size, *domain, first = (tmp_path / "m.cube").read_text().split("\n")[:5]
+    assert (title, size) == ('TITLE "dpedkit: photo.png"', "LUT_3D_SIZE 65")
+    assert domain == ["DOMAIN_MIN 0 0 0", "DOMAIN_MAX 1 1 1"]
+    values = np.loadtxt(tmp_path / "m.cube", skiprows=4)
+    table = values.reshape(65, 65, 65, 3).transpose(2, 1, 0, 3)  # blue varies slowest
+    mapped = Enhancer(network, Placement(), colours_only=True)(photo)
+    assert np.abs(look_up(table, photo / 255) * 255 - mapped).mean() < 1
+    assert [float(value) for value in first.split()] == pytest.approx(table[0, 0, 0].tolist())
+
+
+def test_a_cube_file_of_all_photos(tmp_path):
+    network = build_generator("colour-residual", channels=4, blocks=1)
+    save_model(tmp_path / "m.safetensors", network, {})
+    summary = export_cube(tmp_path / "m.safetensors", tmp_path / "m.cube", ExportConfig(points=3))
+    assert summary.psnr is None
+    values = np.loadtxt(tmp_path / "m.cube", skiprows=4)
+    np.testing.assert_allclose(values[:4], [[0, 0, 0], [0.5, 0, 0], [1, 0, 0], [0, 0.5, 0]])
+    with pytest.raises(DpedkitError, match="--overwrite"):
+        export_cube(tmp_path / "m.safetensors", tmp_path / "m.cube", ExportConfig())
+    with pytest.raises(UsageError, match="the same colour map for every photo"):
+        config = ExportConfig(photo="a.jpg")
+        export_cube(tmp_path / "m.safetensors", tmp_path / "b.cube", config)
+
+
+def test_a_network_without_a_colour_map_has_no_cube_file(model, tmp_path):
+    with pytest.raises(UsageError, match="srcnn network, which has no colour map to write"):
+        export_cube(model, tmp_path / "m.cube", ExportConfig())
 
 
 def test_the_missing_extra_is_named(model, tmp_path, monkeypatch):
@@ -65,5 +153,5 @@ def test_the_missing_extra_is_named(model, tmp_path, monkeypatch):
 
 
 def test_what_cannot_be_written_is_refused_by_its_name(tmp_path):
-    with pytest.raises(UsageError, match=r"m\.tflite: only ONNX"):
+    with pytest.raises(UsageError, match=r"m\.tflite: only ONNX and"):
         export_onnx(tmp_path / "gone.safetensors", tmp_path / "m.tflite", ExportConfig())

@@ -5,26 +5,29 @@ from __future__ import annotations
 from pathlib import Path
 
 from dpedkit.cli import options
-from dpedkit.export import ExportConfig
+from dpedkit.export.config import ExportConfig
 
 
 @options.command(
     examples=(
         ("dpedkit export runs/001 model.onnx", "for onnxruntime, on any device"),
         ("dpedkit export model.safetensors small.onnx --precision fp16", "half the size"),
+        ("dpedkit export runs/001 look.cube --photo photo.jpg", "its colours, for other programs"),
     )
 )
 @options.path_argument("model", "MODEL")
-@options.path_argument("output", "OUTPUT.onnx")
+@options.path_argument("output", "OUTPUT")
 @options.config_options(ExportConfig)
 @options.overwrite_option
 def command(
     printer: options.Printer, model: Path, output: Path, config: ExportConfig, overwrite: bool
 ) -> None:
-    """Write a network as ONNX, for images of any size.
+    """Write a network as ONNX for images of any size, or its colours as a .cube file.
 
-    Before the file is saved, it is run in onnxruntime and compared with the network; the largest
-    difference is printed. Needs the extra: pip install 'dpedkit[onnx]'.
+    OUTPUT ends in .onnx or .cube. An ONNX file is run in onnxruntime before it is saved, and
+    compared with the network; the largest difference is printed. That needs the extra: pip install
+    'dpedkit[onnx]'. A .cube file is a 3D look-up table that video and photo editors read; a
+    photo-aware network has a different one for each photo (--photo).
 
     MODEL is a model file or the folder of a run.
     """

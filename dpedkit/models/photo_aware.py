@@ -87,7 +87,7 @@ class PhotoAware(ColourResidual):
         mapped = []
         for block in flat.split(_PIXELS_AT_ONCE, dim=1):
             pixels, place, scores = block.split([3, PLACE, RANK])
-            shared, *differences = (rows @ _terms(pixels, place)).split(3)
+            shared, *differences = (rows @ terms(pixels, place)).split(3)
             for score, difference in zip(scores, differences, strict=True):
                 shared = torch.addcmul(shared, score, difference)
             mapped.append(shared)
@@ -115,7 +115,7 @@ def _array(values: Tensor) -> NDArray[np.float64]:
     return values.detach().cpu().double().numpy()
 
 
-def _terms(pixels: Tensor, place: Tensor) -> Tensor:
+def terms(pixels: Tensor, place: Tensor) -> Tensor:
     """As `dpedkit.photomap.map.terms`: (3, M) and (3, M) -> (43, M)."""
     powers = monomials(pixels)
     luminance, x, y = place

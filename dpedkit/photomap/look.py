@@ -7,16 +7,16 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-_PERCENTILES = (1, 5, 25, 50, 75, 95, 99)
-_BINS = 8  # of the histogram of each channel
-_COARSE = (4, 3)  # width and height of the coarsest view of the photo: sky above, ground below
-_GRID = 32  # cells along the longer side
-_DARKEST = 1 / 255  # below the logarithms of a black photo
+PERCENTILES = (1, 5, 25, 50, 75, 95, 99)
+BINS = 8  # of the histogram of each channel
+COARSE = (4, 3)  # width and height of the coarsest view of the photo: sky above, ground below
+GRID = 32  # cells along the longer side
+DARKEST = 1 / 255  # below the logarithms of a black photo
 
-DESCRIPTION = 4 + len(_PERCENTILES) + 3 * _BINS + _COARSE[0] * _COARSE[1]
+DESCRIPTION = 4 + len(PERCENTILES) + 3 * BINS + COARSE[0] * COARSE[1]
 """Length of a description."""
 
-_LUMA = np.array([0.299, 0.587, 0.114])  # ITU-R BT.601
+LUMA = np.array([0.299, 0.587, 0.114])  # ITU-R BT.601
 
 
 @dataclass(frozen=True)
@@ -63,20 +63,20 @@ def describe(thumbnail: NDArray[np.uint8]) -> Look:
     height, width = thumbnail.shape[:2]
     longest = max(width, height)
     pixels = thumbnail.reshape(-1, 3) / 255
-    luminance = (thumbnail / 255) @ _LUMA
-    red, green, blue = np.maximum(pixels.mean(axis=0), _DARKEST)
-    histograms = [np.histogram(channel, _BINS, (0, 1))[0] for channel in pixels.T]
+    luminance = (thumbnail / 255) @ LUMA
+    red, green, blue = np.maximum(pixels.mean(axis=0), DARKEST)
+    histograms = [np.histogram(channel, BINS, (0, 1))[0] for channel in pixels.T]
     description = np.concatenate(
         [
             [np.log((red + green + blue) / 3), np.log(red / green), np.log(blue / green)],
             [luminance.std()],
-            np.percentile(luminance, _PERCENTILES),
+            np.percentile(luminance, PERCENTILES),
             np.sqrt(np.concatenate(histograms) / len(pixels)),
-            _means_of_cells(luminance, *_COARSE).ravel(),
+            _means_of_cells(luminance, *COARSE).ravel(),
         ]
     )
     grid = _means_of_cells(
-        luminance, *(max(1, round(_GRID * side / longest)) for side in (width, height))
+        luminance, *(max(1, round(GRID * side / longest)) for side in (width, height))
     )
     return Look(description, grid, (width / longest, height / longest))
 

@@ -16,7 +16,7 @@ TERMS = len(EXPONENTS) + 3 * LINEAR + QUADRATIC + 1
 RANK = 3  # ways in which the maps of photos differ
 PLACE = 3  # planes that say where a pixel is: luminance around it, x, y
 
-_UNUSUAL = 3.0  # standard deviations: no photo counts as further from the mean than this
+UNUSUAL = 3.0  # standard deviations: no photo counts as further from the mean than this
 
 
 @dataclass(frozen=True)
@@ -83,7 +83,7 @@ def standardise(
     description: NDArray[np.float64], mean: NDArray[np.float64], scale: NDArray[np.float64]
 ) -> NDArray[np.float64]:
     """In standard deviations from the mean, (..., 47); of unusual photos at most three."""
-    return np.clip((description - mean) / scale, -_UNUSUAL, _UNUSUAL)
+    return np.clip((description - mean) / scale, -UNUSUAL, UNUSUAL)
 
 
 def terms(pixels: NDArray[np.float64], place: NDArray[np.float64]) -> NDArray[np.float64]:

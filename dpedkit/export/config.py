@@ -1,0 +1,30 @@
+"""The settings of `dpedkit export`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from dpedkit.core.config import Config, option
+
+
+@dataclass(frozen=True)
+class ExportConfig(Config):
+    """How a network is written."""
+
+    precision: str = option(
+        "fp32",
+        "Number format of the layers; fp16 halves the file. Of the colour map of photo-aware and "
+        "colour-residual networks it never is: they keep float32 there.",
+        choices=("fp32", "fp16"),
+        synonyms={"float32": "fp32", "float16": "fp16"},
+    )
+    opset: int = option(18, "ONNX operator set.", minimum=18, maximum=23)
+    photo: str | None = option(
+        None,
+        "For a .cube file of a photo-aware network: the photo whose colour map is written. Without "
+        "it, that of all photos is.",
+        metavar="FILE",
+    )
+    points: int = option(
+        33, "Points along each side of the table in a .cube file.", minimum=2, maximum=256
+    )

@@ -1,0 +1,197 @@
+"""Write the colour map of a photo as a .cube file, the 3D look-up table of video and photo editors.
+
+A table knows nothing of the place in a photo. What the map does differently from place to place is
+averaged: over x and y, and with the luminance that surrounds a pixel of this luminance on average.
+The detail that the layers add is left out.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dpedkit.colourmap import EXPONENTS
+from dpedkit.core.atomic import complete_or_absent, make_folder, remove_unfinished
+from dpedkit.core.errors import DpedkitError, UsageError
+from dpedkit.export.config import ExportConfig
+from dpedkit.images import make_thumbnail, read_photo
+from dpedkit.photomap import PhotoColours, PhotoGuide, PhotoMap
+from dpedkit.photomap.look import LUMA
+from dpedkit.photomap.map import LINEAR, terms
+
+_AT_ONCE = 1 << 16  # colours
+_OF_X = slice(len(EXPONENTS), len(EXPONENTS) + LINEAR)  # terms
+
+
+@dataclass(frozen=True)
+class CubeSummary:
+    """What `export_cube` wrote.
+
+    Attributes
+    ----------
+    file : Path
+    size : int
+        Bytes.
+    points : int
+        Along each side of the table.
+    psnr : float or None
+        Between the thumbnail of the photo by the table, interpolated linearly, and by the map as
+        `dpedkit enhance --colours-only` applies it, dB; None without a photo.
+    """
+
+    file: Path
+    size: int
+    points: int
+    psnr: float | None
+
+    def to_dict(self) -> dict[str, Any]:
+        """The summary as JSON-ready values."""
+        return {
+            "file": str(self.file),
+            "size": self.size,
+            "points": self.points,
+            "psnr": self.psnr,
+        }
+
+    def as_text(self) -> str:
+        """One line for people."""
+        text = f"{self.file} ({self.size / 1e6:.1f} MB, {self.points} points)"
+        if self.psnr is None:
+            return f"{text}: the colour map of all photos"
+        return (
+            f"{text}: {self.psnr:.1f} dB from the colour map of the photo, which also depends on "
+            "the place"
+        )
+
+
+def export_cube(
+    model_path: Path, output: Path, config: ExportConfig, *, overwrite: bool = False
+) -> CubeSummary:
+    """Write a colour map as a table of `config.points` per side, for colours in sRGB.
+
+    Parameters
+    ----------
+    model_path : Path
+        The model file of a photo-aware or colour-residual network.
+    output : Path
+    config : ExportConfig
+        `photo` says whose map is written; without it, that of all photos is.
+    overwrite : bool
+        Replace an existing file.
+
+    Returns
+    -------
+    CubeSummary
+
+    Raises
+    ------
+    UsageError
+        If the network has no colour map, or none of its own for each photo.
+    DpedkitError
+        If the model or the photo cannot be read, or the file exists.
+    """
+    from dpedkit.models.colour_residual import ColourResidual
+    from dpedkit.models.files import load_model
+    from dpedkit.models.photo_aware import PhotoAware
+
+    if output.exists() and not overwrite:
+        raise DpedkitError(f"{output} already exists; use --overwrite to replace it.")
+    model = load_model(model_path)
+    if not isinstance(model, ColourResidual):
+        raise UsageError(
+            f"{model_path} is a {model.architecture} network, which has no colour map to write; "
+            "give a name that ends in .onnx."
+        )
+    if config.photo and not isinstance(model, PhotoAware):
+        raise UsageError(
+            f"{model_path} is a {model.architecture} network, which has the same colour map for "
+            "every photo; leave out --photo."
+        )
+    polynomial = model.colour_map.double().numpy()
+    coefficients = PhotoMap.of_every_photo(polynomial).coefficients
+    line, title, psnr = np.zeros(2), "every photo", None
+    thumbnail = None
+    if config.photo and isinstance(model, PhotoAware):
+        thumbnail = make_thumbnail(read_photo(config.photo))
+        guide = PhotoGuide.of(thumbnail, model.photo_map)
+        coefficients = model.photo_map.coefficients_of(guide.scores)
+        line, title = _surroundings(thumbnail, guide), Path(config.photo).name
+    table = _table(coefficients, line, config.points, thumbnail)
+    if thumbnail is not None and isinstance(model, PhotoAware):
+        size = thumbnail.shape[1], thumbnail.shape[0]
+        colours = PhotoColours.of(model.photo_map, guide, size).map_levels(thumbnail, 0)
+        squared = np.mean((look_up(table, thumbnail / 255) - colours / 255) ** 2)
+        psnr = float(-10 * np.log10(max(squared, 1e-12)))
+    make_folder(output.parent)
+    remove_unfinished([output])
+    lines = [f'TITLE "dpedkit: {title.translate(_PLAIN)}"', f"LUT_3D_SIZE {config.points}"]
+    lines += ["DOMAIN_MIN 0 0 0", "DOMAIN_MAX 1 1 1"]
+    # Red varies fastest.
+    lines += [f"{r:.6f} {g:.6f} {b:.6f}" for r, g, b in table.transpose(2, 1, 0, 3).reshape(-1, 3)]
+    with complete_or_absent(output) as part:
+        part.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return CubeSummary(output, output.stat().st_size, config.points, psnr)
+
+
+_PLAIN = str.maketrans({'"': "'", "\n": " ", "\r": " "})
+
+
+def _surroundings(thumbnail: NDArray[np.uint8], guide: PhotoGuide) -> NDArray[np.float64]:
+    """The line that gives the luminance around a pixel by its own: slope and intercept."""
+    height, width = thumbnail.shape[:2]
+    around = guide.rows(0, height, width, height)[0].astype(np.float64).ravel()
+    own = ((thumbnail / 255) @ LUMA).ravel()
+    spread = np.mean((own - own.mean()) ** 2)
+    covariance = np.mean((own - own.mean()) * (around - around.mean()))
+    slope = covariance / spread if spread > 0 else 0.0
+    return np.array([slope, around.mean() - slope * own.mean()])
+
+
+def _table(
+    coefficients: NDArray[np.float64],
+    line: NDArray[np.float64],
+    points: int,
+    thumbnail: NDArray[np.uint8] | None,
+) -> NDArray[np.float64]:
+    """The map at a lattice of colours: (points, points, points, 3), clipped, by R, G and B."""
+    axis = np.linspace(0, 1, points)
+    colours = np.stack(np.meshgrid(axis, axis, axis, indexing="ij"), axis=-1).reshape(-1, 3)
+    squared = 0.0
+    if thumbnail is not None:  # the mean of x^2 + y^2; those of x and y are zero
+        height, width = thumbnail.shape[:2]
+        squared = (width**2 + height**2) / max(width, height) ** 2 / 12
+    table = np.empty_like(colours)
+    for start in range(0, len(colours), _AT_ONCE):
+        block = slice(start, start + _AT_ONCE)
+        place = np.zeros((len(colours[block]), 3))
+        place[:, 0] = colours[block] @ LUMA * line[0] + line[1]
+        place[:, 1] = np.sqrt(squared)
+        mapped = terms(colours[block], place)
+        mapped[:, _OF_X] = 0  # only the square of x was meant
+        table[block] = mapped @ coefficients
+    return np.clip(table, 0, 1).reshape(points, points, points, 3)
+
+
+def look_up(table: NDArray[np.float64], colours: NDArray[np.float64]) -> NDArray[np.float64]:
+    """What programs make of a table: interpolated linearly between its points.
+
+    Parameters
+    ----------
+    table : (P, P, P, 3) array
+        By R, G and B.
+    colours : (..., 3) array
+        In [0, 1].
+    """
+    position = np.clip(colours, 0, 1) * (len(table) - 1)
+    lower = np.minimum(position.astype(np.int64), len(table) - 2)
+    share = position - lower
+    result = np.zeros(colours.shape)
+    for corner in np.ndindex(2, 2, 2):
+        weight = np.prod(np.where(corner, share, 1 - share), axis=-1, keepdims=True)
+        red, green, blue = np.moveaxis(lower + corner, -1, 0)
+        result += weight * table[red, green, blue]
+    return result
