@@ -477,6 +477,20 @@ def test_without_thumbnails_it_says_so_and_trains(tmp_path, caplog):
     assert sum("one colour map for every photo" in text for text in caplog.messages) == 1
 
 
+def test_without_thumbnails_it_learns_what_colour_residual_learns(tmp_path):
+    """To the last bit: published patches lose nothing by it."""
+    folder = exposed_shards(tmp_path / "shards", with_thumbnails=False)
+    names = ("photo-aware", "colour-residual")
+    for name in names:
+        train(
+            folder, settings_of_a_run(generator=name, learning_rate=1e-3), runs=tmp_path, name=name
+        )
+    aware, plain = (load_model(tmp_path / name).state_dict() for name in names)
+    assert plain.keys() < aware.keys()
+    for name, value in plain.items():
+        assert torch.equal(value, aware[name]), name
+
+
 # ------------------------------------------------------------------------------------- benchmark
 
 
