@@ -7,6 +7,7 @@ The detail that the layers add is left out.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -124,8 +125,8 @@ def export_cube(
     if thumbnail is not None and isinstance(model, PhotoAware):
         size = thumbnail.shape[1], thumbnail.shape[0]
         colours = PhotoColours.of(model.photo_map, guide, size).map_levels(thumbnail, 0)
-        squared = np.mean((look_up(table, thumbnail / 255) - colours / 255) ** 2)
-        psnr = float(-10 * np.log10(max(squared, 1e-12)))
+        squared = float(np.mean((look_up(table, thumbnail / 255) - colours / 255) ** 2))
+        psnr = -10 * math.log10(max(squared, 1e-12))
     make_folder(output.parent)
     remove_unfinished([output])
     lines = [f'TITLE "dpedkit: {title.translate(_PLAIN)}"', f"LUT_3D_SIZE {config.points}"]

@@ -186,12 +186,12 @@ def _metadata(model: Generator) -> dict[str, str]:
     from dpedkit.models.provenance import provenance
 
     step = FOLD if isinstance(model, ColourResidual) else 1
-    reach = step * sum(layer.reach for layer in model.layers)
+    reaches = [int(layer.reach) for layer in model.layers]  # type: ignore[arg-type]
     whole = "instance" in model.options.values()
     return {
         "architecture": model.architecture,
         "colours": "RGB, sRGB, from 0 to 1; clip the output to that",
-        "reach": str(reach),
+        "reach": str(step * sum(reaches)),
         "tiles": "no: instance norm needs the whole photo"
         if whole
         else "exact where they overlap by the reach",
