@@ -20,7 +20,6 @@ from dpedkit.enhancement.storage import Placement
 from dpedkit.evaluation.config import EvaluateConfig
 from dpedkit.evaluation.driver import evaluate
 from dpedkit.evaluation.evaluation import NETWORK, POLYNOMIAL
-from dpedkit.export import ExportConfig, export_onnx
 from dpedkit.images import make_thumbnail
 from dpedkit.models import build_generator, load_model, save_model
 from dpedkit.photomap import (
@@ -419,14 +418,6 @@ def test_a_file_holds_the_map(network, tmp_path):
         np.testing.assert_allclose(
             getattr(loaded.photo_map, name), getattr(random_map(), name), 1e-6
         )
-
-
-def test_export_refuses_it(network, tmp_path):
-    pytest.importorskip("onnxscript")
-    save_model(tmp_path / "a.safetensors", network, {})
-    with pytest.raises(DpedkitError, match="photo-aware network, which needs more than the pixels"):
-        export_onnx(tmp_path / "a.safetensors", tmp_path / "a.onnx", ExportConfig())
-    assert not (tmp_path / "a.onnx").exists()
 
 
 # --------------------------------------------------------------------------- training, evaluation

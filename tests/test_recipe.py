@@ -209,7 +209,7 @@ def test_a_table_takes_over_settings_but_no_paths(tmp_path):
     assert step.paths["shards"] == tmp_path / "shards"
     # A built-in recipe of the name that this file has.
     config = train_config(tmp_path / "cpu.toml")
-    assert (config.generator, config.steps) == ("colour-residual", 7)
+    assert (config.generator, config.steps) == ("photo-aware", 7)
     settings = read_settings(str(tmp_path / "mine.toml"), "train", TrainConfig)
     assert settings == {"steps": 5, "batch": 4}
 
