@@ -40,11 +40,9 @@ _PHONE_GAP = 2  # px between windows that may be moved towards each other
 # 1% level of a chi-square with 3 degrees of freedom. A motion without evidence would replace the
 # alignment of the whole photo, and original pixels, by noise.
 _EVIDENCE = 11.3
-# Maximum share of a window near depth discontinuities, and where the alignment may not hold, that its
-# own detail does not prove to be in place. Beside a discontinuity, what has no detail may belong to
-# either surface.
-_MAX_EDGE, _MAX_DOUBTFUL = 0.06, 0.3
-_NEAR = 16  # px
+# Maximum share of a window on depth discontinuities, and where the alignment may not hold, that its
+# own detail does not prove to be in place.
+_MAX_EDGE, _MAX_DOUBTFUL = 0.03, 0.1
 _MAX_MISSING = 0.75  # the same in a scene without discontinuities, for detail that was not found
 
 
@@ -205,9 +203,8 @@ class _Matcher:
         self.clipped = clipped_pixels(still), clipped_pixels(moving)
         self.to_prove: tuple[tuple[str, NDArray[np.bool_], float], ...] = ()
         if known is not None and (known == EDGE).any():
-            distance = cv2.distanceTransform((known != EDGE).astype(np.uint8), cv2.DIST_L2, 5)
             self.to_prove = (
-                (DEPTH, distance < _NEAR, _MAX_EDGE),
+                (DEPTH, known == EDGE, _MAX_EDGE),
                 (UNKNOWN, known != HOLDS, _MAX_DOUBTFUL),
             )
         elif known is not None:
