@@ -5,7 +5,7 @@ import shutil
 
 import numpy as np
 import pytest
-from test_report_browser import browser, open_page, trained  # noqa: F401
+from test_report_browser import trained  # noqa: F401
 
 from dpedkit.cli import execute
 from dpedkit.core.manifest import read_jsonl
