@@ -98,7 +98,7 @@ def test_functions_stay_functions_whatever_is_imported():
 KNOWN = {
     *("Any", "Callable", "Iterable", "Mapping", "NDArray", "None", "Path", "Self", "Sequence"),
     *("Tensor", "True", "False", "B", "Points", "Rectangle", "Pair", "Shuffle", "Group", "Module"),
-    *("Convolutions", "Pixels", "ByScene", "PatchScores"),
+    *("Convolutions", "Pixels"),
 }
 
 

@@ -37,7 +37,7 @@ def resized(page, size):
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize("name", PAGES)
-def test_the_page_fits_and_has_the_colours_of_its_theme(judged, open_page, name, size, scheme):  # noqa: F811
+def test_the_page_fits_and_has_the_colours_of_its_theme(judged, open_page, name, size, scheme):
     page = open_page(judged / name, scheme)
     resized(page, size)
     assert page.evaluate("document.documentElement.scrollWidth") <= size[0]
@@ -53,7 +53,7 @@ def test_the_page_fits_and_has_the_colours_of_its_theme(judged, open_page, name,
 
 
 @pytest.mark.parametrize("size", SIZES)
-def test_a_patch_is_shown_large_in_all_steps(judged, open_page, size):  # noqa: F811
+def test_a_patch_is_shown_large_in_all_steps(judged, open_page, size):
     page = open_page(judged / "runs" / "001")
     resized(page, size)
     steps = [row["step"] for row in read_jsonl(judged / "runs" / "001" / "log.jsonl")]
@@ -84,7 +84,7 @@ def test_a_patch_is_shown_large_in_all_steps(judged, open_page, size):  # noqa: 
     assert not dialog.is_visible()
 
 
-def test_whole_photos_are_shown_from_both_ends(judged, open_page):  # noqa: F811
+def test_whole_photos_are_shown_from_both_ends(judged, open_page):
     page = open_page(judged / "runs" / "001")
     (file,) = (judged / "runs" / "001" / "evaluations").glob("photos-*.json")
     found = json.loads(file.read_text())
@@ -101,7 +101,7 @@ def test_whole_photos_are_shown_from_both_ends(judged, open_page):  # noqa: F811
     ]  # fmt: skip
 
 
-def test_the_best_of_each_column_is_bold_and_not_the_oracle(judged, open_page):  # noqa: F811
+def test_the_best_of_each_column_is_bold_and_not_the_oracle(judged, open_page):
     page = open_page(judged / "runs" / "001")
     table = page.locator("h2:has-text('beat the baselines') ~ .wide table").first
     names = table.locator("tbody td:first-child").all_text_contents()
@@ -119,7 +119,7 @@ def test_the_best_of_each_column_is_bold_and_not_the_oracle(judged, open_page): 
     assert "DSLR itself" in limitations.inner_text()
 
 
-def test_the_curves_show_the_baselines_and_name_the_split(judged, open_page):  # noqa: F811
+def test_the_curves_show_the_baselines_and_name_the_split(judged, open_page):
     page = open_page(judged / "runs" / "001")
     psnr = page.locator("figure.chart", has_text="PSNR on validation patches (val split)")
     keys = psnr.locator(".key").all_text_contents()
@@ -133,7 +133,7 @@ def test_the_curves_show_the_baselines_and_name_the_split(judged, open_page):  #
     assert generator.all_text_contents() == ["train", "val"]
 
 
-def test_the_pages_lead_to_each_other(judged, open_page):  # noqa: F811
+def test_the_pages_lead_to_each_other(judged, open_page):
     page = open_page(judged / "runs" / "001")
     page.click("nav#pages a:has-text('patches')")
     assert "shards" in page.url
@@ -143,7 +143,7 @@ def test_the_pages_lead_to_each_other(judged, open_page):  # noqa: F811
     assert page.locator("h1").text_content().startswith("Run 001")
 
 
-def test_a_comparison_shows_the_runs_side_by_side(judged, open_page):  # noqa: F811
+def test_a_comparison_shows_the_runs_side_by_side(judged, open_page):
     page = open_page(judged / "runs")
     assert page.locator("th:text-is('batch')").count() == 1
     row = page.locator(".zoomable .row").first

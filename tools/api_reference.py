@@ -94,7 +94,16 @@ _CONTENTS: dict[str, dict[str, tuple[str, ...]]] = {
     },
     "Evaluation": {
         "dpedkit": ("evaluate", "EvaluateConfig"),
-        "dpedkit.evaluation": ("Evaluation", "SplitScores", "Scores", "Limitations"),
+        "dpedkit.evaluation": (
+            "Evaluation",
+            "SplitScores",
+            "Scores",
+            "ByScene",
+            "SceneScores",
+            "PatchScores",
+            "Limitations",
+        ),
+        "dpedkit.intervals": ("Interval",),
         "dpedkit.metrics": ("psnr", "ssim", "ms_ssim"),
     },
     "Enhancement": {

@@ -5,9 +5,12 @@ from __future__ import annotations
 from dpedkit.core.lazy import lazy_exports
 
 _HOME = {
+    "ByScene": ".scenes",
     "EvaluateConfig": ".config",
     "Evaluation": ".evaluation",
     "Limitations": ".limitations",
+    "PatchScores": ".scenes",
+    "SceneScores": ".scenes",
     "Scores": ".scores",
     "SplitScores": ".evaluation",
 }
