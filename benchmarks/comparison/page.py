@@ -21,7 +21,7 @@ without. The page is written by
 ```
 
 which installs the libraries (the extra `bench`, in the versions of `constraints.txt`) into a
-virtual environment of their own, `.venv-bench`, and takes about 10 minutes on two idle cores.
+virtual environment of their own, `.venv-bench`, and takes about 15 minutes on two idle cores.
 `./dev bench --quick` measures small things for about a minute and writes no page; `./dev bench
 --stage align patches` measures only these stages.
 
