@@ -14,7 +14,7 @@ as a JPEG takes, measured in turns, which says more than seconds on a machine th
 from __future__ import annotations
 
 import argparse
-import os
+import json
 import subprocess
 import sys
 import tempfile
@@ -64,18 +64,28 @@ class Command:
     peak: float
 
 
+# A new process starts with the peak of the one that starts it, so a small one does.
+_LAUNCHER = """
+import json, os, subprocess, sys, time
+start = time.perf_counter()
+run = subprocess.Popen(sys.argv[1:], stdout=subprocess.DEVNULL)
+_, status, used = os.wait4(run.pid, 0)
+run.returncode = os.waitstatus_to_exitcode(status)
+seconds = time.perf_counter() - start
+print(json.dumps([run.returncode, seconds, used.ru_utime + used.ru_stime, used.ru_maxrss]))
+"""
+
+
 def run_command(model: Path, photo: Path, *options: str) -> Command:
     """`dpedkit enhance` in a process of its own."""
     with tempfile.TemporaryDirectory() as name:
         command = [sys.executable, "-m", "dpedkit", "enhance", "-q", str(model), str(photo)]
-        start = time.perf_counter()
-        with subprocess.Popen([*command, "-o", name, *options], stdout=subprocess.DEVNULL) as run:
-            _, status, used = os.wait4(run.pid, 0)
-            run.returncode = os.waitstatus_to_exitcode(status)
-        seconds = time.perf_counter() - start
-    if run.returncode:
-        sys.exit(f"`dpedkit enhance` failed with exit code {run.returncode}.")
-    return Command(seconds, used.ru_utime + used.ru_stime, used.ru_maxrss * 1024 / 1e9)
+        launcher = [sys.executable, "-c", _LAUNCHER, *command, "-o", name, *options]
+        run = subprocess.run(launcher, stdout=subprocess.PIPE, check=True)
+    code, seconds, processor, kilobytes = json.loads(run.stdout)
+    if code:
+        sys.exit(f"`dpedkit enhance` failed with exit code {code}.")
+    return Command(seconds, processor, kilobytes * 1024 / 1e9)
 
 
 def jpeg_seconds(photo: Path) -> float:
