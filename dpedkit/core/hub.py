@@ -23,6 +23,7 @@ _OTHERWISE = {
     "ODC-By-1.0": "odc-by",
     "ODbL-1.0": "odbl",
     "PDDL-1.0": "pddl",
+    "unknown": "unknown",
     **{
         f"{name}-{later}": name.lower()
         for name in ("AGPL-3.0", "GPL-2.0", "GPL-3.0", "LGPL-2.1", "LGPL-3.0")
@@ -30,9 +31,7 @@ _OTHERWISE = {
     },
 }
 HUB_LICENCES = {**{name: name.lower() for name in _AS_THEY_ARE}, **_OTHERWISE}
-"""The Hub's identifiers by those of SPDX."""
-
-_UNKNOWN = "unknown"  # as `core.publication` writes it, too
+"""The Hub's identifiers by those of SPDX, and by "unknown", which the Hub has too."""
 
 
 def licence_lines(licence: str) -> Iterator[str]:
@@ -40,8 +39,7 @@ def licence_lines(licence: str) -> Iterator[str]:
 
     What the Hub does not list is `other`, with its name and, where SPDX has its text, a link.
     """
-    listed = HUB_LICENCES.get(licence) or (licence if licence == _UNKNOWN else None)
-    if listed:
+    if listed := HUB_LICENCES.get(licence):
         yield f"license: {quoted(listed)}"
         return
     yield 'license: "other"'

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from dpedkit.core.publication import STATEMENTS, UNKNOWN_LICENCE
+from dpedkit.core.wording import counted
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
@@ -51,8 +52,7 @@ def camera_lines(cameras: Mapping[str, Mapping[str, int]]) -> str:
     for side, name in (("phone", "phone"), ("dslr", "DSLR")):
         counts = cameras.get(side, {})
         known = [
-            f"{camera} ({count} photo{'s' if count != 1 else ''})"
-            for camera, count in sorted(counts.items())
+            f"{camera} ({counted(count, 'photo')})" for camera, count in sorted(counts.items())
         ]
         lines.append(f"- {name}: {', '.join(known) or 'not known'}")
     return "\n".join(lines)

@@ -38,9 +38,11 @@ def licence_option(subject: str, default: str | None = UNKNOWN_LICENCE) -> Any:
 def authors_option(subject: str) -> Any:
     """The setting `authors`."""
     return option(
-        None, f"Who made the {subject}: names, separated by semicolons.", is_note=True,
+        None,
+        f"Who made the {subject}: names, separated by semicolons.",
+        is_note=True,
         metavar="NAMES",
-    )  # fmt: skip
+    )
 
 
 def citation_option(subject: str) -> Any:
@@ -51,9 +53,11 @@ def citation_option(subject: str) -> Any:
 def doi_option(subject: str) -> Any:
     """The setting `doi`."""
     return option(
-        None, f"DOI of the {subject}, for example '10.5281/zenodo.1234567'.", is_note=True,
+        None,
+        f"DOI of the {subject}, for example '10.5281/zenodo.1234567'.",
+        is_note=True,
         metavar="DOI",
-    )  # fmt: skip
+    )
 
 
 def settle_statements(config: Config) -> None:

@@ -106,7 +106,8 @@ class Diagnosis:
 
     def as_text(self) -> str:
         """The table and the verdict for people."""
-        kind = "photo" if self.trained_on.known_photos else "patch"
+        known, count = self.trained_on.known_photos, self.trained_on.photos
+        trained_on = counted(count, "photo") if known else counted(count, "patch", "patches")
         rows = [
             (
                 f"{MEASURES[name].title} ({MEASURES[name].unit})",
@@ -120,8 +121,7 @@ class Diagnosis:
         ]
         return "\n".join(
             [
-                f"{self.model} on {counted(self.photos, 'photo')}; trained on "
-                f"{counted(self.trained_on.photos, kind, 'patches' if kind == 'patch' else None)}",
+                f"{self.model} on {counted(self.photos, 'photo')}; trained on {trained_on}",
                 table(("", "training", "most of them", "here", "distance", "verdict"), rows),
                 "distance: of the medians, in units of the spread between the photos of the "
                 "training",
