@@ -20,7 +20,7 @@ from dpedkit.models.files import DATA
 from dpedkit.publishing.subjects import ModelSubject, ShardsSubject
 
 _OURS = "Made by dpedkit"  # in every card that dpedkit wrote
-_WORDS = {
+_REQUIRED = {  # statements, each with what to do where it is missing
     "licence": "licence: not stated; --licence states it, for example --licence CC-BY-4.0",
     "authors": "authors: not stated; --authors 'NAME; NAME' states them",
     "citation": "citation: not stated; --citation states how to cite it",
@@ -113,14 +113,14 @@ def check_card(
 ) -> CardSummary:
     """What has to be settled before shards or a network are published. Writes nothing."""
     file = file or subject.file
-    statements = subject.statements()
+    statements, photos = subject.statements(), subject.photos()
     problems = list(_missing(statements))
     hints = []
     if "doi" not in statements:
         hints.append("DOI: not stated; Zenodo and the Hugging Face Hub give one, --doi states it")
     if statements.get("licence", "").startswith("LicenseRef-"):
         hints.append("licence: not one of SPDX's; put its text beside the card, as LICENSE")
-    if not any(photos.cameras for photos in subject.photos().values()):
+    if not any(own.cameras for own in photos.values()):
         hints.append("cameras: not known, because the photos do not name them")
     if isinstance(subject, ModelSubject):
         own_problems, own_hints = _of_model(subject, statements)
@@ -137,12 +137,12 @@ def check_card(
             f"{file} is not what dpedkit would write now; the same command without --check "
             "writes it"
         )
-    photos = {side: own.to_dict() for side, own in subject.photos().items()}
-    return CardSummary(subject.kind, file, statements, photos, problems, hints, written)
+    counts = {side: own.to_dict() for side, own in photos.items()}
+    return CardSummary(subject.kind, file, statements, counts, problems, hints, written)
 
 
 def _missing(statements: dict[str, str]) -> Iterator[str]:
-    for name, words in _WORDS.items():
+    for name, words in _REQUIRED.items():
         if name not in statements:
             yield words
     licence = statements.get("licence")
