@@ -21,9 +21,6 @@ PLACE_STEP, WINDOW_STEP = 8, 4  # px between the places at which a map, or a win
 HIDDEN_STRIP = 5  # px; narrower ones are the soft edge of a thing, and no place by themselves
 
 
-# ----------------------------------------------------------------------------- against the truth
-
-
 def map_errors(alignment: Alignment, phone_points: Points, truth: Points) -> NDArray[np.float64]:
     """Distance `(N,)`, phone px, of where a map takes points `(N, 2)` from where they truly are."""
     assert alignment.map is not None

@@ -8,7 +8,6 @@ import sys
 import tempfile
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -24,7 +23,13 @@ from numpy.typing import NDArray
 from comparison import peers
 from comparison.effort import Effort
 from comparison.tables import LESS, MORE, NEITHER, Column, Row, Table
-from comparison.turns import Cost, cost_of, manage_memory_as_ever, median_cost
+from comparison.turns import (
+    Cost,
+    cost_of,
+    manage_memory_as_ever,
+    median_cost,
+    one_thread_of_torch,
+)
 from dpedkit.align.pair import align_pair
 from dpedkit.core.process import keep_freed_memory, one_thread, own_process
 from dpedkit.core.wording import counted
@@ -93,7 +98,7 @@ class Result:
 class Method:
     """A method, its results, and why there are none.
 
-    `map_of` gives the map of a pair of photos; the methods that take matches get those instead.
+    It finds the homography either from the photos alone or also from their matches.
     """
 
     name: str
@@ -108,24 +113,12 @@ def compare(effort: Effort) -> Iterator[Table]:
     """A table for each size and kind of scene."""
     own_process()
     cv2.setNumThreads(1)
-    with ExitStack() as stack:
-        scratch = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        stack.enter_context(one_thread)
-        stack.enter_context(_one_thread_of_torch())
+    with tempfile.TemporaryDirectory() as scratch, one_thread, one_thread_of_torch():
         for megapixels, count, slow in effort.align:
             for kind, share in KINDS.items():
-                raw = scratch / f"{megapixels:g}-{kind}"
+                raw = Path(scratch) / f"{megapixels:g}-{kind}"
                 simulate(raw, megapixels, share, count)
                 yield compare_pairs(raw, f"{kind.capitalize()} scenes, {megapixels:g} MP", slow)
-
-
-def _one_thread_of_torch() -> ExitStack:
-    import torch
-
-    stack, before = ExitStack(), torch.get_num_threads()
-    torch.set_num_threads(1)
-    stack.callback(torch.set_num_threads, before)
-    return stack
 
 
 def simulate(raw: Path, megapixels: float, disparity: float, count: int) -> None:

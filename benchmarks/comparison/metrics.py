@@ -15,7 +15,7 @@ from torch import Tensor
 from comparison import peers
 from comparison.effort import Effort
 from comparison.tables import MORE, NEITHER, Column, Row, Table
-from comparison.turns import by_turns, median_ratio
+from comparison.turns import by_turns, median_ratio, one_thread_of_torch
 from dpedkit.metrics import AUTHORS_BATCH, ms_ssim, psnr, ssim
 
 OURS = "dpedkit"
@@ -40,14 +40,12 @@ _OURS: dict[str, Metric] = {"PSNR": psnr, "SSIM": ssim, "MS-SSIM": ms_ssim}
 
 
 def compare(effort: Effort) -> Iterator[Table]:
-    """A table for images that all take, and one for MS-SSIM of patches."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    for side, names in ((PATCH_SIDE, ("PSNR", "SSIM", "MS-SSIM")), (SIDE, ("SSIM", "MS-SSIM"))):
-        a, b = similar_images(effort.images, side)
-        for name in names:
-            yield compare_metric(name, a, b, effort.rounds)
-    torch.set_num_threads(before)
+    """A table for each metric and size of images."""
+    with one_thread_of_torch():
+        for side, names in ((PATCH_SIDE, tuple(_OURS)), (SIDE, ("SSIM", "MS-SSIM"))):
+            a, b = similar_images(effort.images, side)
+            for name in names:
+                yield compare_metric(name, a, b, effort.rounds)
 
 
 def compare_metric(name: str, a: Tensor, b: Tensor, rounds: int) -> Table:

@@ -28,6 +28,7 @@ from comparison.tables import LESS, Column, Row, Table
 from comparison.turns import Cost, cost_of, manage_memory_as_ever, median_cost
 from dpedkit.core.console import QUIET, set_verbosity
 from dpedkit.core.process import keep_freed_memory, own_process
+from dpedkit.core.wording import counted
 
 CPU = torch.device("cpu")
 OURS, PLAIN = "the same as the authors'", "plain PyTorch port"
@@ -79,11 +80,8 @@ def compare(effort: Effort) -> Iterator[Table]:
         Column("times dpedkit's"),
         Column("GFLOP an image", form=".1f"),
     )
-    threads = torch.get_num_threads()
-    title = (
-        f"{effort.batch} pairs of {effort.patch_size} px, "
-        f"{threads} thread{'s' if threads > 1 else ''}"
-    )
+    threads = counted(torch.get_num_threads(), "thread")
+    title = f"{effort.batch} pairs of {effort.patch_size} px, {threads}"
     yield Table(title, columns, rows, OURS)
 
 

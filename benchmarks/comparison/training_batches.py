@@ -21,7 +21,7 @@ from comparison import peers
 from comparison.effort import Effort
 from comparison.stores import BATCH, TARS, jpeg_folders
 from comparison.tables import LESS, MORE, Column, Row, Table
-from comparison.turns import processor_seconds
+from comparison.turns import one_thread_of_torch, processor_seconds
 from dpedkit.shards import DpedShards
 from dpedkit.training.config import TrainConfig
 from dpedkit.training.data import FullShuffle, StepSampler, TrainLoader
@@ -120,8 +120,6 @@ OURS, OURS_MEMORY = "dpedkit, mapped", "dpedkit, memory"
 
 def compare_for_training(home: Path, effort: Effort) -> Table:
     """The same number of batches from each way, by turns: pairs/s, processor time, first wait."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)  # as the workers of a DataLoader have
     number = max(2, effort.patches // BATCH // 4)
     ways = {OURS: by_dpedkit("mapped"), OURS_MEMORY: by_dpedkit("memory")}
     absent = {}
@@ -131,10 +129,10 @@ def compare_for_training(home: Path, effort: Effort) -> Table:
         except peers.AbsentError as reason:
             absent[name] = str(reason)
     turns: dict[str, list[LoadingTurn]] = {name: [] for name in ways}
-    for _ in range(effort.rounds):
-        for name, way in ways.items():
-            turns[name].append(one_turn(way, home, number))
-    torch.set_num_threads(before)
+    with one_thread_of_torch():
+        for _ in range(effort.rounds):
+            for name, way in ways.items():
+                turns[name].append(one_turn(way, home, number))
     rows = [_training_row(name, done, turns[OURS]) for name, done in turns.items()]
     rows += [Row(name, absent=reason) for name, reason in absent.items()]
     columns = (

@@ -12,8 +12,11 @@ import resource
 import statistics
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+
+import torch
 
 # glibc's malloc.h, and what its dynamic thresholds grow to in a process with large blocks.
 _TRIM_THRESHOLD, _MMAP_THRESHOLD, _MMAP_MAX = -1, -3, -4
@@ -63,6 +66,17 @@ def median_ratio(costs: Sequence[Cost], of: Sequence[Cost]) -> float:
     return statistics.median(
         one.processor / other.processor for one, other in zip(costs, of, strict=True)
     )
+
+
+@contextmanager
+def one_thread_of_torch() -> Iterator[None]:
+    """PyTorch computes on one thread, as the workers of a `DataLoader` do."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def manage_memory_as_ever() -> None:
