@@ -102,6 +102,20 @@ def dataset(tmp_path_factory: pytest.TempPathFactory) -> DpedShards:
     return DpedShards(write_shards(tmp_path_factory.mktemp("data") / "s", {"train": patches}))
 
 
+def test_a_data_loader_announces_a_batch_before_it_is_read(dataset, monkeypatch):
+    told = []
+    for name in ("announce", "gather"):
+        own = getattr(dataset.reader, name)
+
+        def tell(indices, *, _name=name, _own=own, **others):
+            told.append((_name, list(indices)))
+            return _own(indices, **others)
+
+        monkeypatch.setattr(dataset.reader, name, tell)
+    list(DataLoader(dataset, batch_sampler=[[3, 1], [5]]))
+    assert told == [(name, batch) for batch in ([3, 1], [5]) for name in ("announce", "gather")]
+
+
 @pytest.mark.parametrize("shuffle", ["full", "blocks"])
 def test_every_reader_brings_the_same_batches(dataset, shuffle, monkeypatch):
     monkeypatch.setattr(data, "_BLOCK_BYTES", 5 * 2 * 12 * 12 * 3)

@@ -72,6 +72,7 @@ class DpedShards(Dataset[Any]):
 
     def __getitems__(self, indices: Sequence[int]) -> list[Any]:
         """Several pairs at once; what PyTorch calls for a batch."""
+        self.reader.announce(indices)  # the disk then reads them at once, not one by one
         phone, dslr = (to_images(levels, _CPU) for levels in self.levels(indices))
         pairs = list(zip(phone, dslr, strict=True))
         if self.transform:

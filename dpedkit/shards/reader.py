@@ -134,7 +134,8 @@ class SplitReader:
         """Ask the system to read patch pairs from the disk that `gather` will need soon.
 
         This does not wait. Without it, patches that are not in the file cache are fetched one by
-        one when they are accessed. It does nothing on systems without such a call.
+        one when they are accessed, each with all that the system reads ahead around it, which can
+        be megabytes. It does nothing on systems without such a call.
         """
         if not hasattr(mmap, "MADV_WILLNEED"):
             return
