@@ -107,14 +107,10 @@ class PhotoStatistics:
 
     def distance(self, name: str, value: float) -> float:
         """How far a value is from the median, in units of the spread between photos, with sign."""
-        low, q1, median, q3, high = self._values(name)
-        scale = _scale(name)
+        low, q1, median, q3, high = (_scaled(name, one) for one in self.percentiles[name])
         # Two estimates of a normal distribution's sigma: the quartiles of few photos lie close.
         spread = max((q3 - q1) / 1.349, (high - low) / 3.29, MEASURES[name].smallest)
-        return float(scale(value) - median) / spread
-
-    def _values(self, name: str) -> list[float]:
-        return [_scale(name)(value) for value in self.percentiles[name]]
+        return (_scaled(name, value) - median) / spread
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready values."""
@@ -144,9 +140,9 @@ class PhotoStatistics:
         )
 
 
-def _scale(name: str) -> Any:
-    ratio = MEASURES[name].ratio
-    return (lambda value: float(np.log2(max(value, 1e-6)))) if ratio else float
+def _scaled(name: str, value: float) -> float:
+    """The value as it is compared: by difference, so that ratios become powers of 2."""
+    return float(np.log2(max(value, 1e-6))) if MEASURES[name].ratio else value
 
 
 def statistics_of_training(shards: str | Path) -> PhotoStatistics:

@@ -24,7 +24,7 @@ from dpedkit.publishing.config import CardConfig
     "--data",
     type=click.Path(path_type=Path),
     metavar="SHARDS_FOLDER",
-    help="For a network: take what its file says of its training data anew from these shards, on "
+    help="For a network: update what its file says of its training data from these shards, on "
     "which it was trained, for example after their licence was stated.",
 )
 @click.option(

@@ -160,8 +160,8 @@ class Diagnosis:
         if far:
             return (
                 f"These photos are far from those of the training in {listed(far)}: the network "
-                "has not learnt to enhance such photos. Train with pairs of this camera, from this "
-                "network with --init."
+                "has not learnt to enhance such photos. Train with pairs of this camera, starting "
+                "from this network with --init."
             )
         if unlike:
             return (

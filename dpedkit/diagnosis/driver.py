@@ -50,7 +50,7 @@ def diagnose(
     chosen = [photos[number] for number in spread_indices(len(photos), config.limit)]
     measured, cameras, failed = _measure(chosen, trained_on.patch_size)
     if not measured:
-        first = next(iter(failed.values()), "there is none")
+        first = next(iter(failed.values()), "no photo was found")
         raise DpedkitError(f"None of the photos can be measured: {first}")
     findings = {
         name: _finding(name, trained_on, [one[name] for one in measured if name in one])
