@@ -96,7 +96,6 @@ WAYS: dict[str, tuple[Callable[[Path], Gather], tuple[str, ...]]] = {
 _WHY_GATHER = {
     MEMORY: {
         "warm, pairs/s": "It has everything in memory, in one array, and only copies.",
-        "of memory": "It is what is compared with.",
     },
     "one file, mapped by numpy": {
         "warm, pairs/s": (
