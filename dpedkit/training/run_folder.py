@@ -34,7 +34,7 @@ from dpedkit.core.errors import DpedkitError, FolderInUseError, OutputExistsErro
 from dpedkit.core.manifest import Journal, read_json, read_jsonl, write_jsonl
 from dpedkit.core.publication import statements_of
 from dpedkit.core.records import EVALUATIONS
-from dpedkit.core.wording import counted
+from dpedkit.core.wording import counted, decibel
 from dpedkit.core.workfolder import clear, entries, refuse_other_version
 from dpedkit.models.files import BEST_NAME, LAST_NAME, PUBLICATION, find_model, model_hash, restate
 from dpedkit.shards.index import fingerprint
@@ -478,8 +478,3 @@ class TrainSummary:
             *(f"warning: {warning}" for warning in self.warnings),
         ]
         return "\n".join(lines)
-
-
-def decibel(psnr: float | None) -> str:
-    """A PSNR for people; None stands for one without limit."""
-    return "inf" if psnr is None else f"{psnr:.2f}"
