@@ -40,8 +40,9 @@ from dpedkit.shards.sampling import spread_indices
 from dpedkit.shards.scenes import scene_names
 from dpedkit.training.config import TrainConfig
 from dpedkit.training.content import ContentChoice
+from dpedkit.training.metric_log import MetricLog
 from dpedkit.training.objective import Objective
-from dpedkit.training.run_folder import MetricLog, RunFolder
+from dpedkit.training.run_folder import RunFolder
 from dpedkit.training.state import TrainingState
 from dpedkit.training.step import RunningMeans, check_finite
 
