@@ -136,6 +136,7 @@ def _strips(
                 apply_in_strips(model.layers, colours.maps, size_of_maps, placement, on_strip)
             )
         return
+    # Other networks are their layers alone: their `prepare` and `finish` do nothing.
     for strip in apply_in_strips(model.layers, read, size_of_maps, placement, on_strip):
         yield strip.cpu()
 
