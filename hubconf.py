@@ -13,7 +13,8 @@ def enhancer(path: str) -> Any:
     Returns
     -------
     torch.nn.Module
-        In evaluation mode; takes and returns (N, 3, H, W) float32 in [0, 1].
+        In evaluation mode; takes and returns (N, 3, H, W) float32 in [0, 1]. See
+        `dpedkit.load_model`.
     """
     from dpedkit import load_model
 

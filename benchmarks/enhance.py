@@ -7,8 +7,9 @@ whole photo and the strips are computed by turns in one process. Then `dpedkit e
 process of its own for a photo of `--full` MP (0 leaves that out), with all of the network and, if
 it has one, with its colour map alone. Of that, the table gives the wall time and the processor time
 of the whole command, and of the photo by itself: the command minus the same command on a photo of a
-few pixels. The last column is the photo's processor time in units of what decoding and encoding it
-as a JPEG takes, measured in turns, which says more than seconds on a machine that is not idle.
+few pixels. The column JPEG is the photo's processor time in units of what decoding and encoding it
+as a JPEG takes, measured in turns, which says more than seconds on a machine that is not idle; the
+last one is the peak of resident memory.
 """
 
 from __future__ import annotations

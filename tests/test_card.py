@@ -13,6 +13,7 @@ from dpedkit.core.manifest import read_json, write_jsonl
 from dpedkit.core.publication import common_statements, standard_form
 from dpedkit.models import build_generator, load_model, read_card, save_model
 from dpedkit.models.files import model_hash
+from dpedkit.models.model_card import model_card
 from dpedkit.patches.config import PatchConfig
 from dpedkit.publishing.card import check_card
 from dpedkit.publishing.config import CardConfig
@@ -282,6 +283,12 @@ def test_a_model_file_of_an_earlier_version(tmp_path, capsys):
     assert read_card(path)["tool_version"] == "0.0.9"
     assert "Not recorded." in (tmp_path / "README.md").read_text()
     assert card(path, "--check") == 0
+
+
+def test_the_card_says_when_a_network_chooses_colours_for_each_photo():
+    words = "one colour map for all photos"
+    assert words in model_card({"architecture": "photo-aware"}, "model.safetensors")
+    assert words not in model_card({"architecture": "srcnn"}, "model.safetensors")
 
 
 def test_onnx_keeps_where_a_network_comes_from(run, tmp_path):

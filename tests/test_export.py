@@ -19,6 +19,7 @@ from dpedkit.export.cube import look_up
 from dpedkit.images import write_photo
 from dpedkit.models import build_generator, load_model, save_model
 from dpedkit.models.photo_aware import PhotoAware
+from dpedkit.photomap.map import terms
 
 PAGE = Path(__file__).parents[1] / "docs" / "enhancement.md"
 
@@ -44,16 +45,16 @@ def model(tmp_path: Path) -> Path:
 @pytest.mark.slow
 @pytest.mark.parametrize("precision", ["fp32", "fp16"])
 @pytest.mark.parametrize(
-    ("name", "options"),
+    ("name", "options", "reach"),
     [
-        ("srcnn", {}),
-        ("resnet-8-32", {"norm": "instance"}),
-        ("resnet-12-64", {"norm": "batch"}),
-        ("colour-residual", {"channels": 8, "blocks": 1}),
-        ("photo-aware", {"channels": 8, "blocks": 1}),
+        ("srcnn", {}, 4 + 2 + 2),
+        ("resnet-8-32", {"norm": "instance"}, 4 + 2 * 2 + 2 + 4),
+        ("resnet-12-64", {"norm": "batch"}, 4 + 4 * 2 + 2 + 4),
+        ("colour-residual", {"channels": 8, "blocks": 1}, 2 * (1 + 2 + 1)),
+        ("photo-aware", {"channels": 8, "blocks": 1}, 2 * (1 + 2 + 1)),
     ],
 )
-def test_any_size_through_onnxruntime(tmp_path, name, options, precision):
+def test_any_size_through_onnxruntime(tmp_path, name, options, reach, precision):
     pytest.importorskip("onnxscript", reason="the extra [onnx] is not installed")
     onnxruntime = pytest.importorskip("onnxruntime")
     model = saved(tmp_path, name, **options)
@@ -62,11 +63,13 @@ def test_any_size_through_onnxruntime(tmp_path, name, options, precision):
     session = onnxruntime.InferenceSession(str(summary.file))
     photo, *others = session.get_inputs()
     assert photo.shape == ["batch", 3, "height", "width"]
+    assert photo.type == {"fp32": "tensor(float)", "fp16": "tensor(float16)"}[precision]
     wanted = ["thumbnail", "place"] if name == "photo-aware" else []
     assert [value.name for value in others] == wanted
     metadata = session.get_modelmeta().custom_metadata_map
     assert metadata["architecture"] == name
-    assert metadata["reach"] == {"srcnn": "8"}.get(name, metadata["reach"])
+    assert metadata["reach"] == str(reach)
+    assert metadata["tiles_begin_at_multiples_of"] == ("2" if "channels" in options else "1")
     assert json.loads(metadata["dpedkit"])["training"] == {"steps": 7}
     assert metadata["tiles"].startswith("no" if options.get("norm") == "instance" else "exact")
     with pytest.raises(DpedkitError, match="--overwrite"):
@@ -119,6 +122,27 @@ def test_a_cube_file_holds_the_map_of_a_photo(tmp_path):
     assert [float(value) for value in first.split()] == pytest.approx(table[0, 0, 0].tolist())
 
 
+def test_a_cube_file_averages_over_the_place(tmp_path):
+    network = build_generator("photo-aware", channels=8, blocks=1)
+    network.photo_map = random_map()
+    save_model(tmp_path / "m.safetensors", network, {})
+    photo = random_photo(50, 70)
+    write_photo(tmp_path / "photo.png", photo)
+    config = ExportConfig(photo=str(tmp_path / "photo.png"), points=5)
+    export_cube(tmp_path / "m.safetensors", tmp_path / "m.cube", config)
+    table = np.loadtxt(tmp_path / "m.cube", skiprows=4).reshape(5, 5, 5, 3).transpose(2, 1, 0, 3)
+    guide = network.guide(photo)
+    luma = np.array([0.299, 0.587, 0.114])
+    around, x, y = guide.rows(0, 50, 70, 50)[:3].reshape(3, -1)
+    line = np.polyfit((photo / 255 @ luma).ravel(), around, 1)
+    coefficients = network.photo_map.coefficients_of(guide.scores)
+    for corner in [(1, 2, 3), (4, 1, 0), (2, 2, 2)]:
+        colour = np.array(corner) / 4
+        place = np.stack([np.full(len(x), np.polyval(line, colour @ luma)), x, y], axis=1)
+        wanted = (terms(np.tile(colour, (len(x), 1)), place) @ coefficients).mean(axis=0)
+        np.testing.assert_allclose(table[corner], wanted.clip(0, 1), atol=1e-4)
+
+
 def test_a_cube_file_of_all_photos(tmp_path):
     network = build_generator("colour-residual", channels=4, blocks=1)
     save_model(tmp_path / "m.safetensors", network, {})
@@ -136,6 +160,13 @@ def test_a_cube_file_of_all_photos(tmp_path):
 def test_a_network_without_a_colour_map_has_no_cube_file(model, tmp_path):
     with pytest.raises(UsageError, match="srcnn network, which has no colour map to write"):
         export_cube(model, tmp_path / "m.cube", ExportConfig())
+
+
+def test_settings_of_the_other_format_are_refused(model, tmp_path):
+    with pytest.raises(UsageError, match=r"--precision changes nothing in a \.cube file"):
+        export_cube(model, tmp_path / "m.cube", ExportConfig(precision="fp16"))
+    with pytest.raises(UsageError, match=r"--photo changes nothing in a \.onnx file"):
+        export_onnx(model, tmp_path / "m.onnx", ExportConfig(photo="a.jpg"))
 
 
 def test_the_missing_extra_is_named(model, tmp_path, monkeypatch):

@@ -11,7 +11,7 @@ from dpedkit.export.config import ExportConfig
 @options.command(
     examples=(
         ("dpedkit export runs/001 model.onnx", "for onnxruntime, on any device"),
-        ("dpedkit export model.safetensors small.onnx --precision fp16", "half the size"),
+        ("dpedkit export model.safetensors small.onnx --precision fp16", "a smaller file"),
         ("dpedkit export runs/001 look.cube --photo photo.jpg", "its colours, for other programs"),
     )
 )

@@ -56,7 +56,7 @@ class ColoursAround:
         def map_rows(rows: slice) -> None:
             self.colours.map_rows(given[:, rows], top + rows.start, out=found[:, rows])
 
-        self.threads.share(map_rows, bottom - top)
+        self.threads.share(map_rows, 0, bottom - top)
         self.waiting.append(mapped)
         return _folded(photo, mapped)
 
@@ -85,20 +85,15 @@ def map_photo(
 
     `on_band` is called after each of the `count_bands` bands.
     """
+    height = len(image)
     mapped = np.empty_like(image)
+
+    def map_rows(rows: slice) -> None:
+        colours.map_levels(image[rows], rows.start, out=mapped[rows])
+
     with _Threads() as threads:
-        for top in range(0, image.shape[0], _BAND_ROWS):
-            band, out = image[top : top + _BAND_ROWS], mapped[top : top + _BAND_ROWS]
-
-            def map_rows(
-                rows: slice,
-                band: NDArray[np.uint8] = band,
-                out: NDArray[np.uint8] = out,
-                top: int = top,
-            ) -> None:
-                colours.map_levels(band[rows], top + rows.start, out=out[rows])
-
-            threads.share(map_rows, len(band))
+        for top in range(0, height, _BAND_ROWS):
+            threads.share(map_rows, top, min(height, top + _BAND_ROWS))
             on_band()
     return mapped
 
@@ -121,9 +116,10 @@ class _Threads:
         self.pool.shutdown()
         one_thread.__exit__()
 
-    def share(self, work: Callable[[slice], None], rows: int) -> None:
-        """Do work on equal parts of some rows."""
-        edges = np.linspace(0, rows, min(rows, self.count) + 1).round().astype(int).tolist()
+    def share(self, work: Callable[[slice], None], top: int, bottom: int) -> None:
+        """Do work on equal parts of the rows from `top` to `bottom` - 1."""
+        parts = min(bottom - top, self.count)
+        edges = np.linspace(top, bottom, parts + 1).round().astype(int).tolist()
         list(self.pool.map(work, [slice(top, bottom) for top, bottom in pairwise(edges)]))
 
 

@@ -25,7 +25,7 @@ from dpedkit.enhancement.config import EnhanceConfig
 from dpedkit.enhancement.storage import Placement
 from dpedkit.enhancement.tiling import apply_in_strips, count_strips
 from dpedkit.images import make_thumbnail
-from dpedkit.models.colour_residual import FOLD, ColourResidual
+from dpedkit.models.colour_residual import ColourResidual
 from dpedkit.models.files import load_model
 from dpedkit.models.generator import Generator
 from dpedkit.models.photo_aware import PhotoAware
@@ -136,13 +136,13 @@ def _strips(
                 apply_in_strips(model.layers, colours.maps, size_of_maps, placement, on_strip)
             )
         return
+    # Other networks are their layers alone: their `prepare` and `finish` do nothing.
     for strip in apply_in_strips(model.layers, read, size_of_maps, placement, on_strip):
         yield strip.cpu()
 
 
 def _size_of_maps(model: Generator, height: int, width: int) -> tuple[int, int]:
-    step = FOLD if isinstance(model, ColourResidual) else 1
-    return -(-height // step), -(-width // step)
+    return -(-height // model.step), -(-width // model.step)
 
 
 def to_levels(photo: Tensor, out: NDArray[np.uint8] | None = None) -> NDArray[np.uint8]:

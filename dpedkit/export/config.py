@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
-from dpedkit.core.config import Config, option
+from dpedkit.core.config import Config, option, options_of
+from dpedkit.core.errors import UsageError
 
 
 @dataclass(frozen=True)
@@ -13,8 +15,8 @@ class ExportConfig(Config):
 
     precision: str = option(
         "fp32",
-        "Number format of the layers; fp16 halves the file. Of the colour map of photo-aware and "
-        "colour-residual networks it never is: they keep float32 there.",
+        "Number format of the layers in an ONNX file; fp16 halves the size of their weights. The "
+        "colour map of photo-aware and colour-residual networks stays in float32.",
         choices=("fp32", "fp16"),
         synonyms={"float32": "fp32", "float16": "fp16"},
     )
@@ -28,3 +30,11 @@ class ExportConfig(Config):
     points: int = option(
         33, "Points along each side of the table in a .cube file.", minimum=2, maximum=256
     )
+
+    def refuse_what_changes_nothing(self, output: Path, *used: str) -> None:
+        """Raise UsageError for a setting with another value than its default that is not used."""
+        for field in options_of(type(self)):
+            if field.name not in used and getattr(self, field.name) != field.default:
+                raise UsageError(
+                    f"--{field.name} changes nothing in a {output.suffix} file; leave it out."
+                )

@@ -22,10 +22,11 @@ from dpedkit.export.config import ExportConfig
 from dpedkit.images import make_thumbnail, read_photo
 from dpedkit.photomap import PhotoColours, PhotoGuide, PhotoMap
 from dpedkit.photomap.look import LUMA
-from dpedkit.photomap.map import LINEAR, terms
+from dpedkit.photomap.map import LINEAR, PLACE, terms
 
 _AT_ONCE = 1 << 16  # colours
 _OF_X = slice(len(EXPONENTS), len(EXPONENTS) + LINEAR)  # terms
+_PLAIN = str.maketrans({'"': "'", "\n": " ", "\r": " "})  # what a title must not hold
 
 
 @dataclass(frozen=True)
@@ -91,7 +92,8 @@ def export_cube(
     Raises
     ------
     UsageError
-        If the network has no colour map, or none of its own for each photo.
+        If the network has no colour map, or none of its own for each photo; or if a setting is not
+        for .cube files.
     DpedkitError
         If the model or the photo cannot be read, or the file exists.
     """
@@ -99,6 +101,7 @@ def export_cube(
     from dpedkit.models.files import load_model
     from dpedkit.models.photo_aware import PhotoAware
 
+    config.refuse_what_changes_nothing(output, "photo", "points")
     if output.exists() and not overwrite:
         raise DpedkitError(f"{output} already exists; use --overwrite to replace it.")
     model = load_model(model_path)
@@ -112,69 +115,88 @@ def export_cube(
             f"{model_path} is a {model.architecture} network, which has the same colour map for "
             "every photo; leave out --photo."
         )
-    polynomial = model.colour_map.double().numpy()
-    coefficients = PhotoMap.of_every_photo(polynomial).coefficients
-    line, title, psnr = np.zeros(2), "every photo", None
-    thumbnail = None
     if config.photo and isinstance(model, PhotoAware):
         thumbnail = make_thumbnail(read_photo(config.photo))
-        guide = PhotoGuide.of(thumbnail, model.photo_map)
-        coefficients = model.photo_map.coefficients_of(guide.scores)
-        line, title = _surroundings(thumbnail, guide), Path(config.photo).name
-    table = _table(coefficients, line, config.points, thumbnail)
-    if thumbnail is not None and isinstance(model, PhotoAware):
-        size = thumbnail.shape[1], thumbnail.shape[0]
-        colours = PhotoColours.of(model.photo_map, guide, size).map_levels(thumbnail, 0)
-        squared = float(np.mean((look_up(table, thumbnail / 255) - colours / 255) ** 2))
-        psnr = -10 * math.log10(max(squared, 1e-12))
+        table, psnr = _table_of_photo(model.photo_map, thumbnail, config.points)
+        title = Path(config.photo).name
+    else:
+        every_photo = PhotoMap.of_every_photo(model.colour_map.double().numpy())
+        table, psnr = _table(every_photo.coefficients, config.points), None
+        title = "every photo"
     make_folder(output.parent)
     remove_unfinished([output])
-    lines = [f'TITLE "dpedkit: {title.translate(_PLAIN)}"', f"LUT_3D_SIZE {config.points}"]
-    lines += ["DOMAIN_MIN 0 0 0", "DOMAIN_MAX 1 1 1"]
-    # Red varies fastest.
-    lines += [f"{r:.6f} {g:.6f} {b:.6f}" for r, g, b in table.transpose(2, 1, 0, 3).reshape(-1, 3)]
     with complete_or_absent(output) as part:
-        part.write_text("\n".join(lines) + "\n", encoding="utf-8")
+        part.write_text(_as_text(table, title), encoding="utf-8")
     return CubeSummary(output, output.stat().st_size, config.points, psnr)
 
 
-_PLAIN = str.maketrans({'"': "'", "\n": " ", "\r": " "})
+def _table_of_photo(
+    photo_map: PhotoMap, thumbnail: NDArray[np.uint8], points: int
+) -> tuple[NDArray[np.float64], float]:
+    """The table of one photo, and how near it is to the map: `CubeSummary.psnr`."""
+    guide = PhotoGuide.of(thumbnail, photo_map)
+    table = _table(
+        photo_map.coefficients_of(guide.scores),
+        points,
+        around=_surroundings(thumbnail, guide),
+        # x and y are evenly spread about zero, each over its side.
+        squared=sum(side * side for side in guide.look.proportions) / 12,
+    )
+    height, width = thumbnail.shape[:2]
+    colours = PhotoColours.of(photo_map, guide, (width, height)).map_levels(thumbnail, 0)
+    error = float(np.mean((look_up(table, thumbnail / 255) - colours / 255) ** 2))
+    return table, -10 * math.log10(max(error, 1e-12))
 
 
-def _surroundings(thumbnail: NDArray[np.uint8], guide: PhotoGuide) -> NDArray[np.float64]:
+def _surroundings(thumbnail: NDArray[np.uint8], guide: PhotoGuide) -> tuple[np.float64, np.float64]:
     """The line that gives the luminance around a pixel by its own: slope and intercept."""
     height, width = thumbnail.shape[:2]
     around = guide.rows(0, height, width, height)[0].astype(np.float64).ravel()
     own = ((thumbnail / 255) @ LUMA).ravel()
     spread = np.mean((own - own.mean()) ** 2)
     covariance = np.mean((own - own.mean()) * (around - around.mean()))
-    slope = covariance / spread if spread > 0 else 0.0
-    return np.array([slope, around.mean() - slope * own.mean()])
+    slope = covariance / spread if spread > 0 else np.float64(0)
+    return slope, around.mean() - slope * own.mean()
 
 
 def _table(
     coefficients: NDArray[np.float64],
-    line: NDArray[np.float64],
     points: int,
-    thumbnail: NDArray[np.uint8] | None,
+    around: tuple[float, float] = (0, 0),
+    squared: float = 0,
 ) -> NDArray[np.float64]:
-    """The map at a lattice of colours: (points, points, points, 3), clipped, by R, G and B."""
+    """The map at a lattice of colours: (points, points, points, 3), clipped, by R, G and B.
+
+    Parameters
+    ----------
+    coefficients : (43, 3) float64
+    points : int
+    around : tuple of float
+        The line of `_surroundings`.
+    squared : float
+        Mean of x^2 + y^2 over the photo; the means of x and of y are zero.
+    """
     axis = np.linspace(0, 1, points)
     colours = np.stack(np.meshgrid(axis, axis, axis, indexing="ij"), axis=-1).reshape(-1, 3)
-    squared = 0.0
-    if thumbnail is not None:  # the mean of x^2 + y^2; those of x and y are zero
-        height, width = thumbnail.shape[:2]
-        squared = (width**2 + height**2) / max(width, height) ** 2 / 12
+    slope, intercept = around
     table = np.empty_like(colours)
     for start in range(0, len(colours), _AT_ONCE):
         block = slice(start, start + _AT_ONCE)
-        place = np.zeros((len(colours[block]), 3))
-        place[:, 0] = colours[block] @ LUMA * line[0] + line[1]
-        place[:, 1] = np.sqrt(squared)
+        place = np.zeros((len(colours[block]), PLACE))
+        place[:, 0] = colours[block] @ LUMA * slope + intercept
+        place[:, 1] = math.sqrt(squared)
         mapped = terms(colours[block], place)
         mapped[:, _OF_X] = 0  # only the square of x was meant
         table[block] = mapped @ coefficients
     return np.clip(table, 0, 1).reshape(points, points, points, 3)
+
+
+def _as_text(table: NDArray[np.float64], title: str) -> str:
+    """The content of a .cube file; red varies fastest."""
+    lines = [f'TITLE "dpedkit: {title.translate(_PLAIN)}"', f"LUT_3D_SIZE {len(table)}"]
+    lines += ["DOMAIN_MIN 0 0 0", "DOMAIN_MAX 1 1 1"]
+    lines += [f"{r:.6f} {g:.6f} {b:.6f}" for r, g, b in table.transpose(2, 1, 0, 3).reshape(-1, 3)]
+    return "\n".join(lines) + "\n"
 
 
 def look_up(table: NDArray[np.float64], colours: NDArray[np.float64]) -> NDArray[np.float64]:

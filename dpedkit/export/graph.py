@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from dpedkit.models.colour_residual import ColourResidual, fold
+from dpedkit.models.colour_residual import fold
 from dpedkit.models.generator import Generator
 from dpedkit.models.photo_aware import PhotoAware, terms
 from dpedkit.photomap.look import BINS, COARSE, DARKEST, GRID, LUMA, PERCENTILES
@@ -96,11 +96,6 @@ def exported(generator: Generator, dtype: torch.dtype) -> ExportedNetwork:
     """A network in the form for export; `generator` is changed."""
     kind = ExportedPhotoAware if isinstance(generator, PhotoAware) else ExportedNetwork
     return kind(generator, dtype).eval()
-
-
-def has_map(generator: Generator) -> bool:
-    """Whether it has a colour map."""
-    return isinstance(generator, ColourResidual)
 
 
 def _description(levels: Tensor, luminance: Tensor) -> Tensor:

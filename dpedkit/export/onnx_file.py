@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import logging
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -92,7 +94,7 @@ def export_onnx(
     Raises
     ------
     UsageError
-        If `output` does not end in .onnx.
+        If `output` does not end in .onnx, or a setting is not for ONNX files.
     DpedkitError
         If the extra is not installed, the model cannot be read, the file exists, or onnxruntime
         computes something else than torch.
@@ -102,6 +104,7 @@ def export_onnx(
             f"{output}: only ONNX and .cube can be written. Give a name that ends in .onnx, then "
             "convert that file with the other format's own tool."
         )
+    config.refuse_what_changes_nothing(output, "precision", "opset")
     _require_extra()
     if output.exists() and not overwrite:
         raise DpedkitError(f"{output} already exists; use --overwrite to replace it.")
@@ -145,12 +148,7 @@ def _write(model: Generator, file: Path, config: ExportConfig) -> None:
         {axis: free for axis, name in enumerate(INPUTS[name]) if isinstance(name, str)}
         for name in names
     )
-    log = logging.getLogger("torch.onnx")
-    level = log.level
-    with warnings.catch_warnings(), torch.inference_mode():
-        # The exporter speaks of its own deprecations and of packages that it could use.
-        warnings.simplefilter("ignore")
-        log.setLevel(logging.ERROR)
+    with _quiet_exporter(), torch.inference_mode():
         program = torch.onnx.export(
             network,
             examples,
@@ -161,13 +159,26 @@ def _write(model: Generator, file: Path, config: ExportConfig) -> None:
             opset_version=config.opset,
             verbose=False,
         )
-    log.setLevel(level)
     assert program is not None
     proto = program.model_proto
     _name_axes(proto.graph)
     for key, value in _metadata(model).items():
         proto.metadata_props.add(key=key, value=value)
     file.write_bytes(proto.SerializeToString())
+
+
+@contextmanager
+def _quiet_exporter() -> Iterator[None]:
+    """Without what the exporter says of its own deprecations and of packages that it could use."""
+    log = logging.getLogger("torch.onnx")
+    level = log.level
+    log.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        log.setLevel(level)
 
 
 def _name_axes(graph: Any) -> None:
@@ -182,20 +193,18 @@ def _name_axes(graph: Any) -> None:
 
 def _metadata(model: Generator) -> dict[str, str]:
     """What a program has to know that runs the file, and where the network comes from."""
-    from dpedkit.models.colour_residual import FOLD, ColourResidual
     from dpedkit.models.provenance import provenance
 
-    step = FOLD if isinstance(model, ColourResidual) else 1
     reaches = [int(layer.reach) for layer in model.layers]  # type: ignore[arg-type]
     whole = "instance" in model.options.values()
     return {
         "architecture": model.architecture,
         "colours": "RGB, sRGB, from 0 to 1; clip the output to that",
-        "reach": str(step * sum(reaches)),
+        "reach": str(model.step * sum(reaches)),
         "tiles": "no: instance norm needs the whole photo"
         if whole
         else "exact where they overlap by the reach",
-        "tiles_begin_at_multiples_of": str(step),
+        "tiles_begin_at_multiples_of": str(model.step),
         **provenance(model.card),
     }
 

@@ -15,7 +15,7 @@ from dpedkit.colourmap import EXPONENTS, ColourMap
 from dpedkit.models.generator import Generator
 from dpedkit.models.layers import ConvLayer, ResidualBlock
 
-FOLD = 2  # px to each side that one position of the layers stands for
+FOLD = 2  # px across and down that one position of the layers stands for
 CENTRE = 0.5  # of the colours that the layers are fed
 _PIXELS_AT_ONCE = 1 << 20  # bounds the memory of the monomials to 80 MB
 
@@ -34,6 +34,7 @@ class ColourResidual(Generator):
         Coefficients of the polynomial; the identity until `set_colour_map`.
     """
 
+    step = FOLD
     colour_map: Tensor
 
     def __init__(self, channels: int = 32, blocks: int = 3) -> None:

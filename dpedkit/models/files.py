@@ -115,7 +115,8 @@ def load_model(path: str | Path) -> Generator:
     -------
     Generator
         On the CPU, in evaluation mode; takes and returns (N, 3, H, W) float32 in [0, 1]. Its
-        attribute `card` is the dictionary described above.
+        attribute `card` is the dictionary described above. A photo-aware network also takes the
+        planes of `dpedkit.photomap`; without them it uses one colour map for all photos.
 
     Raises
     ------

@@ -26,7 +26,11 @@ class Generator(nn.Module):
         The options that `build_generator` needs for that.
     card : dict
         What its model file says of it; empty for a generator that comes from no file.
+    step : int
+        Pixels across and down that one position of the layers stands for.
     """
+
+    step = 1
 
     def __init__(
         self, architecture: str, layers: Sequence[ConvLayer | ResidualBlock], **options: Any

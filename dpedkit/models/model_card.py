@@ -36,8 +36,8 @@ import dpedkit
 network = dpedkit.load_model("{file}")  # (N, 3, H, W) float32 in [0, 1] -> the same
 ```
 
-It corrects the colours, noise and blur of the phone that it was trained on; on photos of another
-phone it can do harm. `dpedkit diagnose` compares your photos with those of the training.
+{planes}It corrects the colours, noise and blur of the phone that it was trained on; on photos of
+another phone it can do harm. `dpedkit diagnose` compares your photos with those of the training.
 
 {statements}
 ## Training data
@@ -45,6 +45,12 @@ phone it can do harm. `dpedkit diagnose` compares your photos with those of the 
 
 ## Scores
 {scores}
+"""
+
+_PLANES = """\
+`dpedkit enhance` chooses a colour map for each photo. In Python, the network does so if it is also
+given the planes of `dpedkit.photomap`; without them it uses one colour map for all photos.
+
 """
 
 
@@ -75,6 +81,7 @@ def model_card(
         seen=_seen(phone, dslr),
         version=card.get("tool_version", ""),
         file=file,
+        planes=_PLANES if architecture == "photo-aware" else "",
         statements=markdown.statements(
             "Network", told, "Ask those who trained it before you use it."
         ),

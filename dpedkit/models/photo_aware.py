@@ -40,7 +40,7 @@ class PhotoAware(ColourResidual):
     colour_map : (20, 3) buffer of float32
         Coefficients of the polynomial for a photo that is given without planes.
     coefficients, directions, mean, scale, weights, offset : buffers of float32
-        Those of a `PhotoMap`; the identity until `set_photo_map`.
+        Those of a `PhotoMap`; the identity until `photo_map` is set.
     """
 
     coefficients: Tensor

@@ -36,8 +36,9 @@ from dpedkit.training.config import TrainConfig
 from dpedkit.training.content import ContentChoice, load_vgg
 from dpedkit.training.data import Batch, TrainLoader
 from dpedkit.training.distributed import Processes, local_device, process_group
+from dpedkit.training.metric_log import MetricLog
 from dpedkit.training.objective import Objective
-from dpedkit.training.run_folder import MetricLog, RunFolder, TrainSummary, find_run
+from dpedkit.training.run_folder import RunFolder, TrainSummary, find_run
 from dpedkit.training.state import TrainingState
 from dpedkit.training.step import (
     ACCURACY,

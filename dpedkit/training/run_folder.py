@@ -12,10 +12,10 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Mapping
-from contextlib import ExitStack, suppress
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import tomli_w
 
@@ -31,18 +31,17 @@ from dpedkit.core.atomic import (
 )
 from dpedkit.core.config import read_toml
 from dpedkit.core.errors import DpedkitError, FolderInUseError, OutputExistsError, UsageError
-from dpedkit.core.manifest import Journal, read_json, read_jsonl, write_jsonl
+from dpedkit.core.manifest import read_json, read_jsonl, write_jsonl
 from dpedkit.core.publication import statements_of
 from dpedkit.core.records import EVALUATIONS
-from dpedkit.core.wording import counted
+from dpedkit.core.wording import counted, decibel
 from dpedkit.core.workfolder import clear, entries, refuse_other_version
 from dpedkit.models.files import BEST_NAME, LAST_NAME, PUBLICATION, find_model, model_hash, restate
 from dpedkit.shards.index import fingerprint
-from dpedkit.shards.provenance import without_paths
 from dpedkit.training.checkpoint import newest_step
 from dpedkit.training.config import TrainConfig
 from dpedkit.training.content import ContentChoice, choose_content
-from dpedkit.training.trackers import Tracker, open_tracker, require_tracker
+from dpedkit.training.trackers import require_tracker
 
 CONFIG_NAME, LOG_NAME = "config.toml", "log.jsonl"
 _RESTARTS = "restarts"
@@ -391,46 +390,6 @@ def _is_a_beginning(entry: Path) -> bool:
     return entry.name == LOG_NAME and entry.stat().st_size == 0
 
 
-class MetricLog:
-    """A line of a run's log for each validation, and the same numbers for a tracker.
-
-    Parameters
-    ----------
-    file : Path or None
-        The log; None writes nothing, as in all but the first of several processes.
-    config : TrainConfig
-        Settings of the run; `log_to` names the tracker.
-    """
-
-    def __init__(self, file: Path | None, config: TrainConfig) -> None:
-        self._file, self._config = file, config
-        self._open = ExitStack()
-        self._journal: Journal | None = None
-        self._tracker: Tracker | None = None
-
-    def append(self, row: Mapping[str, Any]) -> None:
-        """One validation: its step under "step", and its numbers, None where there is none."""
-        if self._journal is not None:
-            self._journal.append(dict(row))
-            self._journal.sync()  # before the checkpoint that counts on it
-        if self._tracker is not None:
-            values = {name: value for name, value in row.items() if value is not None}
-            self._tracker.log(values.pop("step"), values)
-
-    def __enter__(self) -> Self:
-        if self._file is None:
-            return self
-        settings = without_paths(self._config.to_dict())
-        self._tracker = open_tracker(self._config.log_to, self._file.parent, settings)
-        if self._tracker is not None:
-            self._open.callback(self._tracker.close)
-        self._journal = self._open.enter_context(Journal(self._file))
-        return self
-
-    def __exit__(self, *raised: Any) -> None:
-        self._open.__exit__(*raised)
-
-
 @dataclass(frozen=True)
 class TrainSummary:
     """What a run left in its folder.
@@ -478,8 +437,3 @@ class TrainSummary:
             *(f"warning: {warning}" for warning in self.warnings),
         ]
         return "\n".join(lines)
-
-
-def decibel(psnr: float | None) -> str:
-    """A PSNR for people; None stands for one without limit."""
-    return "inf" if psnr is None else f"{psnr:.2f}"

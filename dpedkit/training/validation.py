@@ -24,6 +24,7 @@ from dpedkit.colourmap import ColourMap, fit_colour_map_to
 from dpedkit.core import console
 from dpedkit.core.device import beside, to_images
 from dpedkit.core.publication import statements_of
+from dpedkit.core.wording import decibel
 from dpedkit.images import write_photo
 from dpedkit.models.discriminator import Discriminator, to_grey
 from dpedkit.models.files import COLOUR_POLYNOMIAL, DATA, PUBLICATION, STATISTICS, save_model
@@ -39,8 +40,9 @@ from dpedkit.shards.sampling import spread_indices
 from dpedkit.shards.scenes import scene_names
 from dpedkit.training.config import TrainConfig
 from dpedkit.training.content import ContentChoice
+from dpedkit.training.metric_log import MetricLog
 from dpedkit.training.objective import Objective
-from dpedkit.training.run_folder import MetricLog, RunFolder, decibel
+from dpedkit.training.run_folder import RunFolder
 from dpedkit.training.state import TrainingState
 from dpedkit.training.step import RunningMeans, check_finite
 
