@@ -368,7 +368,7 @@ def card(
     check: bool = False,
     overwrite: bool = False,
 ) -> CardSummary:
-    """State who publishes shards or a network how, write their card, and say what is missing.
+    """Write the card of shards or a network, and say what it lacks for publication.
 
     Parameters
     ----------

@@ -115,7 +115,7 @@ def _free_port() -> int:
 def finish(processes) -> list[list[str]]:
     """What each process said in each of its runs."""
     try:
-        return [process.communicate(timeout=120)[1].split("----\n")[:-1] for process in processes]
+        return [process.communicate(timeout=600)[1].split("----\n")[:-1] for process in processes]
     finally:
         for process in processes:
             process.kill()

@@ -49,6 +49,7 @@ from dpedkit.training.step import (
 )
 from dpedkit.training.validation import Validation, check_gain
 
+_FOR_CPU = "photo-aware"  # what the recipe cpu trains
 _LONG_RUN_S = 20 * 60.0
 # Steps until their numbers are read: that makes the processor wait for a GPU.
 _READ_EVERY, _READ_EVERY_ON_CPU = 10, 1
@@ -362,8 +363,11 @@ class _Run:
         left = steps * step_s + steps / self.config.evaluate_every * self.validation_s
         console.say(f"{step_s:.2g} s per step: about {console.duration(left)} remaining")
         if self.device.type == "cpu" and left > _LONG_RUN_S:
+            small = self.config.generator == _FOR_CPU
             console.warn(
-                f"Without a GPU this run takes about {console.duration(left)}. "
+                f"This run takes about {console.duration(left)}; the machine may be busy."
+                if small
+                else f"Without a GPU this run takes about {console.duration(left)}. "
                 "`dpedkit train SHARDS --recipe cpu` trains a smaller network in minutes."
             )
 
