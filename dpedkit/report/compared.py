@@ -19,12 +19,13 @@ from typing import Any
 from dpedkit.core.config import read_toml
 from dpedkit.core.errors import DpedkitError, UsageError
 from dpedkit.core.manifest import read_jsonl
+from dpedkit.core.methods import NETWORK
+from dpedkit.core.records import RUN_CONFIG
 from dpedkit.core.wording import some
 from dpedkit.intervals import Interval, over_scenes, paired_difference
 from dpedkit.models.files import BEST_NAME, read_card
-from dpedkit.report.evaluations import NETWORK, Found, is_current, kept_evaluations
+from dpedkit.report.evaluations import Found, is_current, kept_evaluations
 
-CONFIG_FILE = "config.toml"
 MEASURES = ("psnr", "ms_ssim", "ssim", "colour_error")
 _SPLITS = ("test", "val", "train")  # from what says most about new scenes to what says least
 _SEED = re.compile(r"[-_ ]?seed[-_ ]?\d+")
@@ -57,7 +58,7 @@ class Run:
             raise DpedkitError(
                 f"{path} is not the folder of a run; give folders that `dpedkit train` made."
             )
-        record = read_toml(path / CONFIG_FILE)
+        record = read_toml(path / RUN_CONFIG)
         settings = {
             **record["train"],
             "content": record["content"]["loss"],
@@ -285,7 +286,7 @@ def runs_in(folder: Path) -> list[Path]:
 
 def is_run(path: Path) -> bool:
     """Whether a folder is that of a run."""
-    file = path / CONFIG_FILE
+    file = path / RUN_CONFIG
     if not file.is_file():
         return False
     try:

@@ -18,11 +18,12 @@ from dpedkit.core.atomic import write_text
 from dpedkit.core.config import read_toml
 from dpedkit.core.errors import DpedkitError
 from dpedkit.core.manifest import read_json
+from dpedkit.core.records import RUN_CONFIG
 from dpedkit.report.page import escape, page_file
 
 _NAV = re.compile(r'<nav class="links" id="pages">(.*?)</nav>', re.DOTALL)
 _LINK = re.compile(r'<a href="([^"]*)">([^<]*)</a>')
-_RUN, _SHARDS, _ALIGNED = "config.toml", "index.json", "dataset.json"
+_SHARDS, _ALIGNED = "index.json", "dataset.json"
 
 
 @dataclass(frozen=True)
@@ -62,8 +63,8 @@ def link_back(folder: Path) -> None:
 def _made_from(folder: Path) -> Iterator[Link]:
     """The pages of what a run or shards were made from, nearest first."""
     try:
-        if (folder / _RUN).is_file():
-            shards = Path(read_toml(folder / _RUN)["data"]["shards"])
+        if (folder / RUN_CONFIG).is_file():
+            shards = Path(read_toml(folder / RUN_CONFIG)["data"]["shards"])
             yield from _page_of(shards)
             yield from _made_from(shards)
         elif (folder / _SHARDS).is_file():
@@ -81,7 +82,7 @@ def _page_of(folder: Path) -> Iterator[Link]:
 
 
 def _words(folder: Path) -> str:
-    kinds = {_RUN: "run", _SHARDS: "patches", _ALIGNED: "aligned pairs"}
+    kinds = {RUN_CONFIG: "run", _SHARDS: "patches", _ALIGNED: "aligned pairs"}
     kind = next((words for mark, words in kinds.items() if (folder / mark).is_file()), "comparison")
     return f"{kind}: {folder.absolute().name}"
 
