@@ -20,6 +20,7 @@ from dpedkit.core.config import read_toml
 from dpedkit.core.errors import DpedkitError, UsageError
 from dpedkit.core.manifest import read_jsonl
 from dpedkit.core.methods import NETWORK
+from dpedkit.core.publication import STATEMENTS
 from dpedkit.core.records import RUN_CONFIG
 from dpedkit.core.wording import some
 from dpedkit.intervals import Interval, over_scenes, paired_difference
@@ -29,8 +30,11 @@ from dpedkit.report.evaluations import Found, is_current, kept_evaluations
 MEASURES = ("psnr", "ms_ssim", "ssim", "colour_error")
 _SPLITS = ("test", "val", "train")  # from what says most about new scenes to what says least
 _SEED = re.compile(r"[-_ ]?seed[-_ ]?\d+")
-# Settings that do not change what is learnt, or only where it is computed.
-_NOT_COMPARED = {"seed", "device", "verify", "keep_checkpoints", "checkpoint_seconds", "loader"}
+# Settings that do not change what is learnt, only how it is computed, kept and told of.
+NOT_COMPARED = {
+    *("seed", "device", "verify", "loader", "cuda_graph", "log_to"),
+    *("keep_checkpoints", "checkpoint_seconds", *STATEMENTS),
+}
 _ALL_PAIRS_UP_TO = 5  # entries; of more, each is compared with the first
 
 Patches = tuple[str, str]  # hash of the shards, and the split
@@ -75,6 +79,7 @@ class Run:
 
     @property
     def name(self) -> str:
+        """The name of its folder."""
         return self.path.name
 
     @property
@@ -174,7 +179,7 @@ class Comparison:
             )
         same: dict[str, list[Run]] = {}
         for run in runs:
-            kept = {k: v for k, v in run.settings.items() if k not in _NOT_COMPARED}
+            kept = {k: v for k, v in run.settings.items() if k not in NOT_COMPARED}
             same.setdefault(repr(sorted(kept.items())), []).append(run)
         entries: list[Entry] = []
         for own in same.values():
@@ -195,14 +200,18 @@ class Comparison:
         return [
             name
             for name in names
-            if name not in _NOT_COMPARED and len({repr(one.get(name)) for one in settings}) > 1
+            if name not in NOT_COMPARED and len({repr(one.get(name)) for one in settings}) > 1
         ]
+
+    @property
+    def runs(self) -> list[Run]:
+        """The runs of all entries."""
+        return [run for entry in self.entries for run in entry.runs]
 
     @property
     def not_measured(self) -> list[Run]:
         """Runs whose present network was not measured on the patches of the comparison."""
-        runs = [run for entry in self.entries for run in entry.runs]
-        return [run for run in runs if self.patches not in run.evaluations]
+        return [run for run in self.runs if self.patches not in run.evaluations]
 
     def over_scenes(self, entry: Entry, measure: str) -> Interval | None:
         """The mean over the scenes, with its interval."""
