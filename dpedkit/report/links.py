@@ -50,13 +50,12 @@ def link_back(folder: Path) -> None:
     for link in _made_from(folder):
         try:
             text = link.page.read_text(encoding="utf-8")
-            known = _known_links(link.page)
-            if own in known or not _NAV.search(text):
+            found, known = _NAV.search(text), _links_in(link.page, text)
+            if found is None or own in known:
                 continue
-            others = [other for other in known if other.page != own.page]
-            nav = _nav(link.page, [*others, own])
-            write_text(link.page, _NAV.sub(lambda _: nav, text, count=1))  # noqa: B023
-        except (OSError, DpedkitError):
+            nav = _nav(link.page, [*(other for other in known if other.page != own.page), own])
+            write_text(link.page, text[: found.start()] + nav + text[found.end() :])
+        except (OSError, ValueError, DpedkitError):
             continue
 
 
@@ -88,11 +87,16 @@ def _words(folder: Path) -> str:
 
 
 def _known_links(page: Path) -> list[Link]:
-    """The links that a page has already, if it is there and was written by this version."""
+    """The links that a page has already, if it is there."""
     try:
-        found = _NAV.search(page.read_text(encoding="utf-8"))
+        return _links_in(page, page.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return []
+
+
+def _links_in(page: Path, text: str) -> list[Link]:
+    """The links in the text of a page; none in one of an earlier version."""
+    found = _NAV.search(text)
     if found is None:
         return []
     here = page.absolute().parent
