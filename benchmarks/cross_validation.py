@@ -32,8 +32,8 @@ from synthetic_shards import Origins, Patches, write_shards
 from dpedkit import stages
 from dpedkit.core import console
 from dpedkit.core.atomic import write_json
+from dpedkit.core.methods import NETWORK, POLYNOMIAL
 from dpedkit.evaluation.config import EvaluateConfig
-from dpedkit.evaluation.evaluation import NETWORK, POLYNOMIAL
 from dpedkit.recipe import read_settings
 from dpedkit.shards.index import INDEX_FILE, read_pairs
 from dpedkit.shards.reader import open_split

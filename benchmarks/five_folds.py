@@ -29,8 +29,8 @@ from dpedkit import stages
 from dpedkit.core import console
 from dpedkit.core.atomic import write_json
 from dpedkit.core.errors import DpedkitError
+from dpedkit.core.methods import NETWORK, PHONE, POLYNOMIAL
 from dpedkit.evaluation.config import EvaluateConfig
-from dpedkit.evaluation.evaluation import NETWORK, PHONE, POLYNOMIAL
 from dpedkit.import_patches.config import ImportPatchesConfig
 from dpedkit.import_patches.layout import PatchFiles, find_patches
 from dpedkit.models.files import find_model, load_model, model_hash

@@ -27,6 +27,7 @@ _WINDOW, _SIGMA = 11, 1.5  # px
 MIN_SIDE = _WINDOW * 2 ** (len(SCALE_WEIGHTS) - 1)
 _C1, _C2 = 0.01**2, 0.03**2
 _ROWS_AT_ONCE = 256
+_COLOURS_AT_ONCE = 1 << 18
 # sRGB (IEC 61966-2-1): light for each level, and from RGB to XYZ.
 _VALUES = np.arange(256) / 255
 _LINEAR = np.where(_VALUES <= 0.04045, _VALUES / 12.92, ((_VALUES + 0.055) / 1.055) ** 2.4)
@@ -165,9 +166,8 @@ def ciede2000(a: Levels, b: Levels) -> NDArray[np.float32]:
     """
     first, second = (np.ascontiguousarray(colours).reshape(-1, 3) for colours in (a, b))
     found = np.empty(len(first), np.float32)
-    step = 1 << 18
-    for start in range(0, len(found), step):
-        part = slice(start, start + step)
+    for start in range(0, len(found), _COLOURS_AT_ONCE):
+        part = slice(start, start + _COLOURS_AT_ONCE)
         found[part] = ciede2000_of_lab(_lab(first[part]), _lab(second[part]))
     return found.reshape(a.shape[:-1])
 

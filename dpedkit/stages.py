@@ -400,7 +400,7 @@ def card(
     subject = subject_of(path)
     statements = statements_of(config.to_dict())
     if check and (statements or data):
-        raise UsageError("--check only looks; what is to be stated is stated without it.")
+        raise UsageError("--check only says what is missing; to state anything, leave it out.")
     if data is not None and isinstance(subject, ShardsSubject):
         raise UsageError(f"--data is for a network; {path} holds shards.")
     if isinstance(subject, ShardsSubject):

@@ -192,7 +192,7 @@ class TestShards:
         before = {path: path.read_bytes() for path in shards.iterdir() if path.is_file()}
         assert card(shards, "--check") == 1
         assert card(shards, "--check", "--licence", "MIT") == 2
-        assert "--check only looks" in capsys.readouterr().err
+        assert "--check only says what is missing" in capsys.readouterr().err
         after = {path: path.read_bytes() for path in shards.iterdir() if path.is_file()}
         assert after == before
 

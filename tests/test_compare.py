@@ -6,6 +6,7 @@ import json
 import re
 import subprocess
 import sys
+from dataclasses import fields
 
 import numpy as np
 import pytest
@@ -20,8 +21,9 @@ from dpedkit.images import write_photo
 from dpedkit.models import build_generator, save_model
 from dpedkit.models.files import model_hash
 from dpedkit.report import compare, figures
-from dpedkit.report.compared import Comparison
+from dpedkit.report.compared import NOT_COMPARED, Comparison
 from dpedkit.report.exports import Table, latex
+from dpedkit.training.config import TrainConfig
 
 SCENES = {"a": 20.0, "b": 24.0, "c": 30.0, "d": 22.0, "e": 27.0, "f": 25.0}
 PATCH = 100
@@ -118,6 +120,11 @@ def test_runs_that_differ_in_their_seed_alone_are_one_entry(runs):
     assert found.entries[0].curve("psnr")[-1] == pytest.approx((20, 22.1, np.std([0, 0.2], ddof=1)))
     twice = in_order(runs, "small-seed-0", "small-seed-0", "large-seed-0")
     assert [len(entry.runs) for entry in twice.entries] == [1, 1]
+
+
+def test_settings_that_do_not_change_what_is_learnt_are_not_compared():
+    unimportant = {one.name for one in fields(TrainConfig) if not one.metadata["affects_output"]}
+    assert unimportant | {"seed"} == NOT_COMPARED
 
 
 def test_differences_are_paired_by_scene(runs):

@@ -11,17 +11,10 @@ from fake_shards import make_patches, write_shards
 
 from dpedkit.colourmap import fit_colour_map
 from dpedkit.core.errors import DpedkitError, UsageError
+from dpedkit.core.methods import DSLR, NETWORK, ORACLE, PHONE, POLYNOMIAL
 from dpedkit.evaluation.config import EvaluateConfig
 from dpedkit.evaluation.driver import _measure, evaluate
-from dpedkit.evaluation.evaluation import (
-    DSLR,
-    NETWORK,
-    ORACLE,
-    PHONE,
-    POLYNOMIAL,
-    Evaluation,
-    SplitScores,
-)
+from dpedkit.evaluation.evaluation import Evaluation, SplitScores
 from dpedkit.evaluation.limitations import LimitationSheet
 from dpedkit.evaluation.scores import Scores, ScoreSheet, through_float16
 from dpedkit.metrics import ms_ssim_of_batch, ssim, ssim_and_ms_ssim

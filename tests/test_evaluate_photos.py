@@ -17,10 +17,10 @@ from dpedkit.core.atomic import write_json
 from dpedkit.core.details import DETAILS, PairDetails, details_file
 from dpedkit.core.errors import DpedkitError
 from dpedkit.core.manifest import write_jsonl
+from dpedkit.core.methods import NETWORK, ORACLE, PHONE, POLYNOMIAL
 from dpedkit.core.records import ACCEPTED, ALIGNED_FORMAT, PairRecord, SourcePhoto
 from dpedkit.enhancement.config import EnhanceConfig
 from dpedkit.evaluation.config import PhotoEvaluateConfig
-from dpedkit.evaluation.methods import NETWORK, ORACLE, PHONE, POLYNOMIAL
 from dpedkit.evaluation.perceptual import squares_to_compare
 from dpedkit.images import read_photo, write_photo
 from dpedkit.models import build_generator, save_model

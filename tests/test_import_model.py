@@ -8,9 +8,9 @@ import pytest
 import torch
 
 from dpedkit.core.errors import DpedkitError
+from dpedkit.core.methods import NETWORK, PHONE
 from dpedkit.evaluation.config import EvaluateConfig
 from dpedkit.evaluation.driver import evaluate
-from dpedkit.evaluation.evaluation import NETWORK, PHONE
 from dpedkit.images import read_photo
 from dpedkit.import_model import import_model
 from dpedkit.import_patches.config import ImportPatchesConfig

@@ -15,11 +15,11 @@ from dpedkit.colourmap import ColourMap, fit_colour_map_to
 from dpedkit.core.device import beside
 from dpedkit.core.errors import DpedkitError
 from dpedkit.core.manifest import read_jsonl, write_jsonl
+from dpedkit.core.methods import NETWORK, POLYNOMIAL
 from dpedkit.enhancement.network import Enhancer, enhance_photo, to_levels
 from dpedkit.enhancement.storage import Placement
 from dpedkit.evaluation.config import EvaluateConfig
 from dpedkit.evaluation.driver import evaluate
-from dpedkit.evaluation.evaluation import NETWORK, POLYNOMIAL
 from dpedkit.images import make_thumbnail
 from dpedkit.models import build_generator, load_model, save_model
 from dpedkit.photomap import (

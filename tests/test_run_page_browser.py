@@ -5,7 +5,6 @@ import shutil
 
 import numpy as np
 import pytest
-from test_report_browser import trained  # noqa: F401
 
 from dpedkit.cli import execute
 from dpedkit.core.manifest import read_jsonl
@@ -17,7 +16,7 @@ PAGES = ["runs/001", "runs"]
 
 
 @pytest.fixture(scope="module")
-def judged(trained):  # noqa: F811
+def judged(trained):
     """A run measured on patches and on whole photos, and its comparison with another."""
     run = trained / "runs" / "001"
     whole = ["--photos", str(trained / "aligned"), "--scenes", "all", "--no-perceptual"]

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dpedkit.core.manifest import read_jsonl, write_jsonl
-from dpedkit.evaluation.methods import NETWORK, PHONE, POLYNOMIAL
+from dpedkit.core.methods import NETWORK, PHONE, POLYNOMIAL
 from dpedkit.evaluation.scenes import ByScene, SceneScores, extremes
 from dpedkit.intervals import Interval, over_scenes, paired_difference
 from dpedkit.shards import open_split

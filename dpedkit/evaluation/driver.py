@@ -15,10 +15,10 @@ from dpedkit.colourmap import ColourMap, fit_colour_map, fit_colour_map_to
 from dpedkit.core import console
 from dpedkit.core.device import beside, choose_device, full_float32
 from dpedkit.core.errors import DpedkitError
+from dpedkit.core.methods import DSLR, NETWORK, ORACLE, PHONE, POLYNOMIAL, SHOWN
 from dpedkit.evaluation.config import EvaluateConfig
 from dpedkit.evaluation.evaluation import Evaluation, SplitScores
 from dpedkit.evaluation.limitations import LimitationSheet
-from dpedkit.evaluation.methods import DSLR, NETWORK, ORACLE, PHONE, POLYNOMIAL, SHOWN
 from dpedkit.evaluation.scenes import PatchScores, extremes, group_by_scene
 from dpedkit.evaluation.scores import ScoreSheet, through_float16
 from dpedkit.metrics import AUTHORS_BATCH, MIN_SIDE
@@ -160,8 +160,12 @@ def _measure(
         **told,
     )
     with torch.inference_mode():
-        pictures = {end: _picture(methods, reader, indices[places]) for end, places in ends.items()}
-    return scores, {end: shown for end, shown in pictures.items() if len(shown)}
+        pictures = {
+            end: _picture(methods, reader, indices[places])
+            for end, places in ends.items()
+            if len(places)
+        }
+    return scores, pictures
 
 
 def _methods(
@@ -213,12 +217,12 @@ def _told(
 def _picture(
     methods: Methods, reader: SplitReader, numbers: NDArray[np.int64]
 ) -> NDArray[np.uint8]:
-    """Some patches by each method that is shown, as the DSLR has them last."""
+    """Some patches by each method of `SHOWN` that is measured, the DSLR's own last."""
     phone, dslr = reader.gather(numbers)
     columns = [
         _levels(methods[name](phone / np.float32(255), numbers))
         for name in SHOWN
-        if name in methods and len(numbers)
+        if name in methods
     ]
     return np.stack([*columns, dslr], axis=1)
 

@@ -10,13 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dpedkit.core import console
+from dpedkit.core.methods import NETWORK, RIVALS
 from dpedkit.core.wording import counted, decibel, listed
 from dpedkit.evaluation.limitations import Limitations
-from dpedkit.evaluation.methods import DSLR, NETWORK, ORACLE, PHONE, POLYNOMIAL, RIVALS
 from dpedkit.evaluation.scenes import ByScene, PatchScores
 from dpedkit.evaluation.scores import Scores
-
-__all__ = ["DSLR", "NETWORK", "ORACLE", "PHONE", "POLYNOMIAL", "Evaluation", "SplitScores"]
 
 _HEADER = (
     *("", "per-image PSNR", "MS-SSIM", "per-batch PSNR", "MS-SSIM"),

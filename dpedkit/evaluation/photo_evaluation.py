@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from dpedkit.core.methods import NETWORK, RIVALS
 from dpedkit.core.wording import counted, listed, some
-from dpedkit.evaluation.methods import NETWORK, RIVALS
 from dpedkit.evaluation.scenes import ByScene
 
 COLUMNS = {

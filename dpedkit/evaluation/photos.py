@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -16,10 +15,10 @@ from dpedkit.colourmap import ColourMap, fit_colour_map
 from dpedkit.core import console
 from dpedkit.core.device import choose_device, full_float32
 from dpedkit.core.errors import DpedkitError, PhotoError
+from dpedkit.core.methods import COUNTED, DSLR, NETWORK, ORACLE, PHONE, POLYNOMIAL, SHOWN
 from dpedkit.core.records import PairRecord
 from dpedkit.core.wording import counted
 from dpedkit.evaluation.config import PhotoEvaluateConfig
-from dpedkit.evaluation.methods import DSLR, NETWORK, ORACLE, PHONE, POLYNOMIAL, SHOWN
 from dpedkit.evaluation.perceptual import (
     PerceptualDistance,
     squared_distance,
@@ -35,10 +34,10 @@ from dpedkit.surfaces import HOLDS, UNKNOWN
 Photo = NDArray[np.uint8]  # (H, W, 3)
 Mask = NDArray[np.bool_]  # (H, W)
 
-COUNTED = "counted pixels"  # the name of the picture that shows them
 _BAND_ROWS = 256
 _PICTURE_SIDE = 800  # px, of the pictures of the worst and the best photos
-_EXTREMES = 3
+_EXTREMES = 3  # photos shown as the worst and as the best
+_ORDER = (*SHOWN, COUNTED)  # of the pictures of a photo
 
 
 @full_float32
@@ -224,12 +223,9 @@ class _Measured:
         height, width = pair.counts.shape
         self.facts[name] = PhotoFacts(split, float(pair.counts.mean()), width, height)
         self.pictures[name] = {method: shown[method] for method in _ORDER if method in shown}
-        ranked = [scene.scene for scene in sorted(self.scenes, key=_psnr)]
+        ranked = [scene.scene for scene in sorted(self.scenes, key=lambda one: one.network_psnr)]
         for other in ranked[_EXTREMES:-_EXTREMES]:
             self.pictures.pop(other, None)
-
-
-_ORDER = (*SHOWN, COUNTED)
 
 
 def _by_method(pair: _Pair, colour_map: ColourMap | None) -> Iterator[tuple[str, Photo]]:
@@ -266,8 +262,3 @@ def _reduced(photo: Photo) -> Photo:
         return photo
     size = (round(width * scale), round(height * scale))
     return np.asarray(cv2.resize(photo, size, interpolation=cv2.INTER_AREA), np.uint8)
-
-
-def _psnr(scene: SceneScores) -> float:
-    psnr = scene.scores[NETWORK]["psnr"]
-    return math.inf if psnr is None else psnr

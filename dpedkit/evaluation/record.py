@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -11,15 +12,16 @@ from numpy.typing import NDArray
 from dpedkit.core import console
 from dpedkit.core.atomic import make_folder, write_json
 from dpedkit.core.errors import DpedkitError
-from dpedkit.core.records import EVALUATIONS
+from dpedkit.core.records import EVALUATIONS, RUN_CONFIG, WHOLE_PHOTOS
 from dpedkit.evaluation.evaluation import Evaluation
-from dpedkit.evaluation.methods import WHOLE_PHOTOS
 from dpedkit.evaluation.photo_evaluation import PhotoEvaluation
 from dpedkit.images import write_photo
 from dpedkit.models.files import model_hash
 from dpedkit.shards.index import fingerprint
 
 _DIGITS, _QUALITY = 16, 92
+
+PictureFiles = dict[str, dict[str, str]]  # names of files, by the keys of an evaluation's pictures
 
 
 def keep_evaluation(evaluation: Evaluation) -> Path | None:
@@ -33,30 +35,19 @@ def keep_evaluation(evaluation: Evaluation) -> Path | None:
         The run's folder; None if the model is not from a run, or the folder cannot be written to.
         The latter only causes a warning, since the result is printed in any case.
     """
-    run = evaluation.model.parent
-    if not (run / "config.toml").is_file():
-        return None
     splits = "-".join(split.split for split in evaluation.splits)
     name = f"{evaluation.model.stem}-{fingerprint(evaluation.shards)}-{splits}"
-    content = {
-        **evaluation.to_dict(),
-        "model_file": evaluation.model.name,
-        "model_hash": model_hash(evaluation.model),
-    }
-    try:
-        folder = make_folder(run / EVALUATIONS)
-        content["pictures"] = {
+
+    def write_pictures(folder: Path) -> PictureFiles:
+        return {
             split: {
-                end: _keep(folder / f"{name}-{split}-{end}.png", shown)
+                end: _write_patches(folder / f"{name}-{split}-{end}.png", shown)
                 for end, shown in own.items()
             }
             for split, own in evaluation.pictures.items()
         }
-        write_json(folder / f"{name}.json", content)
-    except DpedkitError as error:
-        console.warn(f"The evaluation could not be saved: {error}")
-        return None
-    return run
+
+    return _keep(evaluation, name, write_pictures)
 
 
 def keep_photo_evaluation(evaluation: PhotoEvaluation) -> Path | None:
@@ -64,27 +55,40 @@ def keep_photo_evaluation(evaluation: PhotoEvaluation) -> Path | None:
 
     A later evaluation of the same model file on the same folder replaces it.
     """
-    run = evaluation.model.parent
-    if not (run / "config.toml").is_file():
-        return None
     place = hashlib.sha256(str(evaluation.aligned.absolute()).encode()).hexdigest()[:_DIGITS]
     name = f"{WHOLE_PHOTOS}-{evaluation.model.stem}-{place}"
-    try:
-        folder = make_folder(run / EVALUATIONS)
+
+    def write_pictures(folder: Path) -> PictureFiles:
         for old in folder.glob(f"{name}-*.jpg"):
             old.unlink()
-        pictures: dict[str, dict[str, str]] = {}
+        pictures: PictureFiles = {}
         for number, (pair, shown) in enumerate(evaluation.pictures.items()):
             pictures[pair] = {}
             for method, pixels in shown.items():
                 file = folder / f"{name}-{number}-{method.replace(' ', '-')}.jpg"
                 write_photo(file, pixels, jpeg_quality=_QUALITY)
                 pictures[pair][method] = file.name
+        return pictures
+
+    return _keep(evaluation, name, write_pictures)
+
+
+def _keep(
+    evaluation: Evaluation | PhotoEvaluation,
+    name: str,
+    write_pictures: Callable[[Path], PictureFiles],
+) -> Path | None:
+    """Write NAME.json and the pictures that it names; returns what `keep_evaluation` does."""
+    run = evaluation.model.parent
+    if not (run / RUN_CONFIG).is_file():
+        return None
+    try:
+        folder = make_folder(run / EVALUATIONS)
         content = {
             **evaluation.to_dict(),
             "model_file": evaluation.model.name,
             "model_hash": model_hash(evaluation.model),
-            "pictures": pictures,
+            "pictures": write_pictures(folder),
         }
         write_json(folder / f"{name}.json", content)
     except DpedkitError as error:
@@ -93,7 +97,7 @@ def keep_photo_evaluation(evaluation: PhotoEvaluation) -> Path | None:
     return run
 
 
-def _keep(file: Path, rows: NDArray[np.uint8]) -> str:
+def _write_patches(file: Path, rows: NDArray[np.uint8]) -> str:
     """Write patches `(rows, columns, S, S, 3)` as one picture without gaps; returns its name."""
     count, columns, side = rows.shape[:3]
     whole = rows.transpose(0, 2, 1, 3, 4).reshape(count * side, columns * side, 3)

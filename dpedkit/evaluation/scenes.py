@@ -10,13 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dpedkit.core import console
+from dpedkit.core.methods import NETWORK, RIVALS
 from dpedkit.core.wording import counted, decibel, listed
-from dpedkit.evaluation.methods import NETWORK, RIVALS
 from dpedkit.intervals import FEW_SCENES, Interval, over_scenes, paired_difference
 
-Values = Mapping[
-    str, Mapping[str, NDArray[np.float64]]
-]  # by method and measure: (N,), an image each
+# By method and measure: (N,), a value for each image.
+Values = Mapping[str, Mapping[str, NDArray[np.float64]]]
 
 _EXTREMES = 4  # patches shown as the worst and as the best, from different scenes if possible
 _TOLD = 3  # scenes named in the terminal
@@ -32,6 +31,12 @@ class SceneScores:
     scene: str
     images: int
     scores: dict[str, dict[str, float | None]]
+
+    @property
+    def network_psnr(self) -> float:
+        """PSNR of the network, dB; inf if all images of the scene equal the DSLR's."""
+        psnr = self.scores[NETWORK]["psnr"]
+        return math.inf if psnr is None else psnr
 
 
 @dataclass(frozen=True)
@@ -97,7 +102,7 @@ class ByScene:
 
     def ranked(self) -> list[SceneScores]:
         """The scenes from the network's worst to its best PSNR."""
-        return sorted(self.scenes, key=lambda one: _or_inf(one.scores[NETWORK]["psnr"]))
+        return sorted(self.scenes, key=lambda one: one.network_psnr)
 
     def as_text(self, columns: Mapping[str, tuple[str, str]]) -> str:
         """A table of means, then of differences, and the scenes at the two ends.
@@ -109,7 +114,7 @@ class ByScene:
         """
         header = (
             f"mean of {counted(len(self.scenes), 'scene')}",
-            *(h for h, _ in columns.values()),
+            *(name for name, _ in columns.values()),
         )
         rows = [(name, *_cells(found, columns)) for name, found in self.means.items()]
         rows += [
@@ -218,7 +223,3 @@ def _known(found: Mapping[str, Interval | None]) -> dict[str, Interval]:
 def _mean(values: NDArray[np.float64]) -> float | None:
     finite = values[np.isfinite(values)]
     return float(finite.mean()) if len(finite) else None
-
-
-def _or_inf(value: float | None) -> float:
-    return math.inf if value is None else value

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +32,7 @@ class PairsSummary:
     gaps : list of (float or None)
         For each pair, by how many seconds its photos are further apart than the clocks are, or than
         is usual where the photos were not paired by time: positive if the DSLR's was taken later.
-        None where a photo does not say when it was taken. Empty if unknown.
+        None where a photo does not say when it was taken.
     odd : list of (str, float)
         Pairs whose photos are much further apart in time than the others: name and seconds.
     written : Path or None
@@ -45,14 +45,9 @@ class PairsSummary:
     pairing: Pairing
     cameras: dict[str, dict[str, int]]
     bursts: dict[str, list[list[Path]]]
-    gaps: list[float | None] = field(default_factory=list)
-    odd: list[tuple[str, float]] = field(default_factory=list)
+    gaps: list[float | None]
+    odd: list[tuple[str, float]]
     written: Path | None = None
-
-    @property
-    def gap_of_each(self) -> list[float | None]:
-        """`gaps`, with None for every pair where they are unknown."""
-        return self.gaps or [None] * len(self.pairing.pairs)
 
     @property
     def photos_of(self) -> dict[str, int]:
@@ -81,7 +76,7 @@ class PairsSummary:
             "pair_by": self.pair_by,
             "pairs": [
                 {"name": name, "phone": phone.name, "dslr": dslr.name, "gap_s": _rounded(gap)}
-                for (name, phone, dslr), gap in zip(pairing.pairs, self.gap_of_each, strict=True)
+                for (name, phone, dslr), gap in zip(pairing.pairs, self.gaps, strict=True)
             ],
             "unpaired": {
                 "phone": _names(pairing.unpaired_phone),

@@ -56,7 +56,7 @@ def write_report(folder: str | Path) -> ReportSummary:
 
 
 def holds_runs(folder: Path) -> bool:
-    """Whether a folder is none that a stage made, but holds the folders of runs."""
+    """Whether a folder holds the folders of runs, and is not itself one that a stage made."""
     marks = (importlib.import_module(f"dpedkit.report.{name}").MARK for name in _KINDS)
     if not folder.is_dir() or any((folder / mark).is_file() for mark in marks):
         return False

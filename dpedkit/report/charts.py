@@ -156,9 +156,7 @@ def median_by_place(
     rows, columns = _GRID
     at = (places * (columns, rows)).astype(int).clip(0, (columns - 1, rows - 1))
     cell = at[:, 1] * columns + at[:, 0]
-    order = np.lexsort(
-        (values, cell)
-    )  # by cell, then by value: each cell's median is in its middle
+    order = np.lexsort((values, cell))  # by cell, then by value: a cell's median is in its middle
     counts = np.bincount(cell, minlength=rows * columns)
     middle = np.cumsum(counts) - (counts + 1) // 2
     medians = np.where(counts >= _FEWEST, values[order][middle.clip(0, len(values) - 1)], np.nan)

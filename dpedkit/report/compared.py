@@ -19,17 +19,22 @@ from typing import Any
 from dpedkit.core.config import read_toml
 from dpedkit.core.errors import DpedkitError, UsageError
 from dpedkit.core.manifest import read_jsonl
+from dpedkit.core.methods import NETWORK
+from dpedkit.core.publication import STATEMENTS
+from dpedkit.core.records import RUN_CONFIG
 from dpedkit.core.wording import some
 from dpedkit.intervals import Interval, over_scenes, paired_difference
 from dpedkit.models.files import BEST_NAME, read_card
-from dpedkit.report.evaluations import NETWORK, Found, is_current, kept_evaluations
+from dpedkit.report.evaluations import Found, is_current, kept_evaluations
 
-CONFIG_FILE = "config.toml"
 MEASURES = ("psnr", "ms_ssim", "ssim", "colour_error")
 _SPLITS = ("test", "val", "train")  # from what says most about new scenes to what says least
 _SEED = re.compile(r"[-_ ]?seed[-_ ]?\d+")
-# Settings that do not change what is learnt, or only where it is computed.
-_NOT_COMPARED = {"seed", "device", "verify", "keep_checkpoints", "checkpoint_seconds", "loader"}
+# Settings that do not change what is learnt, only how it is computed, kept and told of.
+NOT_COMPARED = {
+    *("seed", "device", "verify", "loader", "cuda_graph", "log_to"),
+    *("keep_checkpoints", "checkpoint_seconds", *STATEMENTS),
+}
 _ALL_PAIRS_UP_TO = 5  # entries; of more, each is compared with the first
 
 Patches = tuple[str, str]  # hash of the shards, and the split
@@ -57,7 +62,7 @@ class Run:
             raise DpedkitError(
                 f"{path} is not the folder of a run; give folders that `dpedkit train` made."
             )
-        record = read_toml(path / CONFIG_FILE)
+        record = read_toml(path / RUN_CONFIG)
         settings = {
             **record["train"],
             "content": record["content"]["loss"],
@@ -74,6 +79,7 @@ class Run:
 
     @property
     def name(self) -> str:
+        """The name of its folder."""
         return self.path.name
 
     @property
@@ -173,7 +179,7 @@ class Comparison:
             )
         same: dict[str, list[Run]] = {}
         for run in runs:
-            kept = {k: v for k, v in run.settings.items() if k not in _NOT_COMPARED}
+            kept = {k: v for k, v in run.settings.items() if k not in NOT_COMPARED}
             same.setdefault(repr(sorted(kept.items())), []).append(run)
         entries: list[Entry] = []
         for own in same.values():
@@ -194,14 +200,18 @@ class Comparison:
         return [
             name
             for name in names
-            if name not in _NOT_COMPARED and len({repr(one.get(name)) for one in settings}) > 1
+            if name not in NOT_COMPARED and len({repr(one.get(name)) for one in settings}) > 1
         ]
+
+    @property
+    def runs(self) -> list[Run]:
+        """The runs of all entries."""
+        return [run for entry in self.entries for run in entry.runs]
 
     @property
     def not_measured(self) -> list[Run]:
         """Runs whose present network was not measured on the patches of the comparison."""
-        runs = [run for entry in self.entries for run in entry.runs]
-        return [run for run in runs if self.patches not in run.evaluations]
+        return [run for run in self.runs if self.patches not in run.evaluations]
 
     def over_scenes(self, entry: Entry, measure: str) -> Interval | None:
         """The mean over the scenes, with its interval."""
@@ -285,7 +295,7 @@ def runs_in(folder: Path) -> list[Path]:
 
 def is_run(path: Path) -> bool:
     """Whether a folder is that of a run."""
-    file = path / CONFIG_FILE
+    file = path / RUN_CONFIG
     if not file.is_file():
         return False
     try:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from dpedkit.core.manifest import read_json
+from dpedkit.core.methods import DSLR, NETWORK, ORACLE, SHOWN
 from dpedkit.core.records import EVALUATIONS
 from dpedkit.core.wording import counted, decibel
 from dpedkit.images import read_photo
@@ -18,29 +19,30 @@ from dpedkit.report.zoom import Shown, zoomable
 
 Found = dict[str, Any]
 
-NETWORK, ORACLE = "network", "oracle polynomial"
-# Header, format, and the value that is best: as high as possible, or as close to a number.
-_HIGH = math.inf
-_SCORES = {
-    "psnr": ("PSNR, dB", ".2f", _HIGH),
-    "ms_ssim": ("MS-SSIM", ".4f", _HIGH),
-    "psnr_per_batch": ("PSNR, dB (batch)", ".2f", _HIGH),
-    "ms_ssim_per_batch": ("MS-SSIM (batch)", ".4f", _HIGH),
-    "ssim": ("SSIM", ".4f", _HIGH),
-    "psnr_pooled": ("PSNR, dB (pooled)", ".2f", _HIGH),
+# By measure: header, format, and the value that is best: `HIGH` for as high as possible, a number
+# for as close to it as possible, None where no value is better than another.
+Columns = Mapping[str, tuple[str, str, float | None]]
+
+HIGH = math.inf
+_SCORES: Columns = {
+    "psnr": ("PSNR, dB", ".2f", HIGH),
+    "ms_ssim": ("MS-SSIM", ".4f", HIGH),
+    "psnr_per_batch": ("PSNR, dB (batch)", ".2f", HIGH),
+    "ms_ssim_per_batch": ("MS-SSIM (batch)", ".4f", HIGH),
+    "ssim": ("SSIM", ".4f", HIGH),
+    "psnr_pooled": ("PSNR, dB (pooled)", ".2f", HIGH),
 }
-_LIMITATIONS = {
+_LIMITATIONS: Columns = {
     "colour_error": ("colour error", ".2f", 0.0),
     "contrast_ratio": ("contrast", ".2f", 1.0),
     "noise_gain": ("noise", ".2f", None),
 }
-SCENE_MEASURES = {
-    "psnr": ("PSNR, dB", ".2f", _HIGH),
-    "ms_ssim": ("MS-SSIM", ".4f", _HIGH),
-    "ssim": ("SSIM", ".4f", _HIGH),
+_SCENE_MEASURES: Columns = {
+    "psnr": ("PSNR, dB", ".2f", HIGH),
+    "ms_ssim": ("MS-SSIM", ".4f", HIGH),
+    "ssim": ("SSIM", ".4f", HIGH),
     "colour_error": ("colour error", ".2f", 0.0),
 }
-Columns = Mapping[str, tuple[str, str, float | None]]
 _NOTE = (
     "Each image separately, as in the authors' challenge code; batch: 50 at a time, as in their "
     "training code; pooled: over all pixels. Colour error in 8-bit levels, contrast relative to "
@@ -102,16 +104,14 @@ def _split(found: Found, folder: Path, pictures: Mapping[str, str]) -> str:
     title = f"{found['split']} ({counted(found['patches'], 'patch pair')})"
     limitations = found.get("limitations", {})
     return (
-        method_table(title, found["scores"], _SCORES, "inf")
-        + (method_table("limitations", limitations, _LIMITATIONS, "-") if limitations else "")
+        _method_table(title, found["scores"], _SCORES, "inf")
+        + (_method_table("limitations", limitations, _LIMITATIONS, "-") if limitations else "")
         + (by_scene(found["by_scene"]) if found.get("by_scene") else _NO_SCENES)
         + _extremes(found, folder, pictures)
     )
 
 
-def method_table(
-    title: str, found: Mapping[str, Found], columns: Columns, none: str, best: bool = True
-) -> str:
+def _method_table(title: str, found: Mapping[str, Found], columns: Columns, none: str) -> str:
     """HTML of a table with a row for each method; the best value of each column is bold.
 
     Parameters
@@ -119,16 +119,17 @@ def method_table(
     title : str
         Of the column of methods.
     found : mapping
-        By method: the value of each measure, `none` where it is None.
+        By method: the value of each measure.
     columns : mapping
-        By measure: its header, its format, and the best value.
+    none : str
+        What stands for None: "inf" if that is a PSNR without limit.
     """
     rows = [
         (method, *(_cell(values.get(key), form, none) for key, (_, form, _) in columns.items()))
         for method, values in found.items()
     ]
     header = (title, *(name for name, _, _ in columns.values()))
-    return table(header, rows, bold=_best_cells(found, columns, none) if best else ())
+    return table(header, rows, bold=_best_cells(found, columns, none))
 
 
 def _cell(value: float | None, form: str, none: str) -> str:
@@ -157,16 +158,16 @@ def _best_cells(
 
 def takes_part(method: str) -> bool:
     """Whether a method competes: the oracle and the DSLR have seen the answer."""
-    return method not in (ORACLE, "DSLR itself")
+    return method not in (ORACLE, DSLR)
 
 
 def _distance(value: float | None, best: float) -> float:
-    if best == _HIGH:
+    if best == HIGH:
         return -math.inf if value is None else -value
     return math.inf if value is None else abs(value - best)
 
 
-def by_scene(found: Found, columns: Columns = SCENE_MEASURES, images: str = "patches") -> str:
+def by_scene(found: Found, columns: Columns = _SCENE_MEASURES, images: str = "patches") -> str:
     """HTML of the means over the scenes, the differences, and the scenes one by one."""
     scenes: list[Found] = found["scenes"]
     header = (
@@ -201,7 +202,7 @@ def _each_scene(scenes: Sequence[Found], columns: Columns, images: str) -> str:
     header = ["scene", *([images] if images else [])]
     header += [f"{method}: {columns[key][0]}" for key in keys for method in methods]
     rows = []
-    for scene in sorted(scenes, key=_psnr_of_network):
+    for scene in sorted(scenes, key=psnr_of_network):
         row = [scene["scene"], *([str(scene["images"])] if images else [])]
         for key in keys:
             form = columns[key][1]
@@ -213,15 +214,15 @@ def _each_scene(scenes: Sequence[Found], columns: Columns, images: str) -> str:
     )
 
 
-def _psnr_of_network(scene: Found) -> float:
+def psnr_of_network(scene: Found) -> float:
+    """PSNR of the network on a scene, dB; inf if all its images equal the DSLR's."""
     psnr: float | None = scene["scores"][NETWORK]["psnr"]
     return math.inf if psnr is None else psnr
 
 
 def _extremes(found: Found, folder: Path, pictures: Mapping[str, str]) -> str:
     """The network's worst and best patches, where their picture is still there."""
-    methods = [name for name in ("untouched phone", "colour polynomial") if name in found["scores"]]
-    names = [*methods, NETWORK, "DSLR"]
+    names = [*(name for name in SHOWN if name in found["scores"]), "DSLR"]  # its columns
     parts = []
     for end in ("worst", "best"):
         file = folder / pictures.get(end, "")

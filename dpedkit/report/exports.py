@@ -50,7 +50,8 @@ class Table:
 
     def latex(self) -> str:
         r"""A `tabular` that needs `\usepackage{booktabs}`."""
-        lines = [r"% needs \usepackage{booktabs}", rf"\begin{{tabular}}{{l{self._alignment()}}}"]
+        alignment = "l" + "r" * (len(self.header) - 1)
+        lines = [r"% needs \usepackage{booktabs}", rf"\begin{{tabular}}{{{alignment}}}"]
         lines += [r"\toprule", _line(self.header), r"\midrule"]
         for number, row in enumerate(self.rows):
             cells = [latex(cell) for cell in row]
@@ -59,9 +60,6 @@ class Table:
                     cells[column] = rf"\textbf{{{cells[column]}}}"
             lines.append(" & ".join(cells) + r" \\")
         return "\n".join([*lines, r"\bottomrule", r"\end{tabular}", ""])
-
-    def _alignment(self) -> str:
-        return "r" * (len(self.header) - 1)
 
     def write(self, folder: Path, name: str) -> list[Path]:
         """Write NAME.csv and NAME.tex."""

@@ -18,11 +18,12 @@ from dpedkit.core.atomic import write_text
 from dpedkit.core.config import read_toml
 from dpedkit.core.errors import DpedkitError
 from dpedkit.core.manifest import read_json
+from dpedkit.core.records import RUN_CONFIG
 from dpedkit.report.page import escape, page_file
 
 _NAV = re.compile(r'<nav class="links" id="pages">(.*?)</nav>', re.DOTALL)
 _LINK = re.compile(r'<a href="([^"]*)">([^<]*)</a>')
-_RUN, _SHARDS, _ALIGNED = "config.toml", "index.json", "dataset.json"
+_SHARDS, _ALIGNED = "index.json", "dataset.json"
 
 
 @dataclass(frozen=True)
@@ -49,21 +50,20 @@ def link_back(folder: Path) -> None:
     for link in _made_from(folder):
         try:
             text = link.page.read_text(encoding="utf-8")
-            known = _known_links(link.page)
-            if own in known or not _NAV.search(text):
+            found, known = _NAV.search(text), _links_in(link.page, text)
+            if found is None or own in known:
                 continue
-            others = [other for other in known if other.page != own.page]
-            nav = _nav(link.page, [*others, own])
-            write_text(link.page, _NAV.sub(lambda _: nav, text, count=1))  # noqa: B023
-        except (OSError, DpedkitError):
+            nav = _nav(link.page, [*(other for other in known if other.page != own.page), own])
+            write_text(link.page, text[: found.start()] + nav + text[found.end() :])
+        except (OSError, ValueError, DpedkitError):
             continue
 
 
 def _made_from(folder: Path) -> Iterator[Link]:
     """The pages of what a run or shards were made from, nearest first."""
     try:
-        if (folder / _RUN).is_file():
-            shards = Path(read_toml(folder / _RUN)["data"]["shards"])
+        if (folder / RUN_CONFIG).is_file():
+            shards = Path(read_toml(folder / RUN_CONFIG)["data"]["shards"])
             yield from _page_of(shards)
             yield from _made_from(shards)
         elif (folder / _SHARDS).is_file():
@@ -81,17 +81,22 @@ def _page_of(folder: Path) -> Iterator[Link]:
 
 
 def _words(folder: Path) -> str:
-    kinds = {_RUN: "run", _SHARDS: "patches", _ALIGNED: "aligned pairs"}
+    kinds = {RUN_CONFIG: "run", _SHARDS: "patches", _ALIGNED: "aligned pairs"}
     kind = next((words for mark, words in kinds.items() if (folder / mark).is_file()), "comparison")
     return f"{kind}: {folder.absolute().name}"
 
 
 def _known_links(page: Path) -> list[Link]:
-    """The links that a page has already, if it is there and was written by this version."""
+    """The links that a page has already, if it is there."""
     try:
-        found = _NAV.search(page.read_text(encoding="utf-8"))
+        return _links_in(page, page.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return []
+
+
+def _links_in(page: Path, text: str) -> list[Link]:
+    """The links in the text of a page; none in one of an earlier version."""
+    found = _NAV.search(text)
     if found is None:
         return []
     here = page.absolute().parent

@@ -96,7 +96,7 @@ def _sections(summary: PairsSummary) -> list[tuple[str, list[Group]]]:
     """The groups of photos under each heading, those that need a person's eye first."""
     pairing = summary.pairing
     odd = dict(summary.odd)
-    gaps = [*map(_gap_words, summary.gap_of_each)]
+    gaps = [*map(_gap_words, summary.gaps)]
     doubtful: list[Group] = [
         ([phone], [dslr], f"{describe_seconds(odd[name])} further apart than in the other pairs")
         for name, phone, dslr in pairing.pairs

@@ -5,22 +5,28 @@ from __future__ import annotations
 from pathlib import Path
 
 from dpedkit.core.manifest import read_json
-from dpedkit.core.records import EVALUATIONS
+from dpedkit.core.methods import COUNTED, NETWORK
+from dpedkit.core.records import EVALUATIONS, WHOLE_PHOTOS
 from dpedkit.core.wording import counted, decibel
 from dpedkit.images import read_photo
-from dpedkit.report.evaluations import NETWORK, Found, by_scene, is_current
+from dpedkit.report.evaluations import (
+    HIGH,
+    Columns,
+    Found,
+    by_scene,
+    is_current,
+    psnr_of_network,
+)
 from dpedkit.report.page import escape
 from dpedkit.report.zoom import Shown, zoomable
 
-_HIGH = float("inf")
-PHOTO_MEASURES: dict[str, tuple[str, str, float | None]] = {
-    "psnr": ("PSNR, dB", ".2f", _HIGH),
-    "ms_ssim": ("MS-SSIM", ".4f", _HIGH),
-    "ssim": ("SSIM", ".4f", _HIGH),
+_MEASURES: Columns = {
+    "psnr": ("PSNR, dB", ".2f", HIGH),
+    "ms_ssim": ("MS-SSIM", ".4f", HIGH),
+    "ssim": ("SSIM", ".4f", HIGH),
     "ciede2000": ("CIEDE2000", ".2f", 0.0),
     "vgg19": ("VGG-19 features", ".4f", 0.0),
 }
-_ONLY_LARGE = "counted pixels"
 _NOTE = (
     "Each photo was enhanced whole; pixels do not count where the alignment does not hold. Means "
     "have the 95% bootstrap interval over the photos; differences are paired by photo. CIEDE2000 "
@@ -32,7 +38,7 @@ _NOTE = (
 
 def photo_evaluations(run: Path) -> str:
     """HTML of the evaluations on whole photos that the run keeps; empty where there is none."""
-    files = sorted((run / EVALUATIONS).glob("photos-*.json"))
+    files = sorted((run / EVALUATIONS).glob(f"{WHOLE_PHOTOS}-*.json"))
     parts = [_evaluation(run, read_json(file)) for file in files]
     if not parts:
         return ""
@@ -44,7 +50,7 @@ def _evaluation(run: Path, found: Found) -> str:
     means = found["by_scene"]["means"]
     measures = {
         key: column
-        for key, column in PHOTO_MEASURES.items()
+        for key, column in _MEASURES.items()
         if any(key in own for own in means.values())
     }
     left_out = found["left_out"]
@@ -65,7 +71,7 @@ def _extremes(run: Path, found: Found) -> str:
     """The photos that have pictures, the network's worst first."""
     pictures = found.get("pictures", {})
     scenes = [scene for scene in found["by_scene"]["scenes"] if scene["scene"] in pictures]
-    scenes.sort(key=lambda scene: _or_high(scene["scores"][NETWORK]["psnr"]))
+    scenes.sort(key=psnr_of_network)
     half = (len(scenes) + 1) // 2
     parts = []
     for end, own in (("Worst", scenes[:half]), ("Best", scenes[half:][::-1])):
@@ -83,12 +89,8 @@ def _row(folder: Path, scene: Found, found: Found) -> tuple[str, list[Shown]]:
         f"{scores['ciede2000']:.2f}; {found['photos'][name]['counted']:.0%} of the pixels count"
     )
     shown = [
-        Shown(method, read_photo(folder / file), only_large=method == _ONLY_LARGE)
+        Shown(method, read_photo(folder / file), only_large=method == COUNTED)
         for method, file in found["pictures"][name].items()
         if (folder / file).is_file()
     ]
     return words, shown
-
-
-def _or_high(psnr: float | None) -> float:
-    return _HIGH if psnr is None else psnr

@@ -7,6 +7,7 @@ from typing import Any
 
 from dpedkit.core.config import read_toml
 from dpedkit.core.manifest import read_jsonl
+from dpedkit.core.records import RUN_CONFIG
 from dpedkit.core.wording import counted, decibel
 from dpedkit.models.files import BEST_NAME, read_card
 from dpedkit.report import zoom
@@ -18,7 +19,7 @@ from dpedkit.report.photos import photo_evaluations
 from dpedkit.report.samples import over_time
 from dpedkit.shards.index import PAIRS_FILE
 
-MARK = "config.toml"
+MARK = RUN_CONFIG
 _ROWS_SHOWN = 24
 _VALIDATED = {
     "val": "validation patches (val split)",

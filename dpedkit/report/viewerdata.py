@@ -27,7 +27,6 @@ _DRAWN_EACH = (12, 450)  # matches and residuals of a pair, at least and at most
 _RESIDUAL_SHARE = 2 / 3
 _RESIDUALS_PACKED = np.array([1.0, 1, 1000, 1000])  # shifts in 1/1000 px, as drawing.js knows
 
-
 Rows = NDArray[np.float64]  # (N, 4)
 
 

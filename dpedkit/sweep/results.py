@@ -17,7 +17,8 @@ _NOTE = (
 )
 
 _PAIRED = (
-    "[95% bootstrap interval over the scenes] where it contains 0, the difference may be chance."
+    "In brackets: the 95% bootstrap interval over the scenes. Where it contains 0, the difference "
+    "may be chance."
 )
 
 

@@ -13,8 +13,9 @@ from dpedkit.core.atomic import make_folder, write_json
 from dpedkit.core.errors import DpedkitError, OutputExistsError, UsageError
 from dpedkit.core.lock import locked
 from dpedkit.core.manifest import read_json
+from dpedkit.core.methods import NETWORK, POLYNOMIAL
 from dpedkit.evaluation.config import EvaluateConfig
-from dpedkit.evaluation.evaluation import NETWORK, POLYNOMIAL, SplitScores
+from dpedkit.evaluation.evaluation import SplitScores
 from dpedkit.shards import split_counts
 from dpedkit.shards.config import FoldConfig
 from dpedkit.shards.conversion import fold_shards

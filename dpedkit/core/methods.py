@@ -5,5 +5,5 @@ from __future__ import annotations
 NETWORK, PHONE, POLYNOMIAL = "network", "untouched phone", "colour polynomial"
 ORACLE, DSLR = "oracle polynomial", "DSLR itself"
 RIVALS = (POLYNOMIAL, PHONE)  # what a useful network beats; the oracle has seen the answer
-WHOLE_PHOTOS = "photos"  # how the names of saved evaluations on whole photos begin
 SHOWN = (PHONE, POLYNOMIAL, NETWORK, DSLR)  # side by side in pictures
+COUNTED = "counted pixels"  # the picture of those by which whole photos are judged
