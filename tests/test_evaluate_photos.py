@@ -265,6 +265,14 @@ def test_what_is_refused(photos, run, tmp_path, capsys):
     assert "either the folder of the shards, or --photos" in capsys.readouterr().err
     both = ["evaluate", str(run), "shards", "--photos", "aligned"]
     assert execute(both) == 2
+    capsys.readouterr()
+    for given, option in (
+        (["shards", "--scenes", "all"], "--scenes changes nothing without --photos"),
+        (["shards", "--no-perceptual"], "--no-perceptual changes nothing without --photos"),
+        (["--photos", "aligned", "--train-patches", "9"], "--train-patches changes nothing with"),
+    ):
+        assert execute(["evaluate", str(run), *given]) == 2
+        assert option in capsys.readouterr().err
     with pytest.raises(DpedkitError, match="does not exist"):
         stages.evaluate_photos(run, tmp_path / "none", QUICK)
     lines = (run.parents[1] / "shards" / "pairs.jsonl").read_text().splitlines()

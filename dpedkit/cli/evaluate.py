@@ -7,8 +7,9 @@ from pathlib import Path
 import click
 
 from dpedkit.cli import options
+from dpedkit.core.config import options_of
 from dpedkit.core.errors import UsageError
-from dpedkit.evaluation.config import PhotoEvaluateConfig
+from dpedkit.evaluation.config import EvaluateConfig, PhotoEvaluateConfig
 
 
 @options.command(
@@ -66,6 +67,9 @@ def command(
     if (shards is None) == (photos is None):
         raise UsageError("Give either the folder of the shards, or --photos ALIGNED_FOLDER.")
     if photos is not None:
+        config.refuse_unused(("split", "scenes", "perceptual", "device"), "with --photos")
         printer.show(stages.evaluate_photos(model, photos, config))
     elif shards is not None:
+        patch_settings = [field.name for field in options_of(EvaluateConfig)]
+        config.refuse_unused(patch_settings, "without --photos")
         printer.show(stages.evaluate(model, shards, config))

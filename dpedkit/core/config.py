@@ -22,7 +22,7 @@ import math
 import tomllib
 import types
 import typing
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -100,6 +100,28 @@ class Config:
             if plain is float and isinstance(value, int):
                 # 1 and 1.0 are one setting and must have one fingerprint.
                 object.__setattr__(self, field.name, float(value))
+
+    def refuse_unused(self, used: Collection[str], where: str) -> None:
+        """Refuse settings that have no effect.
+
+        Parameters
+        ----------
+        used : collection of str
+            The settings that have one.
+        where : str
+            For the sentence, for example "in a .cube file".
+
+        Raises
+        ------
+        UsageError
+            For another setting whose value is not its default.
+        """
+        for field in options_of(type(self)):
+            value = getattr(self, field.name)
+            if field.name not in used and value != field.default:
+                name = field.name.replace("_", "-")
+                flag = f"--no-{name}" if value is False else f"--{name}"
+                raise UsageError(f"{flag} changes nothing {where}; leave it out.")
 
     @classmethod
     def from_mapping(

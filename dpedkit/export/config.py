@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 
-from dpedkit.core.config import Config, option, options_of
-from dpedkit.core.errors import UsageError
+from dpedkit.core.config import Config, option
 
 
 @dataclass(frozen=True)
@@ -30,11 +28,3 @@ class ExportConfig(Config):
     points: int = option(
         33, "Points along each side of the table in a .cube file.", minimum=2, maximum=256
     )
-
-    def refuse_what_changes_nothing(self, output: Path, *used: str) -> None:
-        """Raise UsageError for a setting with another value than its default that is not used."""
-        for field in options_of(type(self)):
-            if field.name not in used and getattr(self, field.name) != field.default:
-                raise UsageError(
-                    f"--{field.name} changes nothing in a {output.suffix} file; leave it out."
-                )

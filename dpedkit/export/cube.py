@@ -101,7 +101,7 @@ def export_cube(
     from dpedkit.models.files import load_model
     from dpedkit.models.photo_aware import PhotoAware
 
-    config.refuse_what_changes_nothing(output, "photo", "points")
+    config.refuse_unused(("photo", "points"), f"in a {output.suffix} file")
     if output.exists() and not overwrite:
         raise DpedkitError(f"{output} already exists; use --overwrite to replace it.")
     model = load_model(model_path)

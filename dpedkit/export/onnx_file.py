@@ -104,7 +104,7 @@ def export_onnx(
             f"{output}: only ONNX and .cube can be written. Give a name that ends in .onnx, then "
             "convert that file with the other format's own tool."
         )
-    config.refuse_what_changes_nothing(output, "precision", "opset")
+    config.refuse_unused(("precision", "opset"), f"in a {output.suffix} file")
     _require_extra()
     if output.exists() and not overwrite:
         raise DpedkitError(f"{output} already exists; use --overwrite to replace it.")

@@ -12,15 +12,13 @@ from dpedkit.core.atomic import write_json
 from dpedkit.core.errors import DpedkitError
 from dpedkit.core.manifest import read_json
 from dpedkit.core.publication import statements_of
-from dpedkit.core.records import EVALUATIONS
+from dpedkit.core.records import EVALUATIONS, RUN_CONFIG
 from dpedkit.models.files import DATA, PUBLICATION, STATISTICS, find_model, model_hash, read_card
 from dpedkit.models.model_card import model_card, photos_of_data
 from dpedkit.photostatistics import statistics_of_training
 from dpedkit.shards.card import CARD_FILE, dataset_card
 from dpedkit.shards.index import INDEX_FILE, read_index, read_pairs
 from dpedkit.shards.origin import Photos, origin_of, photos_of
-
-RECORD_OF_RUN = "config.toml"
 
 
 @dataclass(frozen=True)
@@ -70,7 +68,7 @@ class ModelSubject:
     def run(self) -> Path | None:
         """The folder of the run that the file lies in."""
         folder = self.path.parent
-        return folder if (folder / RECORD_OF_RUN).is_file() else None
+        return folder if (folder / RUN_CONFIG).is_file() else None
 
     def card(self) -> dict[str, Any]:
         """What the file says of the network."""
@@ -132,7 +130,7 @@ def subject_of(path: Path) -> ShardsSubject | ModelSubject:
     if (path / INDEX_FILE).is_file():
         read_index(path)
         return ShardsSubject(path)
-    if path.is_dir() and not (path / RECORD_OF_RUN).is_file():
+    if path.is_dir() and not (path / RUN_CONFIG).is_file():
         raise DpedkitError(
             f"{path} holds neither shards nor a run; give the folder of one of them, or a model "
             "file."

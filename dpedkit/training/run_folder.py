@@ -33,7 +33,7 @@ from dpedkit.core.config import read_toml
 from dpedkit.core.errors import DpedkitError, FolderInUseError, OutputExistsError, UsageError
 from dpedkit.core.manifest import read_json, read_jsonl, write_jsonl
 from dpedkit.core.publication import statements_of
-from dpedkit.core.records import EVALUATIONS
+from dpedkit.core.records import EVALUATIONS, RUN_CONFIG
 from dpedkit.core.wording import counted, decibel
 from dpedkit.core.workfolder import clear, entries, refuse_other_version
 from dpedkit.models.files import BEST_NAME, LAST_NAME, PUBLICATION, find_model, model_hash, restate
@@ -43,7 +43,7 @@ from dpedkit.training.config import TrainConfig
 from dpedkit.training.content import ContentChoice, choose_content
 from dpedkit.training.trackers import require_tracker
 
-CONFIG_NAME, LOG_NAME = "config.toml", "log.jsonl"
+LOG_NAME = "log.jsonl"
 _RESTARTS = "restarts"
 _RECORD = {"tool_version", "train", "data", "content"}  # what every record has
 
@@ -56,7 +56,7 @@ class RunFolder:
 
     @property
     def config_file(self) -> Path:
-        return self.path / CONFIG_NAME
+        return self.path / RUN_CONFIG
 
     @property
     def log_file(self) -> Path:
@@ -324,7 +324,7 @@ def new_run(runs: Path, name: str | None, overwrite: bool) -> RunFolder:
             "new one."
         )
     # The record goes last: a run that is killed while it removes leaves what it may remove.
-    clear(run.path, CONFIG_NAME)
+    clear(run.path, RUN_CONFIG)
     run.config_file.unlink()
     return run
 
@@ -386,7 +386,7 @@ def _is_a_beginning(entry: Path) -> bool:
     if entry.is_dir():
         return entry.name in ("checkpoints", "samples") and not any(entry.iterdir())
     if entry.suffix == PART_SUFFIX:
-        return entry.name.startswith((f"{CONFIG_NAME}.", f"{LOG_NAME}."))
+        return entry.name.startswith((f"{RUN_CONFIG}.", f"{LOG_NAME}."))
     return entry.name == LOG_NAME and entry.stat().st_size == 0
 
 
