@@ -1,4 +1,4 @@
-"""By which levels the phone shows what the DSLR shows, so that a report can compare the two."""
+"""Which phone levels correspond to which DSLR levels, so that a report can compare the two photos."""
 
 from __future__ import annotations
 

@@ -34,9 +34,8 @@ class PairDetails:
     residuals : list
         `[x, y, dx, dy]`: the shift that is left at points of the phone photo, px.
     tones : list of 3 lists of 17 int
-        For red, green and blue: the levels (0 to 255) by which the phone shows what the DSLR shows
-        by levels evenly spaced from 0 to 255. Empty for a rejected pair, and in the files of
-        earlier versions.
+        For red, green and blue: the phone's levels (0 to 255) that correspond to DSLR levels evenly
+        spaced from 0 to 255. Empty for a rejected pair, and in files of earlier versions.
     """
 
     map: dict[str, Any] = field(default_factory=dict)
