@@ -1,4 +1,4 @@
-"""Which phone levels correspond to which DSLR levels, so that a report can compare the two photos."""
+"""Which phone levels correspond to which DSLR levels, so that reports can compare the photos."""
 
 from __future__ import annotations
 
