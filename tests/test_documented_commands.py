@@ -38,6 +38,7 @@ BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 NOT_YET = {
     "README.md": ["aligned", "shards", "runs"],
     "docs/integrations.md": ["runs"],
+    "docs/paper.md": ["aligned", "shards", "runs"],
     "docs/photos.md": ["aligned", "shards", "runs"],
     "docs/training.md": ["runs/mine"],
     "docs/tutorial.md": ["aligned", "shards", "runs"],
@@ -54,9 +55,11 @@ set -eu
 dpedkit() {{
     case "$*" in
         *"--cluster tcp://10.0.0.1:8786") dpedkit "${{@:1:$#-2}}" ;;
+        "patches --test-pairs 4 "*) command dpedkit patches --test-pairs 2 --val-pairs 1 ;;
         "card "*--check*) command dpedkit "$@" || test $? = 1 ;;  # if something is missing
+        "train "*--cache-features*) command dpedkit train shards/ {TRAINING} ;;
         "train "*--recipe*) command dpedkit "$@" {TRAINING} ;;
-        "train "*) command dpedkit "$@" {TRAINING} --generator colour-residual ;;
+        "train "*) command dpedkit "$@" {TRAINING} --generator photo-aware ;;
         "run my.toml"*) command dpedkit "$@" {RECIPE} ;;
         "sweep "*--cross*) command dpedkit "$@" {RECIPE} --seeds 1 --cross-validate 2 ;;
         "sweep "*) command dpedkit "$@" {RECIPE} --seeds 1 ;;
@@ -68,13 +71,14 @@ dpedkit() {{
 python() {{
     case "$1" in
         benchmarks/enhance.py) command python "$@" --megapixels 0.1 --full 0.2 ;;
+        benchmarks/photo_map.py) command python "$1" shards --folds 6 ;;
         benchmarks/report.py) command python "$@" --pairs 20 ;;
         *) command python "$@" ;;
     esac
 }}
 torchrun() {{  # --nproc-per-node 4 -m dpedkit train ...
     shift 2
-    command torchrun --nproc-per-node 2 "$@" {TRAINING} --generator colour-residual
+    command torchrun --nproc-per-node 2 "$@" {TRAINING} --generator photo-aware
 }}
 """
 # What is run elsewhere, or not at all, and why.

@@ -2,6 +2,7 @@
 
 import functools
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -22,7 +23,7 @@ from test_depth import deep
 from dpedkit.align.config import AlignConfig
 from dpedkit.align.features import MATCHERS, Matches
 from dpedkit.align.pair import find_alignment
-from dpedkit.align.verdict import Agreement, Verification, rejection_reason
+from dpedkit.align.verdict import Agreement, Verification, rejection_reason, warnings
 from dpedkit.geometry import apply_homography, grid_points, resize_points
 
 DOCS = Path(__file__).parent.parent / "docs" / "alignment.md"
@@ -250,6 +251,22 @@ def test_detail_in_a_strip_that_determines_no_map_is_refused(monkeypatch):
 LIMITS = AlignConfig()
 
 
+def verification_at_limits():
+    return Verification(
+        textured=100,
+        verified=LIMITS.min_verified,
+        share=LIMITS.min_in_place,
+        unexplained=0.4,
+        holds=0.0,
+        coverage=0.0,
+        residual_median=LIMITS.max_residual,
+        residual_p95=50.0,
+        ncc=0.0,
+        points=np.zeros((0, 2)),
+        shifts=np.zeros((0, 2)),
+    )
+
+
 def judged(working_px=1.0, **change):
     """The verdict on a pair that is just at every limit, but for what is changed."""
     values = {
@@ -261,18 +278,12 @@ def judged(working_px=1.0, **change):
         "overlap": LIMITS.min_overlap,
         "crop": (0, 0, LIMITS.min_size, LIMITS.min_size),
     } | change
-    verification = Verification(
-        textured=100,
+    verification = replace(
+        verification_at_limits(),
         verified=values["verified"],
         share=values["share"],
         unexplained=values["unexplained"],
-        holds=0.0,
-        coverage=0.0,
         residual_median=values["residual_median"] * working_px,
-        residual_p95=50.0,
-        ncc=0.0,
-        points=np.zeros((0, 2)),
-        shifts=np.zeros((0, 2)),
     )
     strong = Agreement(100, values["contradicted"], 100)
     return rejection_reason(
@@ -305,6 +316,41 @@ def test_the_residual_counts_in_pixels_of_the_reduced_photos():
     assert judged(working_px=2.0, residual_median=0.99) == ""
     reason = judged(working_px=2.0, residual_median=1.01)
     assert "matching details are still 2.02 px apart (limit 2.00)" in reason
+
+
+WARNINGS = {
+    "a DSLR photo that is too small": (
+        lambda: cv2.resize(SCENE, None, fx=0.4, fy=0.4, interpolation=cv2.INTER_AREA),
+        r"the DSLR photo had to be enlarged 1\.[78] times and is blurred: .* 3\d\d x 2\d\d px",
+    ),
+    "a small crop": (
+        lambda: SCENE[270:480, 350:650],
+        "the crop is only 10% of the phone photo",
+    ),
+}
+
+
+@pytest.mark.parametrize(("dslr", "warning"), WARNINGS.values(), ids=WARNINGS)
+def test_a_pair_that_is_good_but_for_one_thing_is_accepted_with_a_warning(dslr, warning):
+    assert find_alignment(phone(), SCENE, AlignConfig()).warnings == ()
+    found = find_alignment(phone(), dslr(), AlignConfig())
+    assert found.accepted, found.reason
+    (said,) = found.warnings
+    assert re.fullmatch(warning, said), said
+
+
+@pytest.mark.parametrize(
+    ("coverage", "holds", "warning"),
+    [
+        (0.25, 0.5, ()),
+        (0.24, 0.5, ("detail is in place in only 24% of the crop",)),
+        (0.25, 0.49, ("the map is known to hold in only 49% of the crop",)),
+    ],
+)
+def test_just_below_one_limit_there_is_the_warning_of_that_one(coverage, holds, warning):
+    accepted = find_alignment(phone(), SCENE, AlignConfig())
+    verification = replace(verification_at_limits(), coverage=coverage, holds=holds)
+    assert warnings(verification, accepted.crop, accepted.map) == warning
 
 
 def gates_in_the_documentation():

@@ -304,7 +304,7 @@ def _judged(
         pair_map,
         crop,
         evidence=evidence,
-        warnings=verdict.warnings(found, crop, pair_map.phone_size),
+        warnings=verdict.warnings(found, crop, pair_map),
     )
 
 

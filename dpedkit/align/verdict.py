@@ -21,7 +21,7 @@ from dpedkit.align.blocks import Blocks
 from dpedkit.align.config import AlignConfig
 from dpedkit.align.segment import SURFACES
 from dpedkit.align.validity import FittedMap
-from dpedkit.geometry import Rectangle
+from dpedkit.geometry import PairMap, Rectangle, centre_of
 
 # Sharpness
 _TILE = 64  # px: wide enough for both sides of an edge with a blur of 8 px
@@ -43,6 +43,7 @@ _COVERAGE_GRID = (8, 6)
 _SMALL_CROP = 0.25  # of the phone photo
 _LOW_COVERAGE = 0.25
 _LOW_VALIDITY = 0.5
+_LOW_SCALE = 0.7  # DSLR px per phone px
 
 # Repeated texture
 _SMOOTHING = 1.0  # px: finer detail need not repeat exactly
@@ -257,18 +258,24 @@ def expected_error(fitted: FittedMap) -> float:
     return float(np.median(np.hypot(rigid, displaced)))
 
 
-def warnings(
-    verification: Verification, crop: Rectangle, phone_size: tuple[int, int]
-) -> tuple[str, ...]:
+def warnings(verification: Verification, crop: Rectangle, pair_map: PairMap) -> tuple[str, ...]:
     """What to check by eye although the pair is accepted."""
     found = []
-    share = crop[2] * crop[3] / (phone_size[0] * phone_size[1])
+    width, height = pair_map.phone_size
+    share = crop[2] * crop[3] / (width * height)
     if share < _SMALL_CROP:
         found.append(f"the crop is only {share:.0%} of the phone photo")
     if verification.coverage < _LOW_COVERAGE:
         found.append(f"detail is in place in only {verification.coverage:.0%} of the crop")
     if verification.holds < _LOW_VALIDITY:
         found.append(f"the map is known to hold in only {verification.holds:.0%} of the crop")
+    scale = pair_map.scale_at(centre_of(pair_map.phone_size))
+    if scale < _LOW_SCALE:
+        found.append(
+            f"the DSLR photo had to be enlarged {1 / scale:.1f} times and is blurred: use a larger "
+            f"version of it, or reduce the phone photo to {scale * width:.0f} x {scale * height:.0f} "
+            "px"
+        )
     return tuple(found)
 
 
