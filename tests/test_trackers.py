@@ -2,15 +2,18 @@
 
 import importlib.util
 import sys
+import tomllib
 import types
+from pathlib import Path
 
 import pytest
 from fake_shards import make_patches, write_shards
 
-from dpedkit import stages
+from dpedkit import doctor, stages
 from dpedkit.core.errors import DpedkitError
 from dpedkit.core.manifest import read_jsonl
 from dpedkit.training.config import TrainConfig
+from dpedkit.training.trackers import SERVICES
 
 VALIDATED = [0, 1, 2]
 
@@ -41,7 +44,7 @@ class Service:
     """What a package was told, by its functions, which both fakes share."""
 
     def __init__(self):
-        self.begun, self.logged, self.settings, self.ended = [], [], {}, 0
+        self.begun, self.logged, self.settings, self.ended = [], [], {}, []
         self.fails_at = None
 
     def log(self, values, step):
@@ -49,8 +52,8 @@ class Service:
             raise ConnectionError("no route to host\nmore")
         self.logged.append((step, values))
 
-    def end(self):
-        self.ended += 1
+    def end(self, ending):
+        self.ended.append(ending)
 
 
 @pytest.fixture
@@ -62,7 +65,9 @@ def wandb(monkeypatch):
     def init(*, project, name, dir, config, id, resume):
         service.begun.append({"project": project, "name": name, "id": id, "resume": resume})
         service.settings = config
-        return types.SimpleNamespace(log=service.log, finish=service.end, id=id or "abc123")
+        return types.SimpleNamespace(
+            log=service.log, finish=lambda *, exit_code: service.end(exit_code), id=id or "abc123"
+        )
 
     module.init = init
     monkeypatch.setitem(sys.modules, "wandb", module)
@@ -100,7 +105,7 @@ def test_wandb_gets_every_number_and_goes_on_where_it_was(wandb, train):
     run = train("wandb")
     assert wandb.logged == expected(run) and [step for step, _ in wandb.logged] == VALIDATED
     assert wandb.begun == [{"project": "dpedkit", "name": "mine", "id": None, "resume": "allow"}]
-    assert wandb.settings["generator"] == "colour-residual" and wandb.ended == 1
+    assert wandb.settings["generator"] == "colour-residual" and wandb.ended == [0]
     train("wandb", steps=3, resume=True, extend=True)
     assert wandb.begun[1]["id"] == "abc123"
     assert wandb.logged == expected(run)
@@ -108,7 +113,7 @@ def test_wandb_gets_every_number_and_goes_on_where_it_was(wandb, train):
 
 def test_mlflow_gets_every_number_and_goes_on_where_it_was(mlflow, train):
     run = train("mlflow")
-    assert mlflow.logged == expected(run) and mlflow.ended == 1
+    assert mlflow.logged == expected(run) and mlflow.ended == ["FINISHED"]
     assert mlflow.begun == [{"experiment": "dpedkit"}, {"run_id": None, "run_name": "mine"}]
     assert mlflow.settings["steps"] == 2
     train("mlflow", steps=3, resume=True, extend=True)
@@ -121,16 +126,49 @@ def test_a_service_that_fails_does_not_end_the_run(wandb, train, caplog):
     run = train("wandb")
     assert [step for step, _ in wandb.logged] == [0]
     assert len(read_jsonl(run / "log.jsonl")) == len(VALIDATED)
-    assert caplog.text.count("wandb failed (no route to host)") == 1
+    assert caplog.text.count("Weights & Biases failed (no route to host)") == 1
+    assert wandb.ended == [0]  # the run is finished; its service has only lost some numbers
 
 
-def test_a_service_that_refuses_to_begin_is_named(mlflow, train, monkeypatch):
+@pytest.mark.parametrize(
+    ("error", "exit_code", "status"),
+    [(DpedkitError("no longer finite"), 1, "FAILED"), (KeyboardInterrupt(), 255, "KILLED")],
+)
+def test_a_run_that_died_is_not_shown_as_finished(
+    wandb, mlflow, train, tmp_path, monkeypatch, error, exit_code, status
+):
+    def die(*_):
+        raise error
+
+    with monkeypatch.context() as patch:
+        patch.setattr("dpedkit.training.loop.check_finite", die)
+        with pytest.raises(type(error)):
+            train("wandb")
+        assert wandb.ended == [exit_code]
+        with pytest.raises(type(error)):
+            train("mlflow", overwrite=True)
+        assert mlflow.ended == [status]
+    train("mlflow", resume=True)
+    assert mlflow.ended == [status, "FINISHED"]
+    assert mlflow.begun[-1] == {"run_id": "f00", "run_name": None}
+
+
+def test_a_service_that_refuses_to_begin_is_named_and_the_run_can_go_on(mlflow, train, monkeypatch):
     monkeypatch.setattr(sys.modules["mlflow"], "start_run", lambda **_: 1 / 0)
-    with pytest.raises(DpedkitError, match=r"--log-to mlflow: it cannot begin.*--log-to none"):
+    with pytest.raises(DpedkitError, match=r"--log-to mlflow: MLflow cannot begin \(division"):
         train("mlflow")
+    run = train("none", resume=True)
+    assert [step for step, _ in expected(run)] == VALIDATED
 
 
-@pytest.mark.parametrize("name", ["tensorboard", "wandb", "mlflow"])
+def test_an_mlflow_run_without_its_settings_has_failed(mlflow, train, monkeypatch):
+    monkeypatch.setattr(sys.modules["mlflow"], "log_params", lambda _: 1 / 0)
+    with pytest.raises(DpedkitError, match="MLflow cannot begin"):
+        train("mlflow")
+    assert mlflow.ended == ["FAILED"]
+
+
+@pytest.mark.parametrize("name", SERVICES)
 def test_a_missing_package_is_told_before_anything_is_done(name, train, tmp_path, monkeypatch):
     monkeypatch.setattr("dpedkit.training.trackers.is_installed", lambda name: False)
     with pytest.raises(DpedkitError, match=rf"pip install 'dpedkit\[{name}\]'"):
@@ -142,6 +180,40 @@ def test_auto_without_tensorboard_writes_the_log_alone(train, monkeypatch):
     monkeypatch.setattr("dpedkit.training.trackers.is_installed", lambda name: False)
     run = train("auto")
     assert len(expected(run)) == len(VALIDATED) and not (run / "tensorboard").exists()
+
+
+@pytest.fixture
+def broken(monkeypatch):
+    """TensorBoard is there, but its packages do not fit together."""
+    monkeypatch.setattr("dpedkit.training.trackers.is_installed", lambda name: True)
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
+
+
+@pytest.mark.usefixtures("broken")
+def test_auto_goes_on_without_a_broken_tensorboard(train, caplog):
+    run = train("auto")
+    assert [step for step, _ in expected(run)] == VALIDATED
+    warnings = [one.getMessage() for one in caplog.records if "TensorBoard" in one.getMessage()]
+    assert len(warnings) == 1
+    assert warnings[0].startswith("TensorBoard is installed but does not work (import of torch")
+    assert warnings[0].endswith("so the numbers of this run go to its log alone.")
+
+
+@pytest.mark.usefixtures("broken")
+def test_a_broken_tensorboard_that_was_asked_for_is_told_before_anything_is_done(train, tmp_path):
+    kept = train("none")
+    before = {path: path.read_bytes() for path in kept.rglob("*") if path.is_file()}
+    with pytest.raises(DpedkitError, match="TensorBoard is installed but cannot be imported"):
+        train("tensorboard", overwrite=True)
+    assert {path: path.read_bytes() for path in kept.rglob("*") if path.is_file()} == before
+
+
+def test_every_service_has_an_extra_that_installs_it():
+    project = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text())
+    extras = project["project"]["optional-dependencies"]
+    for name, service in SERVICES.items():
+        assert any(package.startswith(service.package) for package in extras[name])
+        assert name in doctor._EXTRAS.values()
 
 
 def test_tensorboard_reads_the_numbers(train):

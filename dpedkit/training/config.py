@@ -14,10 +14,10 @@ from dpedkit.core.publication import (
     settle_statements,
 )
 from dpedkit.shards.config import verify_option
+from dpedkit.training.trackers import AUTO, NONE, SERVICES
 
 LOADERS = ("auto", "memory", "mapped")
 PRECISIONS = ("float32", "tf32", "bfloat16")
-TRACKERS = ("auto", "none", "tensorboard", "wandb", "mlflow")
 GENERATOR_NAMES = ("resnet-12-64", "resnet-8-32", "srcnn", "colour-residual", "photo-aware")
 
 
@@ -171,10 +171,11 @@ class TrainConfig(Config):
         affects_output=False,
     )
     log_to: str = option(
-        "auto",
-        "Where the numbers of each validation go besides the run's log: 'tensorboard', 'wandb' "
-        "(Weights & Biases), 'mlflow', or 'none'; 'auto' is TensorBoard if it is installed.",
-        choices=TRACKERS,
+        AUTO,
+        "Where the numbers of each validation go besides the run's log: "
+        + "".join(f"'{name}' ({service.title}), " for name, service in SERVICES.items())
+        + f"or '{NONE}'; '{AUTO}' is TensorBoard if it is installed and works.",
+        choices=(AUTO, NONE, *SERVICES),
         affects_output=False,
     )
     licence: str = licence_option("network")

@@ -10,7 +10,7 @@ from typing import Any, Self
 from dpedkit.core.manifest import Journal
 from dpedkit.shards.provenance import without_paths
 from dpedkit.training.config import TrainConfig
-from dpedkit.training.trackers import Tracker, open_tracker
+from dpedkit.training.trackers import GuardedTracker, open_tracker
 
 
 class MetricLog:
@@ -28,7 +28,7 @@ class MetricLog:
         self._file, self._config = file, config
         self._open = ExitStack()
         self._journal: Journal | None = None
-        self._tracker: Tracker | None = None
+        self._tracker: GuardedTracker | None = None
 
     def append(self, row: Mapping[str, Any]) -> None:
         """One validation: its step under "step", and its numbers, None where there is none."""
@@ -43,10 +43,12 @@ class MetricLog:
         if self._file is None:
             return self
         settings = without_paths(self._config.to_dict())
-        self._tracker = open_tracker(self._config.log_to, self._file.parent, settings)
-        if self._tracker is not None:
-            self._open.callback(self._tracker.close)
-        self._journal = self._open.enter_context(Journal(self._file))
+        with ExitStack() as opened:
+            self._journal = opened.enter_context(Journal(self._file))
+            self._tracker = open_tracker(self._config.log_to, self._file.parent, settings)
+            if self._tracker is not None:
+                opened.enter_context(self._tracker)
+            self._open = opened.pop_all()
         return self
 
     def __exit__(self, *raised: Any) -> None:

@@ -1,14 +1,20 @@
 """Where the numbers of a run are shown besides its log: TensorBoard, Weights & Biases, MLflow.
 
-Each is a `Tracker`, and none is needed: `log.jsonl` has every number.
+None is needed: `log.jsonl` has every number. `SERVICES` lists them, and is the only place that
+does: the choices of ``--log-to`` and its help are made from it. Another service is a class with
+the methods of `Tracker`, and an entry there.
 """
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 import os
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from enum import Enum
 from pathlib import Path
+from types import TracebackType
 from typing import Any, Protocol
 
 from dpedkit.core.atomic import write_json
@@ -16,8 +22,25 @@ from dpedkit.core.console import warn
 from dpedkit.core.errors import DpedkitError
 from dpedkit.core.manifest import read_json
 
+AUTO, NONE = "auto", "none"  # the choices of --log-to that are no service
+_OF_AUTO = "tensorboard"
 _PROJECT = "dpedkit"
 _IDENTITY = "tracking.json"  # in the run's folder: which run of a service it is
+
+
+class Ending(Enum):
+    """How a run, or a part of it, came to its end."""
+
+    FINISHED = "finished"
+    STOPPED = "stopped"  # by Ctrl-C or SIGTERM; it can be resumed
+    FAILED = "failed"
+
+    @classmethod
+    def by(cls, error: type[BaseException] | None) -> Ending:
+        """The ending of a block that this kind of exception left; None if it ran to its end."""
+        if error is None:
+            return cls.FINISHED
+        return cls.FAILED if issubclass(error, Exception) else cls.STOPPED
 
 
 class Tracker(Protocol):
@@ -26,17 +49,17 @@ class Tracker(Protocol):
     def log(self, step: int, values: Mapping[str, float]) -> None:
         """Take the numbers of one validation."""
 
-    def close(self) -> None:
-        """Pass on all that was logged, at the end of the run or of a part of it."""
+    def close(self, ending: Ending) -> None:
+        """Pass on all that was logged, and how the run or this part of it ended."""
 
 
-def open_tracker(name: str, run: Path, settings: Mapping[str, Any]) -> Tracker | None:
+def open_tracker(name: str, run: Path, settings: Mapping[str, Any]) -> GuardedTracker | None:
     """The tracker of a run.
 
     Parameters
     ----------
     name : str
-        One of `config.TRACKERS`; "auto" is TensorBoard where that is installed.
+        A key of `SERVICES`, "none", or "auto": TensorBoard, if it is installed and works.
     run : Path
         The run's folder. A run that is resumed goes on in the same place of the service.
     settings : mapping
@@ -44,70 +67,99 @@ def open_tracker(name: str, run: Path, settings: Mapping[str, Any]) -> Tracker |
 
     Returns
     -------
-    Tracker or None
+    GuardedTracker or None
         None if nothing besides the log is to be written.
 
     Raises
     ------
     DpedkitError
-        If the package is not installed, or refuses to begin.
+        If a service that was named is not installed, or cannot begin.
     """
-    if name == "auto":
-        name = "tensorboard" if is_installed("tensorboard") else "none"
-    if name == "none":
+    service = SERVICES.get(_OF_AUTO if name == AUTO else name)
+    if service is None or (name == AUTO and not is_installed(service.package)):
         return None
     require_tracker(name)
-    kinds: dict[str, Any] = {
-        "tensorboard": TensorBoard,
-        "wandb": WeightsAndBiases,
-        "mlflow": MLflow,
-    }
     try:
-        tracker: Tracker = kinds[name](run, settings)
+        return GuardedTracker(service.begin(run, settings), service.title)
     except Exception as error:  # those of the packages share no other base class
+        if name == AUTO:
+            warn(
+                f"{service.title} is installed but does not work ({_first_line(error)}), so the "
+                "numbers of this run go to its log alone."
+            )
+            return None
         raise DpedkitError(
-            f"--log-to {name}: it cannot begin ({_first_line(error)}). With --log-to none the run "
-            "goes on without it."
+            f"--log-to {name}: {service.title} cannot begin ({_first_line(error)}). Continue with "
+            f"--name {run.name} --resume once that is cured, or add --log-to {NONE} to do without."
         ) from error
-    return _Forgiving(tracker, name)
 
 
-class _Forgiving:
-    """A tracker whose failure, such as a lost connection, does not end the run."""
+def require_tracker(name: str) -> None:
+    """Check that the package of a service can be used, before anything is done for a run.
 
-    def __init__(self, tracker: Tracker, name: str) -> None:
-        self._tracker, self._name = tracker, name
+    Raises
+    ------
+    DpedkitError
+        If a service that was named is not installed, with the command that installs it, or if
+        its package cannot be imported.
+    """
+    if name in (AUTO, NONE):
+        return
+    service = SERVICES[name]
+    if not is_installed(service.package):
+        raise DpedkitError(f"--log-to {name} needs a package: pip install 'dpedkit[{name}]'")
+    try:
+        importlib.import_module(service.module)
+    except Exception as error:  # a package that does not fit to another raises anything
+        raise DpedkitError(
+            f"--log-to {name}: {service.title} is installed but cannot be imported "
+            f"({_first_line(error)}). Install it again (pip install --force-reinstall "
+            f"'{service.package}'), or train with --log-to {NONE}."
+        ) from error
+
+
+def is_installed(package: str) -> bool:
+    """Whether there is a package of this name, even if it cannot be imported."""
+    return importlib.util.find_spec(package) is not None
+
+
+class GuardedTracker:
+    """A tracker whose failure, such as a lost connection, does not end the run.
+
+    It is a context manager, and its end is the tracker's.
+    """
+
+    def __init__(self, tracker: Tracker, title: str) -> None:
+        self._tracker, self._title = tracker, title
         self._failed = False
 
     def log(self, step: int, values: Mapping[str, float]) -> None:
-        self._attempt(lambda: self._tracker.log(step, values))
+        if not self._failed:
+            self._attempt(lambda: self._tracker.log(step, values))
 
-    def close(self) -> None:
-        self._attempt(self._tracker.close)
+    def __enter__(self) -> GuardedTracker:
+        return self
+
+    def __exit__(
+        self,
+        error: type[BaseException] | None,
+        value: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        # Even after a failure: the service would otherwise take the run for a finished one.
+        self._attempt(lambda: self._tracker.close(Ending.by(error)))
 
     def _attempt(self, action: Callable[[], None]) -> None:
-        if self._failed:
-            return
         try:
             action()
         except Exception as error:
+            if not self._failed:
+                warn(f"{self._title} failed ({_first_line(error)}); the run goes on without it.")
             self._failed = True
-            warn(f"{self._name} failed ({_first_line(error)}); the run goes on without it.")
 
 
 def _first_line(error: Exception) -> str:
     return (str(error).splitlines() or [type(error).__name__])[0]
-
-
-def require_tracker(name: str) -> None:
-    """Raise DpedkitError with the command that installs it if the package is missing."""
-    if name not in ("auto", "none") and not is_installed(name):
-        raise DpedkitError(f"--log-to {name} needs a package: pip install 'dpedkit[{name}]'")
-
-
-def is_installed(name: str) -> bool:
-    """Whether a package can be imported."""
-    return importlib.util.find_spec(name) is not None
 
 
 class TensorBoard:
@@ -122,12 +174,19 @@ class TensorBoard:
         for name, value in values.items():
             self._writer.add_scalar(name, value, step)
 
-    def close(self) -> None:
+    def close(self, ending: Ending) -> None:
         self._writer.close()
 
 
 class WeightsAndBiases:
     """A run of the project dpedkit; wandb's own variables (WANDB_PROJECT, WANDB_MODE) hold."""
+
+    # 255 is wandb's own code of a run that Ctrl-C stopped.
+    _EXIT_CODES: Mapping[Ending, int] = {
+        Ending.FINISHED: 0,
+        Ending.FAILED: 1,
+        Ending.STOPPED: 255,
+    }
 
     def __init__(self, run: Path, settings: Mapping[str, Any]) -> None:
         import wandb
@@ -146,12 +205,18 @@ class WeightsAndBiases:
     def log(self, step: int, values: Mapping[str, float]) -> None:
         self._run.log(dict(values), step=step)
 
-    def close(self) -> None:
-        self._run.finish()
+    def close(self, ending: Ending) -> None:
+        self._run.finish(exit_code=self._EXIT_CODES[ending])
 
 
 class MLflow:
     """A run of the experiment dpedkit; mlflow's own variables (MLFLOW_TRACKING_URI) hold."""
+
+    _STATUSES: Mapping[Ending, str] = {
+        Ending.FINISHED: "FINISHED",
+        Ending.FAILED: "FAILED",
+        Ending.STOPPED: "KILLED",
+    }
 
     def __init__(self, run: Path, settings: Mapping[str, Any]) -> None:
         import mlflow
@@ -162,14 +227,50 @@ class MLflow:
             mlflow.set_experiment(_PROJECT)
         started = mlflow.start_run(run_id=known, run_name=None if known else run.name)
         if known is None:
-            mlflow.log_params(dict(settings))
-            _remember(run, "mlflow", started.info.run_id)
+            try:
+                mlflow.log_params(dict(settings))
+                _remember(run, "mlflow", started.info.run_id)
+            except BaseException:
+                self.close(Ending.FAILED)
+                raise
 
     def log(self, step: int, values: Mapping[str, float]) -> None:
         self._mlflow.log_metrics(dict(values), step=step)
 
-    def close(self) -> None:
-        self._mlflow.end_run()
+    def close(self, ending: Ending) -> None:
+        self._mlflow.end_run(self._STATUSES[ending])
+
+
+@dataclass(frozen=True)
+class Service:
+    """A program or website that shows the numbers of runs.
+
+    Attributes
+    ----------
+    title : str
+        Its name for people.
+    package : str
+        The Python package that it needs; an extra of dpedkit, called as the service, installs it.
+    module : str
+        What is imported from it, to tell whether it works.
+    begin : callable
+        Takes the folder of a run and all its settings; returns its `Tracker`.
+    """
+
+    title: str
+    package: str
+    module: str
+    begin: Callable[[Path, Mapping[str, Any]], Tracker]
+
+
+# By the name that --log-to takes.
+SERVICES: Mapping[str, Service] = {
+    "tensorboard": Service(
+        "TensorBoard", "tensorboard", "torch.utils.tensorboard", begin=TensorBoard
+    ),
+    "wandb": Service("Weights & Biases", "wandb", "wandb", begin=WeightsAndBiases),
+    "mlflow": Service("MLflow", "mlflow", "mlflow", begin=MLflow),
+}
 
 
 def _identity(run: Path) -> dict[str, Any]:
