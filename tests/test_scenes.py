@@ -15,7 +15,7 @@ from dpedkit.evaluation.scenes import ByScene, SceneScores, extremes
 from dpedkit.intervals import Interval, over_scenes, paired_difference
 from dpedkit.shards import open_split
 from dpedkit.shards.scenes import scene_names
-from dpedkit.training.validation import ValidationPatches
+from dpedkit.training.validation_patches import ValidationPatches
 
 SIZE = 20
 

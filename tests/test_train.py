@@ -28,7 +28,7 @@ from dpedkit.models import load_model, read_card, save_model
 from dpedkit.report.run import write as write_report
 from dpedkit.shards import open_split
 from dpedkit.shards.index import fingerprint
-from dpedkit.training import loop, validation
+from dpedkit.training import loop, run_warnings, validation_patches
 from dpedkit.training.checkpoint import load_checkpoint
 from dpedkit.training.config import TrainConfig
 from dpedkit.training.loop import stop_when_asked, train
@@ -129,7 +129,7 @@ def test_colour_residual_starts_at_the_colour_map_and_improves_on_it(shards, tmp
     config = without_discriminator(steps=40, evaluate_every=20, learning_rate=2e-3)
     train(shards, config, runs=tmp_path)
     rows = read_jsonl(tmp_path / "001" / "log.jsonl")
-    untouched = validation.ValidationPatches(
+    untouched = validation_patches.ValidationPatches(
         open_split(shards, "val"), 6, 6, torch.device("cpu")
     ).untouched()
     assert rows[0]["psnr"] > untouched["psnr"] + 5
@@ -301,11 +301,11 @@ def test_stopped_by_ctrl_c_and_resumed_is_bit_identical(tmp_path, monkeypatch, h
     config = tiny(steps=8, evaluate_every=8, checkpoint_seconds=0.0)
 
     def measure(self, *networks):
-        return validation.Measurement(
+        return validation_patches.Measurement(
             loss=1.0, discriminator_accuracy=0.5, psnr=20.0, ms_ssim=next(scores), spread=0.1
         )
 
-    monkeypatch.setattr(validation.ValidationPatches, "measure", measure)
+    monkeypatch.setattr(validation_patches.ValidationPatches, "measure", measure)
     scores = iter([0.5, 0.4])
     train(shards, config, name="whole", runs=tmp_path)
     scores = iter([0.5, 0.9, 0.9, 0.4])  # those where it is stopped are the best
@@ -365,13 +365,13 @@ def test_the_validation_at_the_end_does_not_decide_the_best_of_an_extended_run(
     shards, tmp_path, monkeypatch
 ):
     """Out of turn, it may find the best network; a run of more steps would not have seen that."""
-    real = validation.ValidationPatches.measure
+    real = validation_patches.ValidationPatches.measure
     scores = iter([0.1, 0.2, 0.9, 0.3, 0.1, 0.2, 0.3])
 
     def measure(self, *networks):
         return replace(real(self, *networks), ms_ssim=next(scores))
 
-    monkeypatch.setattr(validation.ValidationPatches, "measure", measure)
+    monkeypatch.setattr(validation_patches.ValidationPatches, "measure", measure)
     first = train(shards, tiny(steps=4), name="extended", runs=tmp_path)
     assert first.best_step == 4
     more = tiny(steps=6)
@@ -621,9 +621,9 @@ def test_a_phone_that_equals_the_dslr_has_no_psnr(tmp_path):
 
 def test_perfect_and_broken_networks_are_told_apart(shards, tmp_path, monkeypatch):
     psnr = torch.tensor([20.0, math.inf, 30.0], dtype=torch.float64)
-    assert validation._mean_of_differing(psnr) == 25.0
-    assert validation._mean_of_differing(psnr[1:2]) is None
-    assert math.isnan(validation._mean_of_differing(psnr * math.nan))
+    assert validation_patches._mean_of_differing(psnr) == 25.0
+    assert validation_patches._mean_of_differing(psnr[1:2]) is None
+    assert math.isnan(validation_patches._mean_of_differing(psnr * math.nan))
     real_step = loop._Run._step
 
     def break_weights(self, number):
@@ -673,15 +673,15 @@ def test_the_report_names_the_network_that_is_kept(shards, tmp_path):
 
 
 def test_guards_speak_once_and_only_when_needed():
-    assert validation.check_discriminator([0.5, 0.99, 0.99]) == []
-    assert "always right" in validation.check_discriminator([0.5, 0.99, 0.99, 1.0])[0]
-    assert validation.check_discriminator([0.99] * 4) == []
-    assert "guessing" in validation.check_discriminator([0.5] * 3)[0]
-    assert validation.check_output(0, 0.0) == [] == validation.check_output(9, 0.1)
-    assert "collapsed" in validation.check_output(9, 0.0)[0]
+    assert run_warnings.check_discriminator([0.5, 0.99, 0.99]) == []
+    assert "always right" in run_warnings.check_discriminator([0.5, 0.99, 0.99, 1.0])[0]
+    assert run_warnings.check_discriminator([0.99] * 4) == []
+    assert "guessing" in run_warnings.check_discriminator([0.5] * 3)[0]
+    assert run_warnings.check_output(0, 0.0) == [] == run_warnings.check_output(9, 0.1)
+    assert "collapsed" in run_warnings.check_output(9, 0.0)[0]
     good, bad = {"psnr": 20.0, "ms_ssim": 0.9}, {"psnr": 20.0, "ms_ssim": 0.8}
-    assert validation.check_gain(good, bad) == []
-    assert "0.8000 against 0.9000" in validation.check_gain(bad, good)[0]
+    assert run_warnings.check_gain(good, bad) == []
+    assert "0.8000 against 0.9000" in run_warnings.check_gain(bad, good)[0]
 
 
 def test_all_weights_zero_is_a_usage_error():
