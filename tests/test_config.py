@@ -6,9 +6,10 @@ import pytest
 from click.testing import CliRunner
 
 from dpedkit.cli.options import config_options
-from dpedkit.core.config import Config, option, read_toml
+from dpedkit.core.config import Config, option, options_of, read_toml
 from dpedkit.core.errors import UsageError
 from dpedkit.enhancement.config import EnhanceConfig
+from dpedkit.evaluation.config import EvaluateConfig, PhotoEvaluateConfig
 from dpedkit.export import ExportConfig
 
 
@@ -118,3 +119,30 @@ def test_missing_toml(tmp_path):
         read_toml(tmp_path / "none.toml")
     with pytest.raises(UsageError, match="is a folder"):
         read_toml(tmp_path)
+
+
+def test_settings_that_two_classes_have_are_one_option():
+    @dataclass(frozen=True)
+    class Other(Config):
+        share: float = option(0.5, "A share.", minimum=0, maximum=1)
+        way: str = option("near", "A way.", choices=("near", "far"))
+        colour: str = option("red", "A colour.")
+
+    @click.command()
+    @config_options(Example, other=Other)
+    def command(config, other):
+        click.echo(f"{config.share} {config.way} {config.jobs} {other.share} {other.colour}")
+
+    names = [parameter.name for parameter in command.params]
+    assert names == ["share", "count", "way", "limit", "jobs", "colour"]
+    result = CliRunner().invoke(command, ["--share", "0.2", "--jobs", "4", "--colour", "blue"])
+    assert result.output == "0.2 near 4 0.2 blue\n"
+
+
+def test_what_patches_and_whole_photos_are_measured_by_is_declared_alike():
+    patches, photos = (
+        {field.name: (field.default, field.metadata) for field in options_of(config)}
+        for config in (EvaluateConfig, PhotoEvaluateConfig)
+    )
+    assert {name for name in patches if name in photos} == {"split", "device"}
+    assert all(patches[name] == photos[name] for name in ("split", "device"))

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from dpedkit.cli import options
-from dpedkit.core.config import options_of
+from dpedkit.core.config import Config, options_of
 from dpedkit.core.errors import UsageError
 from dpedkit.evaluation.config import EvaluateConfig, PhotoEvaluateConfig
 
@@ -29,13 +29,14 @@ from dpedkit.evaluation.config import EvaluateConfig, PhotoEvaluateConfig
     metavar="ALIGNED_FOLDER",
     help="Instead of patches, measure the whole photos of a folder that `dpedkit align` wrote.",
 )
-@options.config_options(PhotoEvaluateConfig)
+@options.config_options(EvaluateConfig, photo_config=PhotoEvaluateConfig)
 def command(
     printer: options.Printer,
     model: Path,
     shards: Path | None,
     photos: Path | None,
-    config: PhotoEvaluateConfig,
+    config: EvaluateConfig,
+    photo_config: PhotoEvaluateConfig,
 ) -> None:
     """Measure a network beside two baselines.
 
@@ -67,9 +68,12 @@ def command(
     if (shards is None) == (photos is None):
         raise UsageError("Give either the folder of the shards, or --photos ALIGNED_FOLDER.")
     if photos is not None:
-        config.refuse_unused(("split", "scenes", "perceptual", "device"), "with --photos")
-        printer.show(stages.evaluate_photos(model, photos, config))
+        config.refuse_unused(_names(photo_config), "with --photos")
+        printer.show(stages.evaluate_photos(model, photos, photo_config))
     elif shards is not None:
-        patch_settings = [field.name for field in options_of(EvaluateConfig)]
-        config.refuse_unused(patch_settings, "without --photos")
+        photo_config.refuse_unused(_names(config), "without --photos")
         printer.show(stages.evaluate(model, shards, config))
+
+
+def _names(config: Config) -> list[str]:
+    return [field.name for field in options_of(type(config))]

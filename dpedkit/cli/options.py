@@ -184,19 +184,33 @@ def overwrite_option(function: Function) -> Function:
     )(function)
 
 
-def config_options(config_class: type[Config]) -> Callable[[Function], Function]:
-    """Add an option for every setting of a stage; the command receives them as `config`."""
-    fields = options_of(config_class)
+def config_options(
+    config_class: type[Config], **others: type[Config]
+) -> Callable[[Function], Function]:
+    """Add an option for every setting of a stage; the command receives them as `config`.
+
+    A command that does one of several things names the settings of the others too, each by the
+    argument in which it receives them. What they have in common is one option.
+    """
+    classes = {"config": config_class, **others}
+    declared: dict[str, tuple[dataclasses.Field[Any], type[Config]]] = {}
+    for one in classes.values():
+        for field in options_of(one):
+            declared.setdefault(field.name, (field, one))
 
     def decorate(function: Function) -> Function:
         @functools.wraps(function)
-        def with_config(*args: Any, **values: Any) -> Any:
-            settings = {field.name: values.pop(field.name) for field in fields}
-            return function(*args, config=config_class(**settings), **values)
+        def with_configs(*args: Any, **values: Any) -> Any:
+            settings = {name: values.pop(name) for name in declared}
+            configs = {
+                argument: one(**{field.name: settings[field.name] for field in options_of(one)})
+                for argument, one in classes.items()
+            }
+            return function(*args, **configs, **values)
 
-        wrapped: Function = with_config
-        for field in reversed(fields):
-            wrapped = _option(field, config_class)(wrapped)
+        wrapped: Function = with_configs
+        for field, one in reversed(declared.values()):
+            wrapped = _option(field, one)(wrapped)
         return wrapped
 
     return decorate
