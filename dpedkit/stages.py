@@ -248,11 +248,10 @@ def evaluate_photos(
     from dpedkit.report import write_report
 
     config = config or PhotoEvaluateConfig()
+    file = find_model(model)
     with TemporaryDirectory() as spill:
-        enhancer = load_enhancer(
-            find_model(model), EnhanceConfig(device=config.device), Path(spill)
-        )
-        evaluation = run_evaluation(model, aligned, enhancer, config)
+        enhancer = load_enhancer(file, EnhanceConfig(device=config.device), Path(spill))
+        evaluation = run_evaluation(file, aligned, enhancer, config)
     run = keep_photo_evaluation(evaluation)
     if run is not None:
         console.say(write_report(run).as_text())

@@ -24,6 +24,7 @@ from dpedkit.evaluation.config import PhotoEvaluateConfig
 from dpedkit.evaluation.perceptual import squares_to_compare
 from dpedkit.images import read_photo, write_photo
 from dpedkit.models import build_generator, save_model
+from dpedkit.models import files as model_files
 from dpedkit.photometrics import score_photo
 from dpedkit.report import write_report
 from dpedkit.shards.index import fingerprint
@@ -258,6 +259,13 @@ def test_the_command_prints_and_the_page_of_the_run_shows(photos, run, capsys):
     kept = run / "evaluations"
     assert len(list(kept.glob("photos-*.json"))) == 1
     assert len(list(kept.glob("photos-*.jpg"))) == 4 * 5
+
+
+def test_the_network_is_loaded_once(photos, run, monkeypatch):
+    read, loaded = model_files._load_file, []
+    monkeypatch.setattr(model_files, "_load_file", lambda path: loaded.append(path) or read(path))
+    stages.evaluate_photos(run, photos / "aligned", QUICK)
+    assert loaded == [run / "model.safetensors"]
 
 
 def test_what_is_refused(photos, run, tmp_path, capsys):

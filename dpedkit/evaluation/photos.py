@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Protocol
 
 import cv2
 import numpy as np
@@ -27,7 +28,8 @@ from dpedkit.evaluation.perceptual import (
 from dpedkit.evaluation.photo_evaluation import PhotoEvaluation, PhotoFacts
 from dpedkit.evaluation.scenes import ByScene, SceneScores
 from dpedkit.evaluation.trained_scenes import TrainedScenes, trained_scenes
-from dpedkit.models.files import COLOUR_POLYNOMIAL, find_model, load_model
+from dpedkit.models.files import COLOUR_POLYNOMIAL
+from dpedkit.models.generator import Generator
 from dpedkit.photometrics import MIN_SIDE, score_photo
 from dpedkit.surfaces import HOLDS, UNKNOWN
 
@@ -40,11 +42,22 @@ _EXTREMES = 3  # photos shown as the worst and as the best
 _ORDER = (*SHOWN, COUNTED)  # of the pictures of a photo
 
 
+class Enhancer(Protocol):
+    """What enhances whole photos, as `dpedkit enhance` does, and the network that it does it by."""
+
+    @property
+    def model(self) -> Generator:
+        """The network."""
+
+    def __call__(self, image: Photo) -> Photo:
+        """Enhance a photo."""
+
+
 @full_float32
 def evaluate_photos(
-    model: str | Path,
+    model: Path,
     aligned: str | Path,
-    enhance: Callable[[Photo], Photo],
+    enhancer: Enhancer,
     config: PhotoEvaluateConfig | None = None,
 ) -> PhotoEvaluation:
     """Measure a network and its baselines on whole photos.
@@ -56,23 +69,21 @@ def evaluate_photos(
 
     Parameters
     ----------
-    model : str or Path
-        A model file, the folder of a run, or the prefix of an authors' checkpoint.
+    model : Path
+        The file that the network was loaded from.
     aligned : str or Path
         What `dpedkit align` wrote; the original phone photos must still be there.
-    enhance : callable
-        What `dpedkit enhance` does with a photo: (H, W, 3) uint8 in and out.
+    enhancer : Enhancer
     config : PhotoEvaluateConfig, optional
 
     Raises
     ------
     DpedkitError
-        If the model or the folder cannot be read, or there is nothing to measure.
+        If the folder cannot be read, or there is nothing to measure.
     """
     config = config or PhotoEvaluateConfig()
-    model, aligned = find_model(model), Path(aligned)
-    generator = load_model(model)
-    kept = generator.card.get(COLOUR_POLYNOMIAL)
+    aligned = Path(aligned)
+    kept = enhancer.model.card.get(COLOUR_POLYNOMIAL)
     colour_map = ColourMap.from_dict(kept) if kept is not None else None
     if colour_map is None:
         console.warn(f"{model} holds no colour polynomial, so there is none to compare with.")
@@ -95,7 +106,7 @@ def evaluate_photos(
     with console.progress("evaluate", len(chosen), "photos") as bar:
         for record, split in chosen:
             try:
-                pair = _read(photos, record, enhance)
+                pair = _read(photos, record, enhancer)
             except PhotoError as error:
                 measured.left_out[record.name] = str(error)
                 console.warn(str(error))
@@ -108,7 +119,7 @@ def evaluate_photos(
     return PhotoEvaluation(
         model,
         aligned,
-        generator.architecture,
+        enhancer.model.architecture,
         ByScene.of(measured.scenes),
         measured.facts,
         measured.left_out,
@@ -164,7 +175,7 @@ class _Pair:
     counts: Mask
 
 
-def _read(photos: AlignedPhotos, record: PairRecord, enhance: Callable[[Photo], Photo]) -> _Pair:
+def _read(photos: AlignedPhotos, record: PairRecord, enhancer: Enhancer) -> _Pair:
     """Read a pair and enhance its phone photo.
 
     Raises
@@ -185,7 +196,7 @@ def _read(photos: AlignedPhotos, record: PairRecord, enhance: Callable[[Photo], 
     if not counts.any():
         raise PhotoError(f"{record.name}: its alignment holds nowhere.")
     x, y, width, height = record.crop
-    whole = enhance(photos.whole_phone(record))
+    whole = enhancer(photos.whole_phone(record))
     return _Pair(phone, dslr, whole[y : y + height, x : x + width], counts)
 
 
