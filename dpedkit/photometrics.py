@@ -99,43 +99,75 @@ def _mean_squared_error(photo: Levels, dslr: Levels, counts: Mask) -> float:
     return total / (int(counts.sum()) * 3 * 255**2)
 
 
+@dataclass(frozen=True)
+class _Scale:
+    """What the pixels that count make of the windows of one scale, the same for every channel.
+
+    Attributes
+    ----------
+    weight : (H, W)
+        How much each pixel counts.
+    per_window : (H - 10, W - 10)
+        One by the weight in each window that fits inside.
+    centre : (H - 10, W - 10)
+        How much each of these windows counts.
+    per_four : (H / 2, W / 2)
+        One by the weight of each 2x2 pixels, the sides rounded up.
+    """
+
+    weight: Plane
+    per_window: Plane
+    centre: Plane
+    per_four: Plane
+
+    @classmethod
+    def of(cls, weight: Plane) -> _Scale:
+        total, four = _blur(weight), _sum_of_four(weight)
+        border = _WINDOW // 2
+        return cls(
+            weight,
+            per_window=1 / np.maximum(total, _BARELY),
+            centre=weight[border:-border, border:-border] * (total > _BARELY),
+            per_four=1 / np.maximum(four, _BARELY),
+        )
+
+    def mean(self, values: Plane) -> float:
+        """The mean of a value of each window; 1 if all that counts is at the border."""
+        whole = self.centre.sum(dtype=np.float64)
+        if whole == 0:
+            return 1.0
+        return float((values * self.centre).sum(dtype=np.float64) / whole)
+
+
 def _similarities(photo: Levels, dslr: Levels, counts: Mask) -> tuple[float, float]:
     """SSIM and MS-SSIM, each scale's term averaged over the channels."""
+    scales = [_Scale.of(counts.astype(np.float32))]
+    while len(scales) < len(SCALE_WEIGHTS):
+        scales.append(_Scale.of(_sum_of_four(scales[-1].weight) / 4))
     finest = 0.0
-    terms = np.zeros(len(SCALE_WEIGHTS))
+    terms = np.zeros(len(scales))
     for channel in range(3):
         a, b = (image[:, :, channel].astype(np.float32) / 255 for image in (photo, dslr))
-        weight = counts.astype(np.float32)
-        for scale in range(len(SCALE_WEIGHTS)):
-            similarity, contrast = _similarity_and_contrast(a, b, weight)
-            finest += similarity / 3 if scale == 0 else 0
-            last = scale == len(SCALE_WEIGHTS) - 1
-            terms[scale] += (similarity if last else contrast) / 3
+        for number, scale in enumerate(scales):
+            similarity, contrast = _similarity_and_contrast(a, b, scale)
+            finest += similarity / 3 if number == 0 else 0
+            last = number == len(scales) - 1
+            terms[number] += (similarity if last else contrast) / 3
             if not last:
-                a, b, weight = _halve(a, b, weight)
+                a, b = (_sum_of_four(x * scale.weight) * scale.per_four for x in (a, b))
     return finest, float(np.prod(np.maximum(terms, 0) ** np.array(SCALE_WEIGHTS)))
 
 
-def _similarity_and_contrast(a: Plane, b: Plane, weight: Plane) -> tuple[float, float]:
+def _similarity_and_contrast(a: Plane, b: Plane, scale: _Scale) -> tuple[float, float]:
     """Mean SSIM and mean contrast-structure term of the windows that fit inside."""
-    total = _blur(weight)
-    scale = 1 / np.maximum(total, _BARELY)
     mean_a, mean_b, squares, products = (
-        _blur(weight * x) * scale for x in (a, b, a * a + b * b, a * b)
+        _blur(scale.weight * x) * scale.per_window for x in (a, b, a * a + b * b, a * b)
     )
     product = mean_a * mean_b
     mean_squares = mean_a**2 + mean_b**2
     contrast = (2 * (products - product) + _C2) / (squares - mean_squares + _C2)
     similarity = contrast * (2 * product + _C1) / (mean_squares + _C1)
-    border = _WINDOW // 2
-    centre = weight[border:-border, border:-border] * (total > _BARELY)
-    whole = centre.sum(dtype=np.float64)
-    if whole == 0:  # all that counts is at the border
-        return 1.0, 1.0
-    return (
-        float((similarity * centre).sum(dtype=np.float64) / whole),
-        float((contrast * centre).sum(dtype=np.float64) / whole),
-    )
+    return scale.mean(similarity), scale.mean(contrast)
 
 
 def _blur(plane: Plane) -> Plane:
@@ -145,17 +177,11 @@ def _blur(plane: Plane) -> Plane:
     return np.asarray(blurred[border:-border, border:-border], np.float32)
 
 
-def _halve(a: Plane, b: Plane, weight: Plane) -> tuple[Plane, Plane, Plane]:
-    """Means of 2x2 pixels, of those that count; an odd last row or column is repeated."""
-    odd = [(0, side % 2) for side in weight.shape]
-    padded = [np.pad(plane, odd, mode="edge") for plane in (a, b, weight)]
-    whole = _sum_of_four(padded[2])
-    scale = 1 / np.maximum(whole, _BARELY)
-    half_a, half_b = (_sum_of_four(plane * padded[2]) * scale for plane in padded[:2])
-    return half_a, half_b, whole / 4
-
-
 def _sum_of_four(plane: Plane) -> Plane:
+    """Sums of 2x2 pixels; an odd last row or column is repeated."""
+    height, width = plane.shape
+    if height % 2 or width % 2:
+        plane = np.pad(plane, [(0, height % 2), (0, width % 2)], mode="edge")
     return plane[::2, ::2] + plane[1::2, ::2] + plane[::2, 1::2] + plane[1::2, 1::2]
 
 
