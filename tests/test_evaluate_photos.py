@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 
 import cv2
 import numpy as np
@@ -16,11 +17,11 @@ from dpedkit.colourmap import ColourMap, fit_colour_map
 from dpedkit.core.atomic import write_json
 from dpedkit.core.details import DETAILS, PairDetails, details_file
 from dpedkit.core.errors import DpedkitError
-from dpedkit.core.manifest import write_jsonl
+from dpedkit.core.manifest import read_jsonl, write_jsonl
 from dpedkit.core.methods import NETWORK, ORACLE, PHONE, POLYNOMIAL
 from dpedkit.core.records import ACCEPTED, ALIGNED_FORMAT, PairRecord, SourcePhoto
 from dpedkit.enhancement.config import EnhanceConfig
-from dpedkit.evaluation.config import PhotoEvaluateConfig
+from dpedkit.evaluation.config import EvaluateConfig, PhotoEvaluateConfig
 from dpedkit.evaluation.perceptual import squares_to_compare
 from dpedkit.images import read_photo, write_photo
 from dpedkit.models import build_generator, save_model
@@ -259,6 +260,40 @@ def test_the_command_prints_and_the_page_of_the_run_shows(photos, run, capsys):
     kept = run / "evaluations"
     assert len(list(kept.glob("photos-*.json"))) == 1
     assert len(list(kept.glob("photos-*.jpg"))) == 4 * 5
+
+
+def test_evaluations_are_told_apart_by_what_they_hold_and_named(photos, run):
+    shards = run.parents[1] / "shards"
+    for name in ("photos-mine", "last"):
+        (run / f"{name}.safetensors").write_bytes((run / "model.safetensors").read_bytes())
+    stages.evaluate(run / "photos-mine.safetensors", shards, EvaluateConfig(device="cpu"))
+    for network in ("model", "last"):
+        stages.evaluate_photos(run / f"{network}.safetensors", photos / "aligned", QUICK)
+    assert len(list((run / "evaluations").glob("photos-*.json"))) == 3
+    on_patches, on_photos = write_report(run).path.read_text().split("<h2>Whole photos</h2>")
+    assert re.findall(r"<h3>(\S+ on .*?)</h3>", on_patches) == [
+        f"photos-mine.safetensors on {shards}"
+    ]
+    assert re.findall(r"<h3>(\S+ on .*?)</h3>", on_photos) == [
+        f"{network}.safetensors on {photos / 'aligned'}" for network in ("last", "model")
+    ]
+    # The card of the network has the scores on patches alone.
+    assert execute(["card", str(run), "-q"]) == 0
+    assert "test split (2 patch pairs)" in (run / "README.md").read_text()
+
+
+def test_photos_that_were_aligned_anew_are_said_to_be_others(photos, run, tmp_path):
+    aligned = tmp_path / "aligned"
+    shutil.copytree(photos / "aligned", aligned)
+    stages.evaluate_photos(run, aligned, QUICK)
+    warning = "The photos have been aligned anew since."
+    assert warning not in write_report(run).path.read_text()
+    records = read_jsonl(aligned / "pairs.jsonl")
+    records[-1]["crop"][0] += 1
+    write_jsonl(aligned / "pairs.jsonl", records)
+    assert warning in write_report(run).path.read_text()
+    shutil.rmtree(aligned)  # what it would show now is not known
+    assert warning not in write_report(run).path.read_text()
 
 
 def test_the_network_is_loaded_once(photos, run, monkeypatch):

@@ -419,10 +419,12 @@ def test_an_evaluation_of_an_earlier_network_is_said_to_be_one(tmp_path):
     split = {"split": "test", "patches": 1234, "pairs": 5, "scores": {"network": scores}}
     split["limitations"] = {"network": limits}
     found = {"verdict": "It <did>.", "model_file": model.name, "model_hash": model_hash(model)}
+    found["shards"] = "/my/shards"
     (tmp_path / "evaluations").mkdir()
     write_json(tmp_path / "evaluations" / "model-f00d-test.json", {**found, "splits": [split]})
     text = evaluations(tmp_path)
     assert "It &lt;did&gt;." in text and "earlier network" not in text
+    assert "<h3>model.safetensors on /my/shards</h3>" in text
     cells = re.findall(r"<td>(.*?)</td>", text)
     scored = ["network", "inf", "0.5000", "0.50", "0.5000", "0.5000", "20.13"]
     assert cells == [*scored, "network", "1.25", "-", "-"]

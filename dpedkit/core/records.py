@@ -25,8 +25,6 @@ THUMBNAILS = "report/thumbnails"  # NAME.jpg: the two originals side by side
 # NAME.png: the whole phone photo, small; also the name of that file among those of a record.
 PHONE_THUMBNAILS = "thumbnails"
 RUN_CONFIG = "config.toml"  # in a run: its settings and what it was trained on
-EVALUATIONS = "evaluations"  # in a run: what `dpedkit evaluate` found, a file each
-WHOLE_PHOTOS = "photos"  # how the names of those on whole photos begin
 BY_HAND = "rejected by hand"  # how the reason of a pair begins that a person rejected
 ACCEPTED_BY_HAND = "accepted by hand"  # how the first warning of a pair begins that one accepted
 OTHERWISE = " (would have been rejected: "  # what follows the person's note in that warning

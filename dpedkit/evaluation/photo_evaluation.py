@@ -69,6 +69,8 @@ class PhotoEvaluation:
         Pairs that were not measured, and why.
     trained_on : int or None
         How many of the folder's pairs the network was trained on; None if that is not known.
+    aligned_hash : str
+        Of all that determines the aligned photos, see `dpedkit.aligned.content_hash`.
     vgg_weights : str
         File of VGG-19's weights; empty if they were not used.
     pictures : dict
@@ -83,6 +85,7 @@ class PhotoEvaluation:
     photos: dict[str, PhotoFacts]
     left_out: dict[str, str]
     trained_on: int | None
+    aligned_hash: str
     vgg_weights: str = ""
     pictures: dict[str, dict[str, NDArray[np.uint8]]] = field(default_factory=dict, repr=False)
 
@@ -91,6 +94,7 @@ class PhotoEvaluation:
         return {
             "model": str(self.model),
             "aligned": str(self.aligned),
+            "aligned_hash": self.aligned_hash,
             "architecture": self.architecture,
             "trained_on": self.trained_on,
             "vgg_weights": self.vgg_weights,

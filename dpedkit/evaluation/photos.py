@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from dpedkit.aligned import AlignedPhotos, read_aligned
+from dpedkit.aligned import AlignedPhotos, content_hash, read_aligned
 from dpedkit.colourmap import ColourMap, fit_colour_map
 from dpedkit.core import console
 from dpedkit.core.device import choose_device, full_float32
@@ -124,6 +124,7 @@ def evaluate_photos(
         measured.facts,
         measured.left_out,
         trained_on,
+        content_hash(aligned, records, description),
         perceptual.weights.name if perceptual is not None else "",
         measured.pictures,
     )

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import glob
 import hashlib
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +14,8 @@ from numpy.typing import NDArray
 from dpedkit.core import console
 from dpedkit.core.atomic import make_folder, write_json
 from dpedkit.core.errors import DpedkitError
-from dpedkit.core.records import EVALUATIONS, RUN_CONFIG, WHOLE_PHOTOS
+from dpedkit.core.evaluations import EVALUATIONS
+from dpedkit.core.records import RUN_CONFIG
 from dpedkit.evaluation.evaluation import Evaluation
 from dpedkit.evaluation.photo_evaluation import PhotoEvaluation
 from dpedkit.images import write_photo
@@ -35,6 +38,7 @@ def keep_evaluation(evaluation: Evaluation) -> Path | None:
         The run's folder; None if the model is not from a run, or the folder cannot be written to.
         The latter only causes a warning, since the result is printed in any case.
     """
+    evaluation = replace(evaluation, shards=evaluation.shards.absolute())
     splits = "-".join(split.split for split in evaluation.splits)
     name = f"{evaluation.model.stem}-{fingerprint(evaluation.shards)}-{splits}"
 
@@ -55,11 +59,12 @@ def keep_photo_evaluation(evaluation: PhotoEvaluation) -> Path | None:
 
     A later evaluation of the same model file on the same folder replaces it.
     """
-    place = hashlib.sha256(str(evaluation.aligned.absolute()).encode()).hexdigest()[:_DIGITS]
-    name = f"{WHOLE_PHOTOS}-{evaluation.model.stem}-{place}"
+    evaluation = replace(evaluation, aligned=evaluation.aligned.absolute())
+    place = hashlib.sha256(str(evaluation.aligned).encode()).hexdigest()[:_DIGITS]
+    name = f"photos-{evaluation.model.stem}-{place}"
 
     def write_pictures(folder: Path) -> PictureFiles:
-        for old in folder.glob(f"{name}-*.jpg"):
+        for old in folder.glob(f"{glob.escape(name)}-*.jpg"):
             old.unlink()
         pictures: PictureFiles = {}
         for number, (pair, shown) in enumerate(evaluation.pictures.items()):

@@ -10,9 +10,9 @@ from typing import Any
 from dpedkit.core import lock
 from dpedkit.core.atomic import write_json
 from dpedkit.core.errors import DpedkitError
-from dpedkit.core.manifest import read_json
+from dpedkit.core.evaluations import ON_PATCHES, read_evaluations
 from dpedkit.core.publication import statements_of
-from dpedkit.core.records import EVALUATIONS, RUN_CONFIG
+from dpedkit.core.records import RUN_CONFIG
 from dpedkit.models.files import DATA, PUBLICATION, STATISTICS, find_model, model_hash, read_card
 from dpedkit.models.model_card import model_card, photos_of_data
 from dpedkit.photostatistics import statistics_of_training
@@ -107,13 +107,16 @@ class ModelSubject:
         return photos_of_data(self.card())
 
     def evaluations(self) -> list[dict[str, Any]]:
-        """What `dpedkit evaluate` found of this very network, the newest last."""
+        """What `dpedkit evaluate` found of this very network on patches, the newest last."""
         if self.run is None:
             return []
-        files = (self.run / EVALUATIONS).glob("*.json")
-        found = [read_json(file) for file in sorted(files, key=lambda file: file.stat().st_mtime)]
+        kept = read_evaluations(self.run, ON_PATCHES)
         own = model_hash(self.path)
-        return [one for one in found if one.get("model_hash") == own]
+        return [
+            kept[file]
+            for file in sorted(kept, key=lambda file: file.stat().st_mtime)
+            if kept[file].get("model_hash") == own
+        ]
 
     def text(self) -> str:
         return model_card(self.card(), self.path.name, self.evaluations())

@@ -7,9 +7,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from dpedkit.core.manifest import read_json
+from dpedkit.core.evaluations import EVALUATIONS, ON_PATCHES, read_evaluations
 from dpedkit.core.methods import DSLR, NETWORK, ORACLE, SHOWN
-from dpedkit.core.records import EVALUATIONS
 from dpedkit.core.wording import counted, decibel
 from dpedkit.images import read_photo
 from dpedkit.intervals import Interval
@@ -67,9 +66,8 @@ def evaluations(run: Path) -> str:
 
 def kept_evaluations(run: Path) -> list[Found]:
     """Evaluations on patches that the run's folder keeps, each split told once."""
-    files = sorted((run / EVALUATIONS).glob("*.json"))
-    kept = {file.stem: read_json(file) for file in files}
-    return list(_told_once({name: found for name, found in kept.items() if "splits" in found}))
+    kept = read_evaluations(run, ON_PATCHES)
+    return list(_told_once({file.stem: found for file, found in kept.items()}))
 
 
 def is_current(run: Path, found: Found) -> bool:
@@ -91,13 +89,19 @@ def _told_once(kept: dict[str, Found]) -> Iterator[Found]:
 
 
 def _evaluation(run: Path, found: Found) -> str:
-    note = '<p class="warn">Measured on an earlier network of this run.</p>'
     # The scenes that training saw least come first.
     tables = "".join(
         _split(split, run / EVALUATIONS, found.get("pictures", {}).get(split["split"], {}))
         for split in reversed(found["splits"])
     )
-    return f"<p>{escape(found['verdict'])}</p>{'' if is_current(run, found) else note}{tables}"
+    return f"{title(run, found, found['shards'])}<p>{escape(found['verdict'])}</p>{tables}"
+
+
+def title(run: Path, found: Found, data: str) -> str:
+    """HTML that says which network was measured on which data, and whether it is there no more."""
+    note = '<p class="warn">Measured on an earlier network of this run.</p>'
+    words = f"<h3>{escape(found['model_file'])} on {escape(data)}</h3>"
+    return words if is_current(run, found) else words + note
 
 
 def _split(found: Found, folder: Path, pictures: Mapping[str, str]) -> str:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from dpedkit.core.manifest import read_json
+from dpedkit.aligned import content_hash, read_aligned
+from dpedkit.core.errors import DpedkitError
+from dpedkit.core.evaluations import EVALUATIONS, ON_PHOTOS, read_evaluations
 from dpedkit.core.methods import COUNTED, NETWORK
-from dpedkit.core.records import EVALUATIONS, WHOLE_PHOTOS
 from dpedkit.core.wording import counted, decibel
 from dpedkit.images import read_photo
 from dpedkit.report.evaluations import (
@@ -14,8 +15,8 @@ from dpedkit.report.evaluations import (
     Columns,
     Found,
     by_scene,
-    is_current,
     psnr_of_network,
+    title,
 )
 from dpedkit.report.page import escape
 from dpedkit.report.zoom import Shown, zoomable
@@ -38,15 +39,13 @@ _NOTE = (
 
 def photo_evaluations(run: Path) -> str:
     """HTML of the evaluations on whole photos that the run keeps; empty where there is none."""
-    files = sorted((run / EVALUATIONS).glob(f"{WHOLE_PHOTOS}-*.json"))
-    parts = [_evaluation(run, read_json(file)) for file in files]
+    parts = [_evaluation(run, found) for found in read_evaluations(run, ON_PHOTOS).values()]
     if not parts:
         return ""
     return f'<h2>Whole photos</h2>{"".join(parts)}<p class="soft">{escape(_NOTE)}</p>'
 
 
 def _evaluation(run: Path, found: Found) -> str:
-    note = '<p class="warn">Measured on an earlier network of this run.</p>'
     means = found["by_scene"]["means"]
     measures = {
         key: column
@@ -62,9 +61,22 @@ def _evaluation(run: Path, found: Found) -> str:
             f'<p class="warn">{pairs} could not be measured: {escape(f"{name}: {reason}")}</p>'
         )
     return (
-        f"<p>{escape(found['verdict'])}</p>{'' if is_current(run, found) else note}{missing}"
+        f"{title(run, found, found['aligned'])}{_changed(found)}<p>{escape(found['verdict'])}</p>"
+        f"{missing}"
         f"{by_scene(found['by_scene'], measures, images='')}{_extremes(run, found)}"
     )
+
+
+def _changed(found: Found) -> str:
+    """That the photos are others now; empty if they are the same, or it cannot be known."""
+    aligned, before = Path(found["aligned"]), found.get("aligned_hash")
+    if before is None or not aligned.is_dir():
+        return ""
+    try:
+        same = content_hash(aligned, *read_aligned(aligned)) == before
+    except DpedkitError:
+        same = False
+    return "" if same else '<p class="warn">The photos have been aligned anew since.</p>'
 
 
 def _extremes(run: Path, found: Found) -> str:

@@ -31,9 +31,10 @@ from dpedkit.core.atomic import (
 )
 from dpedkit.core.config import read_toml
 from dpedkit.core.errors import DpedkitError, FolderInUseError, OutputExistsError, UsageError
+from dpedkit.core.evaluations import EVALUATIONS
 from dpedkit.core.manifest import read_json, read_jsonl, write_jsonl
 from dpedkit.core.publication import statements_of
-from dpedkit.core.records import EVALUATIONS, RUN_CONFIG
+from dpedkit.core.records import RUN_CONFIG
 from dpedkit.core.wording import counted, decibel
 from dpedkit.core.workfolder import clear, entries, refuse_other_version
 from dpedkit.models.files import BEST_NAME, LAST_NAME, PUBLICATION, find_model, model_hash, restate
