@@ -13,6 +13,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from dpedkit.core.wording import counted
+
 CONFIDENCE = 0.95
 FEW_SCENES = 5  # below this, an interval says little, and no verdict about other scenes is possible
 _RESAMPLES = 9999
@@ -49,6 +51,32 @@ class Interval:
     def undecided(self) -> bool:
         """For a difference: whether it may be zero, or have the other sign, on other scenes."""
         return self.low is None or self.high is None or self.low <= 0 <= self.high
+
+
+def too_few(scenes: int) -> str:
+    """That nothing can be concluded from so few scenes about others; empty if there are enough."""
+    if scenes >= FEW_SCENES:
+        return ""
+    return f"That is {counted(scenes, 'scene')}, too few to tell how it does on others."
+
+
+def caution_on_validation(validated_on: str, scenes: int | None) -> str:
+    """What the scores of a validation say of other scenes.
+
+    Parameters
+    ----------
+    validated_on : str
+        The split of its patches: "val", or "train" if there is no val split.
+    scenes : int or None
+        How many they are of; None if that is not known.
+    """
+    if validated_on == "train":
+        return (
+            "Measured on patches that it was trained on, since there is no val split: that says "
+            "nothing about scenes it has not seen."
+        )
+    known = "It is not known of how many scenes." if scenes is None else too_few(scenes)
+    return f"Measured on the val split, by which the best network is chosen. {known}".rstrip()
 
 
 def over_scenes(values: Iterable[float | None]) -> Interval | None:

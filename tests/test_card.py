@@ -1,6 +1,7 @@
 """The cards of shards and of networks: what they say, what they lack, and what files keep."""
 
 import json
+from functools import partial
 
 import pytest
 from fake_shards import make_patches, write_shards
@@ -289,6 +290,24 @@ def test_the_card_says_when_a_network_chooses_colours_for_each_photo():
     words = "one colour map for all photos"
     assert words in model_card({"architecture": "photo-aware"}, "model.safetensors")
     assert words not in model_card({"architecture": "srcnn"}, "model.safetensors")
+
+
+def test_the_card_says_how_far_its_scores_tell_of_other_scenes():
+    scores = {"network": {"psnr": 20.0, "ssim": 0.8, "ms_ssim": 0.9}}
+    known = {"mean": 21.5, "low": 20.25, "high": 23.0, "scenes": 2}
+    split = {"split": "test", "patches": 9, "scores": scores}
+    by_scene = {"scenes": [{}, {}], "means": {"network": {"psnr": known}}}
+    card_of = partial(model_card, {"architecture": "srcnn"}, "model.safetensors")
+    text = card_of([{"trained_here": True, "splits": [{**split, "by_scene": by_scene}]}])
+    assert "test split (9 patch pairs), which training never saw" in text
+    assert "| network | 21.50 [20.25, 23.00] |" in text
+    assert "2 scenes, too few to tell how it does on others" in text
+    text = card_of([{"trained_here": False, "splits": [split]}])
+    assert "not known whether training saw them" in text and "never saw" not in text
+    assert "not known which of these patches show the same scene" in text
+    training = {"psnr": 20.0, "ms_ssim": 0.9, "validated_on": "train"}
+    text = model_card({"architecture": "srcnn", "training": training}, "model.safetensors")
+    assert "says nothing about scenes it has not seen" in text
 
 
 def test_onnx_keeps_where_a_network_comes_from(run, tmp_path):

@@ -197,7 +197,7 @@ PLAIN = Scores(20.0, 0, 20.0, 20.0, 0.8, 0.9, 0.9)
 def verdict_of(network: Scores, split: str = "test", trained_here: bool = True) -> str:
     scores = {NETWORK: network, PHONE: PLAIN, POLYNOMIAL: replace(PLAIN, psnr=25.0, ssim=0.85)}
     splits = [SplitScores("train", 9, 3, scores), SplitScores(split, 9, 3, scores)]
-    return Evaluation("m", "s", "srcnn", splits, trained_here).verdict()
+    return Evaluation("m", "s", "srcnn", splits, trained_here, trained_here).verdict()
 
 
 def test_the_verdict_in_words():
@@ -212,7 +212,9 @@ def test_the_verdict_in_words():
     assert seen.endswith("That says nothing about scenes it has not seen.")
     assert "says nothing" not in verdict_of(better)
     words = verdict_of(replace(better, psnr=24.0))
-    assert words.endswith("does not beat the baselines: the colour polynomial is ahead in PSNR.")
+    assert "does not beat the baselines: the colour polynomial is ahead in PSNR." in words
+    # These patches are of unknown scenes.
+    assert words.endswith("so neither is how it does on others.")
     assert "beats the baselines: +inf dB" in verdict_of(replace(better, psnr=None))
 
 
@@ -224,16 +226,23 @@ def test_the_verdict_claims_nothing_of_a_training_that_it_does_not_know(split):
         assert claim not in words
 
 
+def test_training_patches_are_called_so_even_if_training_saw_others_too():
+    splits = [SplitScores("train", 9, 3, {NETWORK: PLAIN, PHONE: PLAIN})]
+    words = Evaluation("m", "s", "srcnn", splits, trained_here=False, saw_train=True).verdict()
+    assert words.startswith("On the patches it was trained on")
+    assert "says nothing about scenes it has not seen" in words
+
+
 def test_whether_a_model_was_trained_on_these_shards_stands_in_its_card(tmp_path, data, shards):
     network = build_generator("colour-residual", channels=4, blocks=1)
     print_here = fingerprint(shards)
-    for number, (trained_on, known) in enumerate(
+    for number, (trained_on, known, saw) in enumerate(
         [
-            ({"training": {"shards": [print_here]}}, True),
-            ({"training": {"shards": ["0123456789abcdef"]}}, False),
-            ({"training": {"shards": [print_here, None]}}, False),
-            ({"training": {}}, False),
-            ({}, False),
+            ({"training": {"shards": [print_here]}}, True, True),
+            ({"training": {"shards": ["0123456789abcdef"]}}, False, False),
+            ({"training": {"shards": [print_here, None]}}, False, True),
+            ({"training": {}}, False, False),
+            ({}, False, False),
         ]
     ):
         path = tmp_path / f"{number}.safetensors"
@@ -241,6 +250,7 @@ def test_whether_a_model_was_trained_on_these_shards_stands_in_its_card(tmp_path
         evaluation = evaluate(path, shards, EvaluateConfig(split="test", device="cpu"))
         assert evaluation.trained_here is known
         assert evaluation.to_dict()["trained_here"] is known
+        assert evaluation.to_dict()["saw_train"] is saw
 
 
 def test_what_is_refused(tmp_path, shards, identity_model):

@@ -92,7 +92,10 @@ def test_a_validation_also_knows_the_mean_over_scenes(tmp_path):
     assert found.psnr == pytest.approx(psnr.mean(), abs=1e-4)
     expected = (psnr[:4].mean() + psnr[4:].mean()) / 2
     assert abs(expected - psnr.mean()) > 0.5
-    assert found.over_scenes["psnr_over_scenes"] == pytest.approx(expected, abs=1e-4)
+    means = [psnr[:4].mean(), psnr[4:].mean()]
+    known = found.over_scenes["psnr"]
+    assert known.mean == pytest.approx(expected, abs=1e-4) and known.scenes == 2
+    assert (known.low, known.high) == pytest.approx((min(means), max(means)), abs=1e-4)
     lines = read_jsonl(folder / "pairs.jsonl")
     crop = {"crop": [0, 0, SIZE, SIZE]}
     write_jsonl(folder / "pairs.jsonl", [line | crop for line in lines])

@@ -24,6 +24,7 @@ from dpedkit.core.config import read_toml
 from dpedkit.core.errors import DpedkitError, UsageError
 from dpedkit.core.manifest import read_jsonl, write_jsonl
 from dpedkit.images import read_photo
+from dpedkit.intervals import Interval
 from dpedkit.models import load_model, read_card, save_model
 from dpedkit.report.run import write as write_report
 from dpedkit.shards import open_split
@@ -93,8 +94,8 @@ def test_a_run_leaves_what_it_promises(shards, tmp_path, losses):
         "ms_ssim",
         "raw_psnr",
         "raw_ms_ssim",
-        "psnr_over_scenes",
-        "ms_ssim_over_scenes",
+        *(f"psnr_over_scenes{end}" for end in ("", "_low", "_high")),
+        *(f"ms_ssim_over_scenes{end}" for end in ("", "_low", "_high")),
     }
     assert all(value is not None for row in rows[1:] for value in row.values())
     best = max(rows, key=lambda row: (row["ms_ssim"], row["step"]))
@@ -115,6 +116,52 @@ def test_a_run_leaves_what_it_promises(shards, tmp_path, losses):
     assert "untouched phone" in summary.as_text()
 
 
+def test_scores_of_a_run_are_given_over_scenes_with_what_they_say_of_others(tmp_path):
+    phone, dslr, _ = make_patches(6, SIZE, 1)
+    dslr[4:] = 255 - dslr[4:]
+    val = (phone, dslr, np.array([0, 0, 0, 0, 1, 1]))
+    shards = write_shards(tmp_path / "s", {"train": make_patches(8, SIZE, 0), "val": val})
+    config = without_discriminator(steps=1, generator="srcnn")
+    summary = train(shards, config, runs=tmp_path)
+    psnr = -10 * np.log10(((phone / 255 - dslr / 255) ** 2).mean(axis=(1, 2, 3)))
+    low, high = sorted([psnr[:4].mean(), psnr[4:].mean()])
+    line = next(one for one in summary.as_text().splitlines() if "untouched" in one)
+    assert (
+        f"{psnr.mean():.2f} " in line and f" {(low + high) / 2:.2f} [{low:.2f}, {high:.2f}]" in line
+    )
+    words = "by which the best network is chosen. That is 2 scenes, too few to tell"
+    assert "PSNR dB, mean of 2 scenes" in summary.as_text() and words in summary.as_text()
+    told = json.loads(json.dumps(summary.to_dict(), allow_nan=False))
+    assert told["validated_on"] == "val" and told["over_scenes"]["psnr"]["scenes"] == 2
+    card = read_card(summary.model)["training"]
+    assert card["over_scenes"] == told["over_scenes"]
+    page = write_report(summary.folder).read_text()
+    best = Interval(**told["over_scenes"]["psnr"]).text(".2f")
+    assert f"<b>{best} dB</b><span>its PSNR, mean of 2 scenes</span>" in page
+    assert f"<td>{best}</td>" in page and words in page
+
+
+def test_without_a_val_split_it_is_said_that_the_scores_are_of_training_patches(tmp_path):
+    shards = write_shards(tmp_path / "s", {"train": make_patches(8, SIZE, 0)})
+    summary = train(shards, without_discriminator(steps=1, generator="srcnn"), runs=tmp_path)
+    words = "that says nothing about scenes it has not seen"
+    assert words in summary.as_text()
+    assert words in write_report(summary.folder).read_text()
+    assert not any("val split" in warning for warning in summary.warnings)
+    assert any("On the train split the network is further" in one for one in summary.warnings)
+
+
+def test_scenes_that_are_not_known_are_not_counted(tmp_path):
+    shards = write_shards(
+        tmp_path / "s", {"train": make_patches(8, SIZE, 0), "val": make_patches(6, SIZE, 1)}
+    )
+    imported = [line | {"crop": [0, 0, SIZE, SIZE]} for line in read_jsonl(shards / "pairs.jsonl")]
+    write_jsonl(shards / "pairs.jsonl", imported)
+    summary = train(shards, without_discriminator(steps=1, generator="srcnn"), runs=tmp_path)
+    assert "It is not known of how many scenes." in summary.as_text()
+    assert "mean of" not in summary.as_text() and summary.to_dict()["over_scenes"] == {}
+
+
 @pytest.mark.parametrize("generator", ["resnet-8-32", "srcnn"])
 def test_the_loss_falls(shards, tmp_path, generator):
     config = without_discriminator(
@@ -132,7 +179,7 @@ def test_colour_residual_starts_at_the_colour_map_and_improves_on_it(shards, tmp
     untouched = validation_patches.ValidationPatches(
         open_split(shards, "val"), 6, 6, torch.device("cpu")
     ).untouched()
-    assert rows[0]["psnr"] > untouched["psnr"] + 5
+    assert rows[0]["psnr"] > untouched.psnr + 5
     assert rows[-1]["psnr"] > rows[0]["psnr"]
 
 
@@ -680,8 +727,8 @@ def test_guards_speak_once_and_only_when_needed():
     assert run_warnings.check_output(0, 0.0) == [] == run_warnings.check_output(9, 0.1)
     assert "collapsed" in run_warnings.check_output(9, 0.0)[0]
     good, bad = {"psnr": 20.0, "ms_ssim": 0.9}, {"psnr": 20.0, "ms_ssim": 0.8}
-    assert run_warnings.check_gain(good, bad) == []
-    assert "0.8000 against 0.9000" in run_warnings.check_gain(bad, good)[0]
+    assert run_warnings.check_gain(good, bad, "val") == []
+    assert "0.8000 against 0.9000" in run_warnings.check_gain(bad, good, "val")[0]
 
 
 def test_all_weights_zero_is_a_usage_error():

@@ -67,8 +67,9 @@ def evaluate(
     device = choose_device(config.device)
     generator = load_model(model).to(device)
     generator.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    trained_on = generator.card.get("training", {}).get("shards")
+    trained_on = generator.card.get("training", {}).get("shards") or []
     trained_here = trained_on == [fingerprint(shards)]
+    saw_train = fingerprint(shards) in trained_on
     kept = generator.card.get(COLOUR_POLYNOMIAL)
     used = list(SPLITS) if config.split == "all" else [config.split]
     if kept is None and trained_here:
@@ -95,7 +96,9 @@ def evaluate(
         ]
     splits = [scores for scores, _ in found]
     pictures = {scores.split: shown for scores, shown in found}
-    return Evaluation(model, shards, generator.architecture, splits, trained_here, pictures)
+    return Evaluation(
+        model, shards, generator.architecture, splits, trained_here, saw_train, pictures
+    )
 
 
 def _choose_patches(

@@ -45,6 +45,9 @@ _NO_SCENES = (
     "There is no mean over scenes: these patches were imported, and it is not known which of them "
     "show\nthe same scene."
 )
+_UNKNOWN_SCENES = (
+    "It is not known of how many scenes these patches are, so neither is how it does on others."
+)
 _LIMITS_HEADER = ("", "colour error", "contrast", "noise")
 # A difference below these is rounding, not merit: dB, SSIM, MS-SSIM.
 _TIES = {"psnr": 0.005, "ssim": 0.00005, "ms_ssim": 0.00005}
@@ -93,6 +96,8 @@ class Evaluation:
     splits : list of SplitScores
     trained_here : bool
         Whether the model's card says that it was trained on exactly these shards.
+    saw_train : bool
+        Whether it says so of these shards, among others perhaps.
     pictures : dict
         By split and "worst" or "best": those patches as `(rows, columns, S, S, 3) uint8`, a row
         for each patch, with a column for each method of `SHOWN` that was measured.
@@ -103,6 +108,7 @@ class Evaluation:
     architecture: str
     splits: list[SplitScores]
     trained_here: bool = False
+    saw_train: bool = False
     pictures: dict[str, dict[str, NDArray[np.uint8]]] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
@@ -112,6 +118,7 @@ class Evaluation:
             "shards": str(self.shards),
             "architecture": self.architecture,
             "trained_here": self.trained_here,
+            "saw_train": self.saw_train,
             "splits": [asdict(split) for split in self.splits],
             "verdict": self.verdict(),
         }
@@ -140,7 +147,8 @@ class Evaluation:
             "val": "On the val split, by which this network was chosen, it",
             "train": "On the patches it was trained on (no other split was measured), the network",
         }[judged.split]
-        if not self.trained_here:
+        seen = judged.split == "train" and self.saw_train
+        if not self.trained_here and not seen:
             where = (
                 f"On the {judged.described()} of the {judged.split} split (it is not known whether "
                 "training saw these scenes) the network"
@@ -163,11 +171,13 @@ class Evaluation:
 
     def _cautions(self, judged: SplitScores) -> list[str]:
         """Why the verdict may not hold for other scenes."""
-        seen = judged.split == "train" and self.trained_here
-        return [
-            "That says nothing about scenes it has not seen." if seen else "",
-            judged.by_scene.caution() if judged.by_scene else "",
-        ]
+        seen = judged.split == "train" and self.saw_train
+        cautions = ["That says nothing about scenes it has not seen."] if seen else []
+        if judged.by_scene:
+            cautions.append(judged.by_scene.caution())
+        elif not seen:
+            cautions.append(_UNKNOWN_SCENES)
+        return cautions
 
 
 def _row(name: str, scores: Scores) -> tuple[str, ...]:

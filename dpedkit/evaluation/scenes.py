@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from dpedkit.core import console
 from dpedkit.core.methods import NETWORK, RIVALS
 from dpedkit.core.wording import counted, decibel, listed
-from dpedkit.intervals import FEW_SCENES, Interval, over_scenes, paired_difference
+from dpedkit.intervals import Interval, over_scenes, paired_difference, too_few
 
 # By method and measure: (N,), a value for each image.
 Values = Mapping[str, Mapping[str, NDArray[np.float64]]]
@@ -95,11 +95,6 @@ class ByScene:
         }
         return cls(scenes, means, differences)
 
-    @property
-    def few(self) -> bool:
-        """Whether there are too few scenes to conclude anything about others."""
-        return len(self.scenes) < FEW_SCENES
-
     def ranked(self) -> list[SceneScores]:
         """The scenes from the network's worst to its best PSNR."""
         return sorted(self.scenes, key=lambda one: one.network_psnr)
@@ -139,11 +134,8 @@ class ByScene:
     def caution(self) -> str:
         """What speaks against concluding from these scenes that the network is better on others;
         empty if nothing does."""
-        if self.few:
-            return (
-                f"That is {counted(len(self.scenes), 'scene')}, too few to tell how it does on "
-                "others."
-            )
+        if few := too_few(len(self.scenes)):
+            return few
         undecided = [
             f"{found['psnr'].text('+.2f')} dB over the {rival}"
             for rival, found in self.differences.items()

@@ -12,6 +12,7 @@ from dpedkit.core import markdown
 from dpedkit.core.hub import licence_lines, quoted
 from dpedkit.core.publication import STATEMENTS, UNKNOWN_LICENCE, statements_of
 from dpedkit.core.wording import counted, decibel
+from dpedkit.intervals import Interval, caution_on_validation, too_few
 from dpedkit.models.files import DATA, PUBLICATION
 from dpedkit.shards.origin import SIDES, Photos
 
@@ -102,12 +103,15 @@ def photos_of_data(card: Mapping[str, Any]) -> dict[str, Photos]:
 
 
 def scores_least_seen(evaluations: Sequence[Mapping[str, Any]]) -> Any:
-    """The test split of the last evaluation that has it, or else the val split; None if none."""
+    """The test split of the last evaluation that has it, or else the val split; None if none.
+
+    With `trained_here` of that evaluation.
+    """
     for split in ("test", "val"):
         for evaluation in reversed(evaluations):
             for found in evaluation["splits"]:
                 if found["split"] == split:
-                    return found
+                    return {**found, "trained_here": evaluation.get("trained_here", False)}
     return None
 
 
@@ -177,19 +181,55 @@ def _scores(card: Mapping[str, Any], evaluations: Sequence[Mapping[str, Any]]) -
             return "Not measured."
         return (
             f"PSNR {decibel(training['psnr'])} dB, MS-SSIM {training['ms_ssim']:.4f} in the "
-            "validation during training; not measured on a test split."
+            "validation during training; not measured on a test split. "
+            f"{_about_validation(training)}"
         )
-    rows = [
-        (
-            name,
-            decibel(scores.get("psnr")),
-            *(f"{scores[key]:.4f}" if key in scores else "" for key in ("ssim", "ms_ssim")),
-        )
-        for name, scores in measured["scores"].items()
-    ]
-    seen = "which training never saw" if measured["split"] == "test" else "used to choose it"
+    seen = "of which it is not known whether training saw them"
+    if measured["trained_here"]:
+        seen = "which training never saw" if measured["split"] == "test" else "used to choose it"
     return (
         f"{measured['split']} split ({counted(measured['patches'], 'patch pair')}), {seen}; each "
         f"image separately, then averaged:\n\n"
+        + markdown.table(("", "PSNR dB", "SSIM", "MS-SSIM"), _rows(measured["scores"]))
+        + f"\n\n{_over_scenes(measured.get('by_scene'))}"
+    )
+
+
+def _rows(scores: Mapping[str, Mapping[str, float | None]]) -> list[tuple[str, ...]]:
+    return [
+        (
+            name,
+            decibel(found.get("psnr")),
+            *(f"{found[key]:.4f}" if key in found else "" for key in ("ssim", "ms_ssim")),
+        )
+        for name, found in scores.items()
+    ]
+
+
+def _about_validation(training: Mapping[str, Any]) -> str:
+    """What the scores of the validation say of other scenes."""
+    known = training.get("over_scenes", {}).values()
+    scenes = max((found["scenes"] for found in known), default=None)
+    return caution_on_validation(training.get("validated_on", "val"), scenes)
+
+
+def _over_scenes(found: Mapping[str, Any] | None) -> str:
+    """The means over the scenes, and what they say of others."""
+    if not found:
+        return "It is not known which of these patches show the same scene."
+    scenes = len(found["scenes"])
+    rows = [
+        (name, *(_interval(means, key) for key in _METRICS))
+        for name, means in found["means"].items()
+    ]
+    return (
+        f"The mean of the {counted(scenes, 'scene')}, with the 95% bootstrap interval over them. "
+        f"{too_few(scenes)}".rstrip()
+        + "\n\n"
         + markdown.table(("", "PSNR dB", "SSIM", "MS-SSIM"), rows)
     )
+
+
+def _interval(means: Mapping[str, Any], key: str) -> str:
+    form = ".2f" if key == "psnr" else ".4f"
+    return Interval(**means[key]).text(form) if key in means else ""

@@ -9,6 +9,7 @@ from dpedkit.core.config import read_toml
 from dpedkit.core.manifest import read_jsonl
 from dpedkit.core.records import RUN_CONFIG
 from dpedkit.core.wording import counted, decibel
+from dpedkit.intervals import Interval, caution_on_validation
 from dpedkit.models.files import BEST_NAME, read_card
 from dpedkit.report import zoom
 from dpedkit.report.charts import curves
@@ -40,10 +41,11 @@ def write(folder: Path) -> Path:
     best_row = next(
         (n for n, row in enumerate(shown) if best and row["step"] == best["step"]), None
     )
+    caution = f'<p class="warn">{escape(_caution(best))}</p>' if best else ""
     headline = f"Run {folder.name}: {settings['generator']}"
     body = (
         f"<h1>{escape(headline)}</h1>"
-        f"{cards(_facts(best, settings, record['content']['loss']))}"
+        f"{cards(_facts(best, settings, record['content']['loss']))}{caution}"
         f"{evaluations(folder)}"
         f"{photo_evaluations(folder)}"
         f'<h2>Training</h2><div class="charts">{_charts(rows, best)}</div>'
@@ -53,7 +55,8 @@ def write(folder: Path) -> Path:
         f"{_table_2(shown, camera, best_row)}"
         f"{_left_out(len(rows) - len(shown))}"
         '<p class="soft">Test stands for the patches of the validation, as in the paper&#39;s '
-        "tables; here they are never those of the test split.</p>"
+        "tables; here they are never those of the test split. Over scenes: the mean of each "
+        "scene&#39;s mean, with the 95% bootstrap interval over the scenes.</p>"
         f"{pair_losses(folder)}"
         "<h2>Before and after, over time</h2>"
         '<p class="soft">Patches of the validation. Click on one to see it large, after more '
@@ -69,12 +72,33 @@ def _facts(best: Row | None, settings: Row, content: str) -> list[tuple[str, str
     facts = [(content, "content loss"), (str(settings["batch"]), "patch pairs per step")]
     if best is None:
         return [(f"0 of {settings['steps']:,}", "steps so far"), *facts]
+    known = _over_scenes(best)
+    over = [
+        (f"{found.text(form)}{unit}", f"{name}, mean of {counted(found.scenes, 'scene')}")
+        for key, name, form, unit in (
+            ("psnr", "its PSNR", ".2f", " dB"),
+            ("ms_ssim", "its MS-SSIM", ".4f", ""),
+        )
+        if (found := known.get(key))
+    ]
     return [
-        (f"{decibel(best['psnr'])} dB", "PSNR of the best network in validation"),
-        (f"{best['ms_ssim']:.4f}", "its MS-SSIM"),
+        (f"{decibel(best['psnr'])} dB", "PSNR of the best network in validation, mean of patches"),
+        (f"{best['ms_ssim']:.4f}", "its MS-SSIM, mean of patches"),
+        *over,
         (f"{best['step']:,} of {settings['steps']:,}", "step of the best network"),
         *facts,
     ]
+
+
+def _over_scenes(best: Row) -> dict[str, Interval]:
+    """Of the network that the run keeps; empty if it is not known, as in earlier versions."""
+    return {key: Interval(**found) for key, found in best.get("over_scenes", {}).items()}
+
+
+def _caution(best: Row) -> str:
+    known = _over_scenes(best)
+    scenes = max((found.scenes for found in known.values()), default=None)
+    return caution_on_validation(best.get("validated_on", "val"), scenes)
 
 
 def _charts(rows: list[Row], best: Row | None) -> str:
@@ -116,17 +140,29 @@ def _table_1(rows: list[Row], camera: str, best: int | None) -> str:
 
 
 def _table_2(rows: list[Row], camera: str, best: int | None) -> str:
-    header = ("Step", "Gen. Loss (Train)", "Gen. Loss (Test)", "Metrics (PSNR, MS-SSIM)")
+    header = ["Step", "Gen. Loss (Train)", "Gen. Loss (Test)", "Metrics (PSNR, MS-SSIM)"]
     lines = [
-        (
+        [
             _step(row, camera),
             _number(row["generator_loss_train"]),
             _number(row["generator_loss_test"]),
             f"{decibel(row['psnr'])}, {row['ms_ssim']:.4f}",
-        )
+        ]
         for row in rows
     ]
+    if any("psnr_over_scenes" in row for row in rows):
+        header += ["PSNR over scenes", "MS-SSIM over scenes"]
+        for line, row in zip(lines, rows, strict=True):
+            line += [_interval(row, "psnr", ".2f"), _interval(row, "ms_ssim", ".4f")]
     return table(header, lines, best=best)
+
+
+def _interval(row: Row, key: str, form: str) -> str:
+    """A mean over scenes, with its interval where the log has it; earlier versions' has not."""
+    name = f"{key}_over_scenes"
+    if (mean := row.get(name)) is None:
+        return "-"
+    return Interval(mean, row.get(f"{name}_low"), row.get(f"{name}_high"), scenes=0).text(form)
 
 
 def _step(row: Row, camera: str) -> str:
@@ -156,7 +192,7 @@ def _left_out(count: int) -> str:
 
 
 def _best(folder: Path) -> Row | None:
-    """Step, PSNR and MS-SSIM of the network that the run keeps; None if there is none yet."""
+    """Step and scores of the network that the run keeps; None if there is none yet."""
     if not (folder / BEST_NAME).is_file():
         return None
     found: Row = read_card(folder / BEST_NAME)["training"]

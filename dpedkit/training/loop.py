@@ -375,7 +375,8 @@ class _Run:
     def _summary(self) -> TrainSummary:
         best = self.validation.best
         assert best is not None
-        for warning in check_gain(best, self.untouched):
+        untouched, training = self.untouched.scores(), self.validation.training
+        for warning in check_gain(best, untouched, training["validated_on"]):
             self.validation.warn(warning)
         return TrainSummary(
             folder=self.folder.path,
@@ -385,9 +386,12 @@ class _Run:
             best_step=int(best["step"]),
             psnr=best["psnr"],
             ms_ssim=best["ms_ssim"],
-            untouched_psnr=self.untouched["psnr"],
-            untouched_ms_ssim=self.untouched["ms_ssim"],
-            content=self.validation.training["content"]["loss"],
+            untouched_psnr=untouched["psnr"],
+            untouched_ms_ssim=untouched["ms_ssim"],
+            over_scenes=best.get("over_scenes", {}),  # not in checkpoints of earlier versions
+            untouched_over_scenes=untouched["over_scenes"],
+            validated_on=training["validated_on"],
+            content=training["content"]["loss"],
             warnings=self.validation.warnings,
         )
 

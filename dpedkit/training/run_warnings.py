@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 # A discriminator that is always right teaches the generator nothing; one that guesses, neither.
 _TOO_RIGHT, _GUESSING = 0.98, 0.52
@@ -54,7 +55,7 @@ def check_discriminator(accuracies: Sequence[float]) -> list[str]:
 
 
 def check_gain(
-    best: Mapping[str, float | None], untouched: Mapping[str, float | None]
+    best: Mapping[str, Any], untouched: Mapping[str, Any], validated_on: str
 ) -> list[str]:
     """Warn of a best network that is further from the DSLR than the untouched phone patches.
 
@@ -62,6 +63,8 @@ def check_gain(
     ----------
     best, untouched : mapping with "psnr" and "ms_ssim"
         None stands for a PSNR without limit.
+    validated_on : str
+        The split that these are of.
     """
     worse = []
     for key, name, unit, digits in (("psnr", "PSNR", " dB", 2), ("ms_ssim", "MS-SSIM", "", 4)):
@@ -71,7 +74,7 @@ def check_gain(
     if not worse:
         return []
     return [
-        "On the val split the network is further from the DSLR than the untouched phone patches "
-        f"({'; '.join(worse)}): train longer, or use the recipe that starts from the colour map "
-        "(--recipe cpu)."
+        f"On the {validated_on} split the network is further from the DSLR than the untouched "
+        f"phone patches ({'; '.join(worse)}): train longer, or use the recipe that starts from the "
+        "colour map (--recipe cpu)."
     ]

@@ -53,7 +53,7 @@ class Validation:
     Attributes
     ----------
     best : dict or None
-        Step, PSNR and MS-SSIM of the best network; None before the first validation.
+        Step and scores of the best network; None before the first validation.
     warnings : list of str
     """
 
@@ -132,21 +132,21 @@ class Validation:
             "generator_loss_test": found.loss,
             "psnr": found.psnr,
             "ms_ssim": found.ms_ssim,
-            **found.over_scenes,
+            **_over_scenes(found),
         }
         said = f"step {step}: PSNR {decibel(found.psnr)} dB, MS-SSIM {found.ms_ssim:.4f}"
         if self.state.ema is not None:
             # The EMA model is what counts; the newest weights show what averaging brings.
             raw = self.patches.quality(self.state.generator)
-            row |= {f"raw_{name}": value for name, value in raw.items()}
-            said += f" (unaveraged {decibel(raw['psnr'])} dB, {raw['ms_ssim']:.4f})"
+            row |= {"raw_psnr": raw.psnr, "raw_ms_ssim": raw.ms_ssim}
+            said += f" (unaveraged {decibel(raw.psnr)} dB, {raw.ms_ssim:.4f})"
         log.append(row)
         self.patches.write_samples(self.folder.sample(step), self.state.model)
         console.say(said)
         if (accuracy := means.accuracy()) is not None:
             self.accuracies.append(accuracy)
         if self.is_best(found):
-            self.best = {"step": step, "psnr": found.psnr, "ms_ssim": found.ms_ssim}
+            self.best = {"step": step, **found.scores()}
             self.save_best(step, found)
         for warning in [
             *check_output(step, found.spread),
@@ -179,8 +179,7 @@ class Validation:
 
     def save_best(self, step: int, found: Measurement) -> None:
         """Write the network as the best one, with its scores."""
-        scores = {"psnr": found.psnr, "ms_ssim": found.ms_ssim}
-        self._save(self.folder.best_model, step, scores)
+        self._save(self.folder.best_model, step, found.scores())
 
     def save_last(self, step: int) -> None:
         """Write the network as the newest one."""
@@ -209,11 +208,20 @@ class Validation:
     def _baselines(self) -> dict[str, Any]:
         """What the scores of the validations are compared with in the report of the run."""
         return {
-            "untouched phone": self.patches.untouched(),
-            "colour polynomial": self.patches.mapped(self._colour_map),
+            "untouched phone": self.patches.untouched().scores(),
+            "colour polynomial": self.patches.mapped(self._colour_map).scores(),
         }
 
     def _save(self, path: Path, step: int, scores: dict[str, Any]) -> None:
         training = {"step": step, **self.training, **scores, "baselines": self._baselines}
         card = {"training": training, **self.about, COLOUR_POLYNOMIAL: self._colour_map.to_dict()}
         save_model(path, self.state.model, card)
+
+
+def _over_scenes(found: Measurement) -> dict[str, float | None]:
+    """The means over the scenes and their intervals, as they are logged."""
+    return {
+        f"{name}_over_scenes{end}": value
+        for name, one in found.over_scenes.items()
+        for end, value in (("", one.mean), ("_low", one.low), ("_high", one.high))
+    }

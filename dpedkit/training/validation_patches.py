@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from dpedkit import metrics
 from dpedkit.colourmap import ColourMap
 from dpedkit.core.device import beside, to_images
 from dpedkit.images import write_photo
+from dpedkit.intervals import Interval, over_scenes
 from dpedkit.models.discriminator import Discriminator, to_grey
 from dpedkit.models.generator import Generator
 from dpedkit.photomap import PatchGuides
@@ -32,8 +33,34 @@ _SAMPLES = 6
 _GAP = 4  # px between the patches of a sample picture
 
 
-@dataclass(frozen=True)
-class Measurement:
+@dataclass(frozen=True, kw_only=True)
+class Quality:
+    """How close images are to the DSLR's.
+
+    Attributes
+    ----------
+    psnr : float or None
+        Mean over images, the authors' per-image procedure, of those that differ from the DSLR's;
+        None where none does.
+    ms_ssim : float
+        Mean over images.
+    over_scenes : dict of str to Interval
+        "psnr" and "ms_ssim" as the mean over the scenes of each scene's mean; empty if it is not
+        known which patches show the same scene, and without a PSNR that has no limit.
+    """
+
+    psnr: float | None
+    ms_ssim: float
+    over_scenes: dict[str, Interval] = field(default_factory=dict)
+
+    def scores(self) -> dict[str, Any]:
+        """As JSON-ready values: for the card of a network and for checkpoints."""
+        intervals = {name: asdict(found) for name, found in self.over_scenes.items()}
+        return {"psnr": self.psnr, "ms_ssim": self.ms_ssim, "over_scenes": intervals}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Measurement(Quality):
     """What one validation found.
 
     Attributes
@@ -41,24 +68,13 @@ class Measurement:
     loss : float
         The generator's loss, the mean over batches.
     discriminator_accuracy : float or None
-    psnr : float or None
-        Mean over images, the authors' per-image procedure, of those that differ from the DSLR's;
-        None where none does.
-    ms_ssim : float
-        Mean over images.
     spread : float
         Mean standard deviation within an enhanced patch.
-    over_scenes : dict
-        PSNR and MS-SSIM as the mean over the scenes of each scene's mean, as they are logged;
-        empty if it is not known which patches show the same scene.
     """
 
     loss: float
     discriminator_accuracy: float | None
-    psnr: float | None
-    ms_ssim: float
     spread: float
-    over_scenes: dict[str, float | None] = field(default_factory=dict)
 
 
 class ValidationPatches:
@@ -110,36 +126,39 @@ class ValidationPatches:
         return Measurement(
             loss=torch.stack(losses).mean().item(),
             discriminator_accuracy=_mean(torch.cat(right)) if right else None,
-            psnr=_mean_of_differing(torch.cat(psnr)),
-            ms_ssim=_mean(torch.cat(ms_ssim)),
             spread=_mean(torch.cat(spread)),
-            over_scenes=self._over_scenes({"psnr": torch.cat(psnr), "ms_ssim": torch.cat(ms_ssim)}),
+            **vars(self._quality(torch.cat(psnr), torch.cat(ms_ssim))),
         )
 
-    def _over_scenes(self, values: dict[str, Tensor]) -> dict[str, float | None]:
-        """Means over the scenes, of scores `(N,)` of all patches; without infinite ones."""
-        if self.scenes is None:
-            return {}
-        found = {}
-        for name, scores in values.items():
-            array = scores.cpu().double().numpy()
-            kept = ~np.isposinf(array)
-            counts = np.bincount(self.scenes[kept])
-            sums = np.bincount(self.scenes[kept], array[kept])
-            means = sums[counts > 0] / counts[counts > 0]
-            found[f"{name}_over_scenes"] = float(means.mean()) if len(means) else None
-        return found
+    def _quality(self, psnr: Tensor, ms_ssim: Tensor) -> Quality:
+        """From the scores `(N,)` of all patches."""
+        found = {name: self._over_scenes(x) for name, x in (("psnr", psnr), ("ms_ssim", ms_ssim))}
+        return Quality(
+            psnr=_mean_of_differing(psnr),
+            ms_ssim=_mean(ms_ssim),
+            over_scenes={name: one for name, one in found.items() if one is not None},
+        )
 
-    def quality(self, generator: Generator) -> dict[str, Any]:
+    def _over_scenes(self, scores: Tensor) -> Interval | None:
+        """The mean over the scenes, without infinite scores."""
+        if self.scenes is None:
+            return None
+        values = scores.cpu().double().numpy()
+        kept = ~np.isposinf(values)
+        counts = np.bincount(self.scenes[kept])
+        sums = np.bincount(self.scenes[kept], values[kept])
+        return over_scenes(sums[counts > 0] / counts[counts > 0])
+
+    def quality(self, generator: Generator) -> Quality:
         """PSNR and MS-SSIM of enhanced patches, as `measure` has them."""
         with _evaluation_mode(generator):
             return self._quality_of(lambda phone: generator(phone).float())
 
-    def untouched(self) -> dict[str, Any]:
+    def untouched(self) -> Quality:
         """PSNR and MS-SSIM of the phone patches as they are."""
         return self._quality_of(lambda phone: phone[:, :3])
 
-    def mapped(self, colours: ColourMap) -> dict[str, Any]:
+    def mapped(self, colours: ColourMap) -> Quality:
         """PSNR and MS-SSIM of the phone patches with their colours mapped."""
 
         def enhance(phone: Tensor) -> Tensor:
@@ -148,13 +167,13 @@ class ValidationPatches:
 
         return self._quality_of(enhance)
 
-    def _quality_of(self, enhance: Callable[[Tensor], Tensor]) -> dict[str, Any]:
+    def _quality_of(self, enhance: Callable[[Tensor], Tensor]) -> Quality:
         psnr, ms_ssim = [], []
         for phone, dslr in self._batches():
             enhanced = enhance(phone)
             psnr.append(metrics.psnr(enhanced.clamp(0, 1), dslr))
             ms_ssim.append(metrics.ssim_and_ms_ssim(enhanced, dslr)[1])
-        return {"psnr": _mean_of_differing(torch.cat(psnr)), "ms_ssim": _mean(torch.cat(ms_ssim))}
+        return self._quality(torch.cat(psnr), torch.cat(ms_ssim))
 
     def write_samples(self, path: Path, generator: Generator) -> None:
         """A picture of a few patches: phone on the left, enhanced in the middle, DSLR right."""
