@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from dpedkit.simulate.config import SimulateConfig
     from dpedkit.simulate.driver import SimulateSummary
     from dpedkit.training.config import TrainConfig
-    from dpedkit.training.run_folder import TrainSummary
+    from dpedkit.training.summary import TrainSummary
 
 
 def simulate(

@@ -133,6 +133,7 @@ def test_scores_of_a_run_are_given_over_scenes_with_what_they_say_of_others(tmp_
     assert "PSNR dB, mean of 2 scenes" in summary.as_text() and words in summary.as_text()
     told = json.loads(json.dumps(summary.to_dict(), allow_nan=False))
     assert told["validated_on"] == "val" and told["over_scenes"]["psnr"]["scenes"] == 2
+    assert words in told["caution"]
     card = read_card(summary.model)["training"]
     assert card["over_scenes"] == told["over_scenes"]
     page = write_report(summary.folder).read_text()

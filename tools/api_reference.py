@@ -65,7 +65,7 @@ _CONTENTS: dict[str, dict[str, tuple[str, ...]]] = {
     "Training": {
         "dpedkit.training.loop": ("train",),
         "dpedkit": ("train", "TrainConfig"),
-        "dpedkit.training.run_folder": ("TrainSummary",),
+        "dpedkit.training.summary": ("TrainSummary",),
         "dpedkit.losses": (
             "ContentLoss",
             "ColourLoss",

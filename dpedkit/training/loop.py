@@ -38,7 +38,7 @@ from dpedkit.training.data import Batch, TrainLoader
 from dpedkit.training.distributed import Processes, local_device, process_group
 from dpedkit.training.metric_log import MetricLog
 from dpedkit.training.objective import Objective
-from dpedkit.training.run_folder import RunFolder, TrainSummary, find_run
+from dpedkit.training.run_folder import RunFolder, find_run
 from dpedkit.training.run_warnings import check_gain
 from dpedkit.training.state import TrainingState
 from dpedkit.training.step import (
@@ -48,6 +48,7 @@ from dpedkit.training.step import (
     TrainingStep,
     check_finite,
 )
+from dpedkit.training.summary import TrainSummary
 from dpedkit.training.validation import Validation
 
 _FOR_CPU = "photo-aware"  # what the recipe cpu trains

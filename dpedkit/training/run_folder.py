@@ -13,7 +13,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -35,9 +35,8 @@ from dpedkit.core.evaluations import EVALUATIONS
 from dpedkit.core.manifest import read_json, read_jsonl, write_jsonl
 from dpedkit.core.publication import statements_of
 from dpedkit.core.records import RUN_CONFIG
-from dpedkit.core.wording import counted, decibel
+from dpedkit.core.wording import counted
 from dpedkit.core.workfolder import clear, entries, refuse_other_version
-from dpedkit.intervals import Interval, caution_on_validation
 from dpedkit.models.files import BEST_NAME, LAST_NAME, PUBLICATION, find_model, model_hash, restate
 from dpedkit.shards.index import fingerprint
 from dpedkit.training.checkpoint import newest_step
@@ -46,7 +45,6 @@ from dpedkit.training.content import ContentChoice, choose_content
 from dpedkit.training.trackers import require_tracker
 
 LOG_NAME = "log.jsonl"
-_FORMS = {"psnr": ".2f", "ms_ssim": ".4f"}  # of means over scenes
 _RESTARTS = "restarts"
 _RECORD = {"tool_version", "train", "data", "content"}  # what every record has
 
@@ -391,71 +389,3 @@ def _is_a_beginning(entry: Path) -> bool:
     if entry.suffix == PART_SUFFIX:
         return entry.name.startswith((f"{RUN_CONFIG}.", f"{LOG_NAME}."))
     return entry.name == LOG_NAME and entry.stat().st_size == 0
-
-
-@dataclass(frozen=True)
-class TrainSummary:
-    """What a run left in its folder.
-
-    Attributes
-    ----------
-    folder, model, last : Path
-        The run, its best and its newest network.
-    steps, best_step : int
-    psnr, ms_ssim, untouched_psnr, untouched_ms_ssim : float
-        Of the best network and of the phone patches, on the patches of its validations. A PSNR
-        is None where all of them equal the DSLR's.
-    over_scenes, untouched_over_scenes : dict
-        The same as means over the scenes: by measure, the values of an `Interval`. Empty if it is
-        not known which patches show the same scene.
-    validated_on : str
-        The split of these patches: "val", or "train" if there is no val split.
-    content : str
-        The content loss used.
-    warnings : list of str
-    """
-
-    folder: Path
-    model: Path
-    last: Path
-    steps: int
-    best_step: int
-    psnr: float | None
-    ms_ssim: float
-    untouched_psnr: float | None
-    untouched_ms_ssim: float
-    over_scenes: dict[str, dict[str, Any]]
-    untouched_over_scenes: dict[str, dict[str, Any]]
-    validated_on: str
-    content: str
-    warnings: list[str] = field(default_factory=list)
-
-    def to_dict(self) -> dict[str, Any]:
-        """The summary as JSON-ready values."""
-        content = dict(self.__dict__)
-        return content | {name: str(content[name]) for name in ("folder", "model", "last")}
-
-    def as_text(self) -> str:
-        """A few lines for people."""
-        before, after = (
-            {name: Interval(**values) for name, values in found.items()}
-            for found in (self.untouched_over_scenes, self.over_scenes)
-        )
-        header, scenes = ["during training", "PSNR dB", "MS-SSIM"], None
-        if before:
-            scenes = max(one.scenes for one in before.values())
-            header += [f"{header[1]}, mean of {counted(scenes, 'scene')}", header[2]]
-        rows = [
-            ["untouched phone", decibel(self.untouched_psnr), f"{self.untouched_ms_ssim:.4f}"],
-            [f"best, step {self.best_step}", decibel(self.psnr), f"{self.ms_ssim:.4f}"],
-        ]
-        for row, found in zip(rows, (before, after), strict=True):
-            row += [found[key].text(form) if key in found else "-" for key, form in _FORMS.items()]
-        note = caution_on_validation(self.validated_on, scenes)
-        lines = [
-            f"{self.folder}: {counted(self.steps, 'step')}, content loss {self.content}",
-            console.table(header, [row[: len(header)] for row in rows], note),
-            f"best network: {self.model}",
-            *(f"warning: {warning}" for warning in self.warnings),
-        ]
-        return "\n".join(lines)
