@@ -216,7 +216,7 @@ def test_a_stopped_sweep_continues(patches, trained, monkeypatch):
 def test_results_of_other_settings_are_not_taken(patches, tmp_path):
     run_sweep("mine.toml")
     (tmp_path / "mine.toml").write_text(STANDSTILL.replace("batch = 2", "batch = 1"))
-    with pytest.raises(OutputExistsError, match=r"seed-0\.json is of other patches, .*other settings"):
+    with pytest.raises(OutputExistsError, match=r"seed-0\.json is of other patches, "):
         run_sweep("mine.toml")
     assert run_sweep("mine.toml", output=tmp_path / "other").output == tmp_path / "other"
 
