@@ -15,6 +15,7 @@ from test_patches import make_aligned
 from dpedkit import stages
 from dpedkit.cli import execute
 from dpedkit.colourmap import EXPONENTS
+from dpedkit.core import console
 from dpedkit.core.atomic import write_json
 from dpedkit.core.errors import DpedkitError, OutputExistsError, UsageError
 from dpedkit.core.manifest import read_json, read_jsonl, write_jsonl
@@ -189,7 +190,8 @@ def test_every_combination_is_trained_once_and_none_of_them_twice(patches, train
         for norm in ("batch", "none")
     ]
     assert [len(row.scores) for row in summary.networks] == [2] * 4
-    again = run_sweep("mine.toml", changes=changes, seeds=2)
+    assert summary.described() == "mine: 8 runs (4 combinations, 2 seeds)."
+    again = run_sweep("mine.toml", changes=["train.batch=2,1,2", changes[1]], seeds=2)
     assert again == summary
     assert len(trained) == 8
     run_sweep("mine.toml", changes=["train.batch=2,1,3", "train.norm=none"], seeds=2)
@@ -310,11 +312,22 @@ def test_baselines_that_are_not_the_same_for_all_have_a_row_each():
     scores = [a_score("shards=a", 0, None, 21.0), a_score("shards=b", 0, None, 22.0)]
     summary = SweepSummary("mine", Path("out"), "val", scores)
     assert [row.name for row in summary.baselines] == [PHONE, POLYNOMIAL]
-    other = replace(scores[1], data="others", methods=scores[1].methods | {PHONE: Measured(9, 0.1)})
+    other = replace(scores[1], shards="b", methods=scores[1].methods | {PHONE: Measured(9, 0.1)})
     rows = SweepSummary("mine", Path("out"), "val", [scores[0], other]).baselines
     assert [(row.name, row.mean("psnr").value) for row in rows[:2]] == [
         (f"{PHONE} (shards=a)", 18),
         (f"{PHONE} (shards=b)", 9),
+    ]
+    starts = [
+        replace(score, init=score.variant, methods=score.methods | {START: Measured(psnr, 0.1)})
+        for score, psnr in zip(scores, (3, 4), strict=True)
+    ]
+    rows = SweepSummary("mine", Path("out"), "val", starts).baselines
+    assert [(row.name, row.mean("psnr").value) for row in rows] == [
+        (PHONE, 18),
+        (POLYNOMIAL, 20),
+        (f"{START} (shards=a)", 3),
+        (f"{START} (shards=b)", 4),
     ]
 
 
@@ -350,12 +363,13 @@ def test_imported_patches_are_in_folds_by_their_numbers(imported):
     assert "pair k is in fold k modulo 2" in summary.as_text().replace("\n", " ")
 
 
-def test_the_network_that_training_starts_from_stands_beside(imported, tmp_path, caplog):
+def test_the_network_that_training_starts_from_stands_beside(imported, tmp_path, capsys):
     """Also if it is of another kind than the recipe's."""
     save_model(tmp_path / "start.safetensors", build_generator("srcnn").eval(), {})
     changes = ["train.init=start.safetensors"]
-    summary = run_sweep("mine.toml", changes=changes, folds=FOLDS)
-    assert "holds no colour polynomial" not in caplog.text
+    with console.shown():
+        summary = run_sweep("mine.toml", changes=changes, folds=FOLDS)
+    assert "holds no colour polynomial" not in capsys.readouterr().err
     for score in summary.scores:
         start, end = (score.methods[name].psnr for name in (START, NETWORK))
         assert end == pytest.approx(start, abs=1e-2)

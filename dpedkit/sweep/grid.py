@@ -104,7 +104,7 @@ def _values(change: str) -> tuple[str, list[str]]:
         )
     if key in ("train.seed", "train.output"):
         raise UsageError(f"--set {change}: a sweep sets {key} itself; --seeds says how many seeds.")
-    return key, [value.strip() for value in values.split(",")]
+    return key, list(dict.fromkeys(value.strip() for value in values.split(",")))
 
 
 def _step(recipe: str, folder: Path | None, chosen: dict[str, str]) -> Step:

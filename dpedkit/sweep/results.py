@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
@@ -23,25 +23,16 @@ _MINUTE = 60  # seconds
 
 @dataclass(frozen=True)
 class Mean:
-    """A mean over the seeds, and the standard deviation over them; None of a single one.
-
-    The score of a seed is the mean over its folds, where there are some.
-    """
+    """A mean over seeds or folds, and the standard deviation over them; None of a single one."""
 
     value: float
     deviation: float | None
 
     @classmethod
-    def of(cls, scores: Iterable[Score], method: str, measure: str) -> Mean:
-        """Of a method in some runs; inf if one of its PSNRs is."""
-        seeds: dict[int, list[float]] = {}
-        for score in scores:
-            value = getattr(score.methods[method], measure)
-            seeds.setdefault(score.seed, []).append(math.inf if value is None else value)
-        means = [mean(own) for own in seeds.values()]
-        if len(means) < 2 or not all(map(math.isfinite, means)):
-            return cls(mean(means), None)
-        return cls(mean(means), stdev(means))
+    def of(cls, values: Sequence[float]) -> Mean:
+        """Of at least one value; a PSNR may be infinite."""
+        spread = len(values) > 1 and all(map(math.isfinite, values))
+        return cls(mean(values), stdev(values) if spread else None)
 
 
 @dataclass(frozen=True)
@@ -62,9 +53,13 @@ class Row:
     scores: list[Score]
 
     def mean(self, measure: str, fold: int | None = None) -> Mean:
-        """Over all folds, or of one."""
-        own = [score for score in self.scores if fold in (None, score.fold)]
-        found = Mean.of(own, self.method, measure)
+        """Over the seeds; the score of a seed is the mean over all folds, or that of one."""
+        seeds: dict[int, list[float]] = {}
+        for score in self.scores:
+            if fold in (None, score.fold):
+                value = getattr(score.methods[self.method], measure)
+                seeds.setdefault(score.seed, []).append(math.inf if value is None else value)
+        found = Mean.of([mean(own) for own in seeds.values()])
         # A baseline does not depend on the seed.
         return found if self.method == NETWORK else Mean(found.value, None)
 
@@ -133,7 +128,7 @@ class FoldDifference:
                 ours.mean(measure, fold).value - theirs.mean(measure, fold).value for fold in each
             ]
             if all(map(math.isfinite, gains)):
-                values[measure] = Mean(mean(gains), stdev(gains) if len(gains) > 1 else None)
+                values[measure] = Mean.of(gains)
         return cls(ours.name, theirs.name, folds, values)
 
 
@@ -176,11 +171,14 @@ class SweepSummary:
         """A row for each baseline, or several where it is not the same for all variants."""
         rows = []
         for method in _BASELINES:
-            same: dict[frozenset[tuple[int | None, str]], list[Row]] = {}
+            same: dict[frozenset[tuple[int | None, str, str | None]], list[Row]] = {}
             for row in self.networks:
                 if row.has(method):
-                    data = frozenset((score.fold, score.data) for score in row.scores)
-                    same.setdefault(data, []).append(row)
+                    made_of = frozenset(
+                        (score.fold, score.shards, score.init if method == START else None)
+                        for score in row.scores
+                    )
+                    same.setdefault(made_of, []).append(row)
             for own in same.values():
                 of = "" if len(same) == 1 else f" ({'; '.join(row.name for row in own)})"
                 rows.append(Row(f"{method}{of}", method, own[0].scores))
@@ -219,7 +217,7 @@ class SweepSummary:
 
     def described(self) -> str:
         """What was done, in words."""
-        parts = [counted(len(self.networks), "setting"), counted(self.seeds, "seed")]
+        parts = [counted(len(self.networks), "combination"), counted(self.seeds, "seed")]
         if self.folds:
             numbers = listed([str(fold) for fold in self.folds])
             some = f"fold {numbers}" if len(self.folds) == 1 else f"folds {numbers}"

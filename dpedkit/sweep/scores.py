@@ -44,9 +44,8 @@ class Score:
     methods : dict of str to Measured
         The network, the untouched phone patches, the colour polynomial of the run's train split,
         and where training started from a network, that network.
-    data : str
-        What the methods that are not trained here depend on: hashes of the shards and of the
-        network at the start. Runs with the same have the same baselines.
+    shards, init : str, str or None
+        Hashes of the patches, and of the network at the start: what the baselines depend on.
     cpu_seconds : float or None
         Processor time of the training; None where it is not known, as after a kill.
     """
@@ -56,7 +55,8 @@ class Score:
     fold: int | None
     patches: int
     methods: dict[str, Measured]
-    data: str
+    shards: str
+    init: str | None = None
     cpu_seconds: float | None = None
 
     def to_dict(self) -> dict[str, Any]:

@@ -100,7 +100,8 @@ class Scorer:
             patches=found.patches,
             methods={name: _measured(found, name) for name in (PHONE, POLYNOMIAL, NETWORK)}
             | self._start(run),
-            data=" ".join(setting[key] for key in ("shards", "init") if key in setting),
+            shards=setting["shards"],
+            init=setting.get("init"),
             cpu_seconds=read_json(clock)["cpu_seconds"],
         )
         write_json(file, {"setting": setting, "score": score.to_dict()})
