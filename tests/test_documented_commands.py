@@ -47,7 +47,7 @@ SCENES = 6
 PHOTOS = ["--phone-megapixels", "0.35", "--dslr-megapixels", "0.9"]
 TRAINING = "--steps 2 --batch 4 --evaluate-every 1 --evaluate-patches 4 --content msssim-l1"
 
-RECIPE = "--set train.steps=2 --set train.evaluate_every=1"
+RECIPE = "--set train.steps=2 --set train.evaluate_every=1 --set train.evaluate_patches=4"
 
 # Functions of the shell that stand before the commands of the same name.
 SHORTENED = f"""

@@ -17,7 +17,7 @@ from dpedkit.report.page import page_file
 from dpedkit.sweep.scores import MEASURES, Score
 from dpedkit.sweep.tables import tables_as_text
 
-_BASELINES = (PHONE, POLYNOMIAL, START)  # each a better reference than those before it
+_BASELINES = (PHONE, POLYNOMIAL, START)  # the last that there is, is the reference
 _MINUTE = 60  # seconds
 
 
@@ -83,7 +83,7 @@ class Row:
         """Whether all its runs have a score of a method."""
         return all(method in score.methods for score in self.scores)
 
-    def best_baseline(self) -> Row:
+    def reference(self) -> Row:
         """What its network should beat: what training started from, or the polynomial."""
         method = [method for method in _BASELINES if self.has(method)][-1]
         return Row(method, method, self.scores)
@@ -186,10 +186,10 @@ class SweepSummary:
 
     @cached_property
     def pairs(self) -> list[tuple[Row, Row]]:
-        """What is compared: each network and its best baseline, and all others and the first."""
+        """What is compared: each network and its reference, and each other network and the first."""
         first, *others = self.networks
-        over_baseline = [(row, row.best_baseline()) for row in self.networks]
-        return over_baseline + [(row, first) for row in others]
+        over_reference = [(row, row.reference()) for row in self.networks]
+        return over_reference + [(row, first) for row in others]
 
     @cached_property
     def differences(self) -> list[Difference]:

@@ -79,7 +79,7 @@ def _by_fold(found: Sequence[FoldDifference], title: str) -> Table:
 def folds(summary: SweepSummary) -> Table:
     """A row for each fold: the scores of all baselines and variants on it.
 
-    If there is one variant, its gain over its best baseline is beside them.
+    If there is one variant, its gain over its reference is beside them.
     """
     shown = [*summary.baselines, *summary.networks]
     names, signs = [row.name for row in shown], [""] * len(shown)
@@ -90,7 +90,7 @@ def folds(summary: SweepSummary) -> Table:
         means = [_means(row, fold) for row in shown]
         if gain:
             (network,) = summary.networks
-            means.append(_less(means[-1], _means(network.best_baseline(), fold)))
+            means.append(_less(means[-1], _means(network.reference(), fold)))
         patches = next(score.patches for score in summary.scores if score.fold == fold)
         cells = [_both(own, sign) for own, sign in zip(means, signs, strict=True)]
         rows.append([str(fold), f"{patches:,}", *cells])
