@@ -215,6 +215,19 @@ def test_a_stopped_sweep_continues(patches, trained, monkeypatch):
     assert [name for name, *_ in trained] == ["as_in_the_recipe-seed-0"] * 2
 
 
+def test_one_training_is_measured_on_both_splits(patches, trained):
+    phone, dslr = patches
+    val = run_sweep("mine.toml")
+    test = run_sweep("mine.toml", split="test")
+    untouched = [summary.scores[0].methods[PHONE].psnr for summary in (val, test)]
+    wanted = [mean_psnr(phone[3:], dslr[3:]), mean_psnr(phone, 1 - dslr)]
+    assert untouched == pytest.approx(wanted, abs=1e-3)
+    assert run_sweep("mine.toml").scores == val.scores
+    assert "settings chosen by this table have seen it" in test.as_text().replace("\n", " ")
+    shards = Path("sweeps/mine/runs/as_in_the_recipe-seed-0/evaluations")
+    assert len({path.name for path in shards.glob("*.json")}) == 2
+
+
 def test_results_of_other_settings_are_not_taken(patches, tmp_path):
     run_sweep("mine.toml")
     (tmp_path / "mine.toml").write_text(STANDSTILL.replace("batch = 2", "batch = 1"))

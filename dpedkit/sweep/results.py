@@ -120,6 +120,7 @@ class FoldDifference:
 
     @classmethod
     def between(cls, ours: Row, theirs: Row) -> FoldDifference:
+        """Of two rows with the same folds."""
         folds = sorted({score.fold for score in ours.scores if score.fold is not None})
         each: list[int | None] = [*folds] or [None]
         values = {}
@@ -186,7 +187,7 @@ class SweepSummary:
 
     @cached_property
     def pairs(self) -> list[tuple[Row, Row]]:
-        """What is compared: each network and its reference, and each other network and the first."""
+        """What is compared: each network and its reference, each other network and the first."""
         first, *others = self.networks
         over_reference = [(row, row.reference()) for row in self.networks]
         return over_reference + [(row, first) for row in others]

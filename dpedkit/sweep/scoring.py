@@ -39,9 +39,15 @@ class Run:
 
     @property
     def name(self) -> str:
-        """Of its folder, and of the file of its result."""
+        """Of its folder."""
         fold = "" if self.fold is None else f"-fold-{self.fold}"
         return f"{self.variant.file_name}-seed-{self.config.seed}{fold}"
+
+    @property
+    def result_name(self) -> str:
+        """Of the file of its result: one training can be measured on the val and the test split."""
+        on_test = self.fold is None and self.split == "test"
+        return f"{self.name}-test.json" if on_test else f"{self.name}.json"
 
     def setting(self) -> dict[str, str]:
         """Hashes of all that decides the result."""
@@ -78,7 +84,7 @@ class Scorer:
             If the folder has a run of this name with other patches, settings or weights, or
             training fails.
         """
-        file, setting = self._results / f"{run.name}.json", run.setting()
+        file, setting = self._results / run.result_name, run.setting()
         if file.is_file():
             known = read_json(file)
             before = known.get("setting")  # earlier versions left out the network to start from
@@ -89,7 +95,7 @@ class Scorer:
                 )
             if (score := _read_score(file, known, run.variant.label)) is not None:
                 return score
-        clock = self._results / f"{run.name}.training.json"
+        clock = file.with_suffix(".training.json")
         with _processor_time(clock, begun=self.folder_of(run).exists()):
             stages.train(run.shards, run.config, name=run.name, runs=self._runs, resume=True)
         found = self._measure(run)
