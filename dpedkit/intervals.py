@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from statistics import mean
 
 import numpy as np
 
@@ -131,3 +132,61 @@ def paired_difference(
     """
     pairs = [(ours[scene], theirs[scene]) for scene in ours if scene in theirs]
     return over_scenes(a - b for a, b in pairs if a is not None and b is not None)
+
+
+@dataclass(frozen=True)
+class Difference:
+    """What one network scores less another, paired by scene.
+
+    Attributes
+    ----------
+    name, other : str
+        The networks, or what one is compared with.
+    values : dict of str to Interval
+        By measure: over the scenes that both were measured on.
+    """
+
+    name: str
+    other: str
+    values: dict[str, Interval]
+
+    @classmethod
+    def between(
+        cls,
+        name: str,
+        ours: Mapping[str, Mapping[str, float]],
+        other: str,
+        theirs: Mapping[str, Mapping[str, float]],
+    ) -> Difference | None:
+        """The difference in all measures; None if there is no scene that both were measured on.
+
+        Parameters
+        ----------
+        name, other : str
+        ours, theirs : mapping of str to mapping of str to float
+            By measure, then by scene.
+        """
+        found = {measure: paired_difference(ours[measure], theirs[measure]) for measure in ours}
+        known = {measure: one for measure, one in found.items() if one is not None}
+        return cls(name, other, known) if known else None
+
+    @property
+    def scenes(self) -> int:
+        """Over how many the means are; an infinite PSNR leaves out its scene."""
+        return max(found.scenes for found in self.values.values())
+
+
+def means_by_scene(runs: Iterable[Mapping[str, float | None]]) -> dict[str, float]:
+    """By scene, the mean over runs that differ in their seed, or were measured on other scenes.
+
+    Parameters
+    ----------
+    runs : iterable of mapping of str to float or None
+        By scene, the value of a run; None is left out.
+    """
+    values: dict[str, list[float]] = {}
+    for run in runs:
+        for scene, value in run.items():
+            if value is not None:
+                values.setdefault(scene, []).append(value)
+    return {scene: mean(own) for scene, own in values.items()}

@@ -47,7 +47,7 @@ SCENES = 6
 PHOTOS = ["--phone-megapixels", "0.35", "--dslr-megapixels", "0.9"]
 TRAINING = "--steps 2 --batch 4 --evaluate-every 1 --evaluate-patches 4 --content msssim-l1"
 
-RECIPE = "--set train.steps=2 --set train.evaluate_every=1"
+RECIPE = "--set train.steps=2 --set train.evaluate_every=1 --set train.evaluate_patches=4"
 
 # Functions of the shell that stand before the commands of the same name.
 SHORTENED = f"""
@@ -86,12 +86,13 @@ NOT_RUN = {
     "./dev": "runs these very tests, or the demo, whose two minutes are its acceptance run",
     "dpedkit run demo": "the same demo",
     "dpedkit run city100": "wants City100's photos, and minutes; test_recipe.py reads the recipes",
+    "dpedkit sweep city100": "wants City100's photos; sweeps of other recipes run",
+    "dpedkit sweep cpu --set train.shards=shards-dped": "wants photos of DPED",
+    "dpedkit sweep finetune --set train.content=vgg19": "wants the weights of VGG-19",
     "tensorboard ": "would not end; test_trackers.py reads what it shows",
     "hf ": "wants the Hugging Face Hub; test_hub.py runs the uploads with a server of its own",
     "dask ": "would not end; test_cluster.py runs the commands on a cluster",
     "torchrun --nnodes 2": "would wait for the second machine",
-    "python benchmarks/cross_validation.py": "wants City100; run by test_cross_validation.py",
-    "python benchmarks/five_folds.py": "wants DPED's patches; run by test_five_folds.py",
 }
 if not any(map(shutil.which, CHROMIUM)):
     NOT_RUN["python benchmarks/report.py"] = "wants Chromium"

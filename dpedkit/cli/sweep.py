@@ -3,10 +3,27 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import click
 
 from dpedkit.cli import options
+
+
+class _Folds(click.ParamType):
+    """Numbers with commas between them."""
+
+    name = "folds"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[int, ...]:
+        if isinstance(value, tuple):
+            return value
+        try:
+            return tuple(int(part) for part in value.split(","))
+        except ValueError:
+            self.fail(f"'{value}' is not a list of numbers such as 1,2.", param, ctx)
 
 
 @options.command(
@@ -17,6 +34,10 @@ from dpedkit.cli import options
             "dpedkit sweep my.toml --set train.batch=8,16 --cross-validate 5",
             "measured on all scenes",
         ),
+        (
+            "dpedkit sweep my.toml --set train.batch=8,16 --cross-validate 5 --only 1,2",
+            "on two of the five folds",
+        ),
     )
 )
 @click.argument("recipe", metavar="RECIPE")
@@ -26,7 +47,8 @@ from dpedkit.cli import options
     multiple=True,
     metavar="train.KEY=VALUE,...",
     help="Values of a setting of [train], for example train.content_weight=1,4. Given several "
-    "times, every combination is trained.",
+    "times, every combination is trained. train.shards=FOLDER trains on other shards than the "
+    "recipe names; train.init=MODEL also sets the generator and norm to those of the model.",
 )
 @click.option(
     "--seeds",
@@ -43,6 +65,14 @@ from dpedkit.cli import options
     metavar="FOLDS",
     help="Divide the scenes of the train and val splits into this many folds, train on all but "
     "one, and measure on that one. The test split is never read.",
+)
+@click.option(
+    "--only",
+    type=_Folds(),
+    default=(),
+    metavar="FOLD,...",
+    help="Do only these of the folds, for example 1,2: to choose settings in less time. The others "
+    "can follow, by the same command without this option.",
 )
 @click.option(
     "--split",
@@ -63,7 +93,8 @@ from dpedkit.cli import options
     "--output",
     type=click.Path(path_type=Path),
     metavar="FOLDER",
-    help="Folder for the runs and the summary; sweeps/NAME in the recipe's folder by default.",
+    help="Folder for the runs, the summary and the report; sweeps/NAME in the recipe's folder by "
+    "default.",
 )
 def command(
     printer: options.Printer,
@@ -71,6 +102,7 @@ def command(
     changes: tuple[str, ...],
     seeds: int,
     folds: int | None,
+    only: tuple[int, ...],
     split: str,
     folder: Path | None,
     output: Path | None,
@@ -79,11 +111,21 @@ def command(
 
     RECIPE is a TOML file, or the name of a built-in one; only its [train] table is used, on the
     shards that it names. The networks are trained one after the other. To continue a sweep that was
-    stopped, give the same command again; with more values, seeds or folds, only what is new is
-    trained.
+    stopped, give the same command again; with more values or seeds, only what is new is trained.
+    The untouched phone patches, the colour polynomial, and with `init` the network that training
+    starts from are measured on the same patches.
     """
     from dpedkit.sweep import run_sweep
 
     printer.show(
-        run_sweep(recipe, folder, output, changes=changes, seeds=seeds, folds=folds, split=split)
+        run_sweep(
+            recipe,
+            folder,
+            output,
+            changes=changes,
+            seeds=seeds,
+            folds=folds,
+            only=only,
+            split=split,
+        )
     )

@@ -10,11 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dpedkit.core import console
-from dpedkit.core.methods import NETWORK, RIVALS
-from dpedkit.core.wording import counted, decibel, listed
+from dpedkit.core.wording import counted, decibel
 from dpedkit.evaluation.limitations import Limitations
 from dpedkit.evaluation.scenes import ByScene, PatchScores
 from dpedkit.evaluation.scores import Scores
+from dpedkit.evaluation.verdict import against_baselines
 
 _HEADER = (
     *("", "per-image PSNR", "MS-SSIM", "per-batch PSNR", "MS-SSIM"),
@@ -49,8 +49,6 @@ _UNKNOWN_SCENES = (
     "It is not known of how many scenes these patches are, so neither is how it does on others."
 )
 _LIMITS_HEADER = ("", "colour error", "contrast", "noise")
-# A difference below these is rounding, not merit: dB, SSIM, MS-SSIM.
-_TIES = {"psnr": 0.005, "ssim": 0.00005, "ms_ssim": 0.00005}
 
 
 @dataclass(frozen=True)
@@ -153,20 +151,7 @@ class Evaluation:
                 f"On the {judged.described()} of the {judged.split} split (it is not known whether "
                 "training saw these scenes) the network"
             )
-        network = judged.scores[NETWORK]
-        rivals = [name for name in RIVALS if name in judged.scores]
-        baselines = "the baselines" if len(rivals) > 1 else "the baseline"
-        lost = {name: _lost_to(network, judged.scores[name]) for name in rivals}
-        if any(lost.values()):
-            complaints = [
-                f"the {name} is ahead in {listed(measures)}"
-                for name, measures in lost.items()
-                if measures
-            ]
-            found = f"does not beat {baselines}: {'; '.join(complaints)}."
-        else:
-            gains = [f"{_gain(network, judged.scores[name])} over the {name}" for name in rivals]
-            found = f"beats {baselines}: {'; '.join(gains)}."
+        found = against_baselines({name: asdict(own) for name, own in judged.scores.items()})
         return " ".join(filter(None, [where, found, *self._cautions(judged)]))
 
     def _cautions(self, judged: SplitScores) -> list[str]:
@@ -211,23 +196,3 @@ def _identical_note(split: SplitScores) -> str:
         "\nleft out of the mean PSNR because they equal the DSLR's (infinite PSNR): "
         + ", ".join(counts)
     )
-
-
-def _lost_to(network: Scores, rival: Scores) -> list[str]:
-    """Names of the measures in which the rival is ahead by more than rounding."""
-    names = {"psnr": "PSNR", "ssim": "SSIM", "ms_ssim": "MS-SSIM"}
-    return [
-        name
-        for key, name in names.items()
-        if _value(rival, key) > _value(network, key) + _TIES[key]
-    ]
-
-
-def _gain(network: Scores, rival: Scores) -> str:
-    psnr, ssim, ms_ssim = (_value(network, key) - _value(rival, key) for key in _TIES)
-    return f"{psnr:+.2f} dB PSNR, {ssim:+.4f} SSIM, {ms_ssim:+.4f} MS-SSIM"
-
-
-def _value(scores: Scores, key: str) -> float:
-    value: float | None = getattr(scores, key)
-    return float("inf") if value is None else value

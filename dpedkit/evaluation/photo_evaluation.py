@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -10,9 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dpedkit.core.methods import NETWORK, RIVALS
-from dpedkit.core.wording import counted, listed, some
+from dpedkit.core.wording import counted, some
 from dpedkit.evaluation.scenes import ByScene
+from dpedkit.evaluation.verdict import against_baselines
 
 COLUMNS = {
     "psnr": ("PSNR", ".2f"),
@@ -28,9 +27,6 @@ _NOTE = (
     "squared difference of the features\nof relu5_4 in up to four squares of 224 px (not LPIPS). "
     "oracle polynomial: fitted to the photo itself."
 )
-_LOWER_IS_BETTER = ("ciede2000", "vgg19")
-# A difference below these is rounding, not merit.
-_TIES = {"psnr": 0.005, "ms_ssim": 0.00005, "ssim": 0.00005, "ciede2000": 0.005}
 
 
 @dataclass(frozen=True)
@@ -127,18 +123,8 @@ class PhotoEvaluation:
             method: {key: found.mean for key, found in measured.items()}
             for method, measured in self.by_scene.means.items()
         }
-        rivals = [rival for rival in RIVALS if rival in means]
-        lost = {rival: _lost_to(means[NETWORK], means[rival]) for rival in rivals}
         where = f"On {self._described()} the network"
-        baselines = "the baselines" if len(rivals) > 1 else "the baseline"
-        if any(lost.values()):
-            complaints = [
-                f"the {rival} is ahead in {listed(names)}" for rival, names in lost.items() if names
-            ]
-            found = f"does not beat {baselines}: {'; '.join(complaints)}."
-        else:
-            gains = [f"{_gain(means[NETWORK], means[rival])} over the {rival}" for rival in rivals]
-            found = f"beats {baselines}: {'; '.join(gains)}."
+        found = against_baselines(means)
         return " ".join(filter(None, [where, found, self._seen(), self.by_scene.caution()]))
 
     def _described(self) -> str:
@@ -164,25 +150,3 @@ class PhotoEvaluation:
             f"It was trained on {seen} of them, so that says little about scenes that it has not "
             "seen."
         )
-
-
-def _lost_to(network: Mapping[str, float], rival: Mapping[str, float]) -> list[str]:
-    """Names of the measures in which the rival is ahead by more than rounding."""
-    return [
-        COLUMNS[key][0]
-        for key, tie in _TIES.items()
-        if key in network and key in rival and _ahead(key, network[key], rival[key]) < -tie
-    ]
-
-
-def _ahead(key: str, network: float, rival: float) -> float:
-    return rival - network if key in _LOWER_IS_BETTER else network - rival
-
-
-def _gain(network: Mapping[str, float], rival: Mapping[str, float]) -> str:
-    parts = [
-        f"{network[key] - rival[key]:+{form}} {COLUMNS[key][0]}"
-        for key, (_, form) in COLUMNS.items()
-        if key in _TIES and key in network and key in rival
-    ]
-    return ", ".join(parts).replace(" PSNR", " dB PSNR")

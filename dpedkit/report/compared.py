@@ -23,7 +23,7 @@ from dpedkit.core.methods import NETWORK
 from dpedkit.core.publication import STATEMENTS
 from dpedkit.core.records import RUN_CONFIG
 from dpedkit.core.wording import some
-from dpedkit.intervals import Interval, over_scenes, paired_difference
+from dpedkit.intervals import Difference, Interval, means_by_scene, over_scenes
 from dpedkit.models.files import BEST_NAME, read_card
 from dpedkit.report.evaluations import Found, is_current, kept_evaluations
 
@@ -116,13 +116,13 @@ class Entry:
 
     def scenes(self, patches: Patches | None, measure: str) -> dict[str, float]:
         """By scene: the mean over the seeds. Empty where it is not known which scenes there are."""
-        values: dict[str, list[float]] = {}
-        for found in self.found(patches):
-            for scene in (found.get("by_scene") or {}).get("scenes", []):
-                value = scene["scores"][NETWORK].get(measure)
-                if value is not None:
-                    values.setdefault(scene["scene"], []).append(value)
-        return {scene: mean(own) for scene, own in values.items()}
+        return means_by_scene(
+            {
+                scene["scene"]: scene["scores"][NETWORK].get(measure)
+                for scene in (found.get("by_scene") or {}).get("scenes", [])
+            }
+            for found in self.found(patches)
+        )
 
     def curve(self, key: str) -> list[tuple[float, float, float]]:
         """By step, of all runs that reached it: step, mean and deviation over the seeds."""
@@ -136,15 +136,6 @@ class Entry:
             for step, own in sorted(points.items())
             if len(own) == whole
         ]
-
-
-@dataclass(frozen=True)
-class Difference:
-    """One entry less another, by measure: over the scenes that both were measured on."""
-
-    name: str
-    other: str
-    values: dict[str, Interval]
 
 
 @dataclass(frozen=True)
@@ -226,18 +217,16 @@ class Comparison:
             if len(told) <= _ALL_PAIRS_UP_TO
             else ((told[0], entry) for entry in told[1:])
         )
-        found = []
-        for first, second in pairs:
-            values = {
-                measure: paired_difference(
-                    second.scenes(self.patches, measure), first.scenes(self.patches, measure)
-                )
-                for measure in MEASURES
-            }
-            known = {measure: one for measure, one in values.items() if one is not None}
-            if known:
-                found.append(Difference(second.name, first.name, known))
-        return found
+        found = (
+            Difference.between(
+                second.name, self._by_measure(second), first.name, self._by_measure(first)
+            )
+            for first, second in pairs
+        )
+        return [difference for difference in found if difference is not None]
+
+    def _by_measure(self, entry: Entry) -> dict[str, dict[str, float]]:
+        return {measure: entry.scenes(self.patches, measure) for measure in MEASURES}
 
     @property
     def baselines(self) -> dict[str, dict[str, Any]]:

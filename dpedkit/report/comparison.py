@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,12 +13,18 @@ from numpy.typing import NDArray
 from dpedkit.core import console
 from dpedkit.core.atomic import make_folder
 from dpedkit.core.wording import counted
-from dpedkit.intervals import FEW_SCENES
 from dpedkit.report import figures, zoom
 from dpedkit.report.charts import curves
-from dpedkit.report.compared import Comparison, Run
-from dpedkit.report.comparison_tables import differences, scores, settings_that_differ
+from dpedkit.report.compared import MEASURES, Comparison, Run
+from dpedkit.report.comparison_tables import (
+    PAIRED,
+    differences,
+    scores,
+    settings_that_differ,
+    too_few_scenes,
+)
 from dpedkit.report.exports import Table
+from dpedkit.report.links import files_beside, list_of_pages
 from dpedkit.report.page import escape, page_file, table, write_page
 from dpedkit.report.samples import patches_of, sample_files
 from dpedkit.report.zoom import Shown, zoomable
@@ -91,7 +96,7 @@ def compare_runs(folders: Sequence[Path], output: Path) -> CompareSummary:
     tables = {
         "scores": scores(comparison),
         "settings": settings_that_differ(comparison),
-        "differences": differences(comparison),
+        "differences": differences(comparison.differences, MEASURES),
     }
     place = make_folder(page_file(output).parent)
     files = []
@@ -106,7 +111,6 @@ def compare_runs(folders: Sequence[Path], output: Path) -> CompareSummary:
             f"not installed: {figures.INSTALL}"
         )
     title = f"Comparison of {counted(len(comparison.runs), 'run')}"
-    links = " ".join(f'<a href="{escape(f.name)}">{escape(f.name)}</a>' for f in files)
     scored = tables["scores"]
     body = (
         f"<h1>{escape(title)}</h1><p>{escape(comparison.described())}</p>"
@@ -116,8 +120,8 @@ def compare_runs(folders: Sequence[Path], output: Path) -> CompareSummary:
         f"{_difference_section(comparison, tables['differences'])}"
         f'<h2>Training</h2><div class="charts">{_charts(comparison)}</div>'
         f"{_same_patches(comparison)}"
-        f"<h2>Runs</h2>{_run_links(comparison, place)}"
-        f'<h2>Files</h2><nav class="links">{links}</nav>'
+        f"<h2>Runs</h2>{list_of_pages([run.path for run in comparison.runs], place)}"
+        f"<h2>Files</h2>{files_beside(files)}"
     )
     path = write_page(output, title, body, styles=[zoom.STYLE], scripts=[zoom.SCRIPT])
     return CompareSummary(path, comparison, tables, files)
@@ -136,20 +140,11 @@ def _difference_section(comparison: Comparison, found: Table) -> str:
             "scenes. Measure each with `dpedkit evaluate RUN SHARDS`."
         )
         return f'<h2>Differences</h2><p class="soft">{escape(words)}</p>'
-    fewest = min(one.scenes for d in comparison.differences for one in d.values.values())
-    caution = ""
-    if fewest < FEW_SCENES:
-        caution = (
-            f'<p class="warn">That is {counted(fewest, "scene")}, too few to tell how the networks '
-            "compare on others.</p>"
-        )
-    words = (
-        "The first less the second, with the 95% bootstrap interval over the scenes. Where the "
-        "interval contains 0, the difference may be chance."
-    )
+    caution = too_few_scenes(comparison.differences)
+    warning = f'<p class="warn">{escape(caution)}</p>' if caution else ""
     return (
-        f"<h2>Differences</h2>{table(found.header, found.rows)}{caution}"
-        f'<p class="soft">{escape(words)}</p>'
+        f"<h2>Differences</h2>{table(found.header, found.rows)}{warning}"
+        f'<p class="soft">{escape(PAIRED)}</p>'
     )
 
 
@@ -206,16 +201,3 @@ def _are_of_the_same(a: list[NDArray[np.uint8]], b: list[NDArray[np.uint8]]) -> 
         for one, other in zip(a, b, strict=True)
         for side in (0, 2)
     )
-
-
-def _run_links(comparison: Comparison, place: Path) -> str:
-    """Links to the pages of the runs, where they exist."""
-    lines = []
-    for run in comparison.runs:
-        page = page_file(run.path)
-        name = escape(run.path)
-        if page.is_file():
-            address = Path(os.path.relpath(page.absolute(), place.absolute())).as_posix()
-            name = f'<a href="{escape(address)}">{name}</a>'
-        lines.append(f"<li>{name}</li>")
-    return f"<ul>{''.join(lines)}</ul>"

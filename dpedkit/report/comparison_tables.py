@@ -5,18 +5,23 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from dpedkit.intervals import Interval
-from dpedkit.report.compared import MEASURES, Comparison
+from dpedkit.core.wording import counted
+from dpedkit.intervals import FEW_SCENES, Difference, Interval
+from dpedkit.report.compared import Comparison
 from dpedkit.report.evaluations import takes_part
 from dpedkit.report.exports import Table
 
-_FORMS = {"psnr": ".2f", "ms_ssim": ".4f", "ssim": ".4f", "colour_error": ".2f"}
-_NAMES = {
+FORMS = {"psnr": ".2f", "ms_ssim": ".4f", "ssim": ".4f", "colour_error": ".2f"}
+NAMES = {
     "psnr": "PSNR, dB",
     "ms_ssim": "MS-SSIM",
     "ssim": "SSIM",
     "colour_error": "colour error",
 }
+PAIRED = (
+    "The first less the second, with the 95% bootstrap interval over the scenes. Where the "
+    "interval contains 0, the difference may be chance."
+)
 _SETTINGS_BESIDE = 4
 _OVER_PATCHES = ("psnr", "ms_ssim", "ssim")
 _OVER_SCENES = ("psnr", "ms_ssim", "colour_error")
@@ -27,8 +32,8 @@ Score = tuple[float, float | None]  # mean over patches, and its deviation over 
 def scores(comparison: Comparison) -> Table:
     """A row for each entry: the settings that differ if they are few, and its scores."""
     settings = comparison.differing if len(comparison.differing) <= _SETTINGS_BESIDE else []
-    header = ["", "runs", *settings, *(_NAMES[key] for key in _OVER_PATCHES)]
-    header += [f"{_NAMES[key]}, over scenes" for key in _OVER_SCENES]
+    header = ["", "runs", *settings, *(NAMES[key] for key in _OVER_PATCHES)]
+    header += [f"{NAMES[key]}, over scenes" for key in _OVER_SCENES]
     columns = ["entry", "runs", *settings]
     columns += [f"{key}{end}" for key in _OVER_PATCHES for end in ("", "_deviation")]
     columns += [f"{key}_over_scenes{end}" for key in _OVER_SCENES for end in ("", "_low", "_high")]
@@ -55,11 +60,11 @@ class _Line:
     def cells(self) -> list[str]:
         """The scores as they are shown."""
         told = [
-            _with_deviation(score, _FORMS[key])
+            with_deviation(score, FORMS[key])
             for key, score in zip(_OVER_PATCHES, self.over_patches, strict=True)
         ]
         return told + [
-            interval.text(_FORMS[key]) if interval else "-"
+            interval.text(FORMS[key]) if interval else "-"
             for key, interval in zip(_OVER_SCENES, self.over_scenes, strict=True)
         ]
 
@@ -127,29 +132,38 @@ def settings_that_differ(comparison: Comparison) -> Table:
     return Table(header, rows, header, rows)
 
 
-def differences(comparison: Comparison) -> Table:
-    """A row for each difference between two entries."""
-    header = ["paired by scene", "scenes", *(_NAMES[key] for key in MEASURES)]
+def differences(found: Sequence[Difference], measures: Sequence[str]) -> Table:
+    """A row for each difference, with a column for each measure."""
+    header = ["paired by scene", "scenes", *(NAMES[key] for key in measures)]
     columns = ["entry", "less", "scenes"]
-    columns += [f"{key}{end}" for key in MEASURES for end in ("", "_low", "_high")]
+    columns += [f"{key}{end}" for key in measures for end in ("", "_low", "_high")]
     rows, values = [], []
-    for one in comparison.differences:
-        scenes = max(found.scenes for found in one.values.values())
+    for one in found:
         cells = [
-            one.values[key].text(f"+{_FORMS[key]}") if key in one.values else "-"
-            for key in MEASURES
+            one.values[key].text(f"+{FORMS[key]}") if key in one.values else "-" for key in measures
         ]
-        rows.append([f"{one.name} - {one.other}", str(scenes), *cells])
-        numbers = [number for key in MEASURES for number in _numbers(one.values.get(key))]
-        values.append([one.name, one.other, scenes, *numbers])
+        rows.append([f"{one.name} - {one.other}", str(one.scenes), *cells])
+        numbers = [number for key in measures for number in _numbers(one.values.get(key))]
+        values.append([one.name, one.other, one.scenes, *numbers])
     return Table(header, rows, columns, values)
 
 
-def _with_deviation(score: Score | None, form: str) -> str:
+def too_few_scenes(found: Sequence[Difference]) -> str:
+    """That the scenes are too few to conclude anything from; empty where they are not."""
+    fewest = min((one.scenes for one in found), default=FEW_SCENES)
+    if fewest >= FEW_SCENES:
+        return ""
+    return (
+        f"That is {counted(fewest, 'scene')}, too few to tell how the networks compare on others."
+    )
+
+
+def with_deviation(score: Score | None, form: str) -> str:
+    """A mean and its deviation over the seeds, if there are several: "28.41 ± 0.05"."""
     if score is None:
         return "-"
     value, deviation = score
-    spread = "" if deviation is None else f" ± {format(deviation, form)}"
+    spread = "" if deviation is None else f" ± {format(deviation, form.removeprefix('+'))}"
     return f"{format(value, form)}{spread}"
 
 

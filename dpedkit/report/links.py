@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from html import unescape
 from pathlib import Path
@@ -57,6 +57,31 @@ def link_back(folder: Path) -> None:
             write_text(link.page, text[: found.start()] + nav + text[found.end() :])
         except (OSError, ValueError, DpedkitError):
             continue
+
+
+def list_of_pages(folders: Iterable[Path], place: Path) -> str:
+    """HTML of a list of folders, with links to their pages where they exist.
+
+    Parameters
+    ----------
+    folders : iterable of Path
+    place : Path
+        Folder of the page that the list is for.
+    """
+    lines = []
+    for folder in folders:
+        page, name = page_file(folder), escape(folder)
+        if page.is_file():
+            address = Path(os.path.relpath(page.absolute(), place.absolute())).as_posix()
+            name = f'<a href="{escape(quote(address))}">{name}</a>'
+        lines.append(f"<li>{name}</li>")
+    return f"<ul>{''.join(lines)}</ul>"
+
+
+def files_beside(files: Iterable[Path]) -> str:
+    """HTML of links to files in the folder of a page."""
+    links = " ".join(f'<a href="{escape(f.name)}">{escape(f.name)}</a>' for f in files)
+    return f'<nav class="links">{links}</nav>'
 
 
 def _made_from(folder: Path) -> Iterator[Link]:

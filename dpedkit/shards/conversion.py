@@ -169,6 +169,12 @@ def fold_shards(folder: str | Path, output: str | Path, config: FoldConfig) -> D
     pairs = read_complete_pairs(index)
     used = [pair for pair in pairs if pair.get("split") in _FOLDED]
     scenes = list(dict.fromkeys(map(_scene, used)))
+    if not used:
+        raise DpedkitError(
+            f"{folder} has no patches to cross-validate with: all are in the test split, which is "
+            "left out. If they are imported, put them all into the train split with `dpedkit "
+            "import-patches --split train`."
+        )
     if len(scenes) < config.folds:
         raise DpedkitError(
             f"{folder} has {len(scenes)} scenes to train on and to validate with, too few for "

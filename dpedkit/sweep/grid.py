@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from dpedkit.core.errors import UsageError
+from dpedkit.core.methods import NETWORK
 from dpedkit.recipe import Step, read_recipe
+from dpedkit.training.config import TrainConfig
 
 _NOT_IN_NAMES = re.compile(r"[^\w.+-]+")
+_UNCHANGED = "as in the recipe"
+_LONGEST_NAME = 120  # characters; file systems allow 255, and a seed, a fold and a suffix follow
 
 
 @dataclass(frozen=True)
@@ -21,23 +26,38 @@ class Variant:
     Attributes
     ----------
     label : str
-        Its values in words: "content_weight=4, batch=16"; "as in the recipe" where none is given.
+        The values in which it differs from the others, in words: "content_weight=4, batch=16";
+        "network" where there are no others.
+    file_name : str
+        All its values, as the beginning of a file's name.
     step : Step
         The training of the recipe with these values.
     """
 
     label: str
+    file_name: str
     step: Step
 
-    @property
-    def file_name(self) -> str:
-        """The label as the beginning of a file's name."""
-        parts = [_NOT_IN_NAMES.sub("_", part) for part in re.split(r"[=,] ?", self.label)]
-        return "-".join(parts)
+
+@dataclass(frozen=True)
+class Grid:
+    """All combinations, in the order in which their values are given.
+
+    Attributes
+    ----------
+    variants : list of Variant
+    alike : str
+        What `--set` changes in all of them, in words.
+    """
+
+    variants: list[Variant]
+    alike: str
 
 
-def variants_of(recipe: str, folder: Path | None, changes: Sequence[str]) -> list[Variant]:
-    """The combinations of all values, in the order in which they are given.
+def read_grid(recipe: str, folder: Path | None, changes: Sequence[str]) -> Grid:
+    """The combinations of all values.
+
+    A network to start from brings its generator and norm with it, unless they are given as well.
 
     Parameters
     ----------
@@ -50,32 +70,69 @@ def variants_of(recipe: str, folder: Path | None, changes: Sequence[str]) -> lis
     ------
     UsageError
         If the recipe or a value is faulty, or the recipe trains nothing.
+    DpedkitError
+        If a network to start from cannot be read.
     """
     axes = [_values(change) for change in changes]
     keys = [key for key, _ in axes]
     if repeated := next((key for key in keys if keys.count(key) > 1), None):
         raise UsageError(f"--set {repeated} is given twice; list its values, with commas.")
+    varied = {key for key, values in axes if len(values) > 1}
     variants = []
-    for chosen in itertools.product(*(values for _, values in axes)):
-        settings = [f"{key}={value}" for key, value in zip(keys, chosen, strict=True)]
-        read = read_recipe(recipe, folder, settings)
-        steps = {step.name: step for step in read.steps}
-        if "train" not in steps:
-            raise UsageError(f"{read.file} has no [train] table, so there is nothing to sweep.")
-        label = ", ".join(setting.removeprefix("train.") for setting in settings)
-        variants.append(Variant(label or "as in the recipe", steps["train"]))
-    return variants
+    for values in itertools.product(*(values for _, values in axes)):
+        chosen = dict(zip(keys, values, strict=True))
+        label = ", ".join(_words(key, chosen[key]) for key in keys if key in varied) or NETWORK
+        name = _file_name([_words(*one) for one in chosen.items()] or [_UNCHANGED])
+        variants.append(Variant(label, name, _step(recipe, folder, chosen)))
+    alike = [_words(key, values[0]) for key, values in axes if key not in varied]
+    return Grid(variants, ", ".join(alike))
+
+
+def _words(key: str, value: str) -> str:
+    return f"{key.removeprefix('train.')}={value}"
 
 
 def _values(change: str) -> tuple[str, list[str]]:
     """A setting and its values, as they are written."""
     key, _, values = change.partition("=")
-    key = key.strip()
-    if not key.startswith("train."):
+    stage, _, name = key.strip().partition(".")
+    key = f"{stage}.{name.replace('-', '_')}"
+    if stage != "train":
         raise UsageError(
             f"--set {change}: a sweep varies the settings of [train] only, as in "
             "--set train.content_weight=1,4."
         )
     if key in ("train.seed", "train.output"):
         raise UsageError(f"--set {change}: a sweep sets {key} itself; --seeds says how many seeds.")
-    return key, [value.strip() for value in values.split(",")]
+    return key, list(dict.fromkeys(value.strip() for value in values.split(",")))
+
+
+def _step(recipe: str, folder: Path | None, chosen: dict[str, str]) -> Step:
+    """The training of the recipe with these values."""
+    read = read_recipe(recipe, folder, [f"{key}={value}" for key, value in chosen.items()])
+    step = next((step for step in read.steps if step.name == "train"), None)
+    if step is None:
+        raise UsageError(f"{read.file} has no [train] table, so there is nothing to sweep.")
+    if "train.init" in chosen:
+        given = {key.removeprefix("train.") for key in chosen}
+        step = replace(step, config=_like_its_start(step.config, given))
+    return step
+
+
+def _like_its_start(config: TrainConfig, given: set[str]) -> TrainConfig:
+    """The settings with the generator and norm of the network to start from, if not given."""
+    from dpedkit.models.files import load_model
+
+    assert config.init is not None
+    start = load_model(config.init)
+    own = {"generator": start.architecture, "norm": start.options.get("norm", config.norm)}
+    return replace(config, **{key: own[key] for key in own.keys() - given})
+
+
+def _file_name(settings: Sequence[str]) -> str:
+    parts = [_NOT_IN_NAMES.sub("_", part) for one in settings for part in one.split("=", 1)]
+    name = "-".join(parts)
+    if len(name) <= _LONGEST_NAME:
+        return name
+    digest = hashlib.sha256(name.encode()).hexdigest()[:8]
+    return f"{name[: _LONGEST_NAME - len(digest) - 1]}-{digest}"

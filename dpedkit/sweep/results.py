@@ -1,125 +1,136 @@
-"""What the runs of a sweep scored, and the tables that compare them."""
+"""The result of a sweep: means over folds and seeds, and paired differences."""
 
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass, field
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from functools import cached_property
 from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
 
-from dpedkit.core import console
-from dpedkit.intervals import Interval, paired_difference
+from dpedkit.core.methods import NETWORK, PHONE, POLYNOMIAL, START
+from dpedkit.core.wording import counted, listed
+from dpedkit.intervals import Difference, means_by_scene
+from dpedkit.report.page import page_file
+from dpedkit.sweep.scores import MEASURES, Score
+from dpedkit.sweep.tables import tables_as_text
 
-_NOTE = (
-    "PSNR in dB and MS-SSIM of each patch by itself, then the mean{over_folds}; gain: over the "
-    "colour polynomial\nof the same train split. +-: standard deviation over the seeds. {measured}"
-)
-
-_PAIRED = (
-    "In brackets: the 95% bootstrap interval over the scenes. Where it contains 0, the difference "
-    "may be chance."
-)
+_BASELINES = (PHONE, POLYNOMIAL, START)  # the last that there is, is the reference
+_MINUTE = 60  # seconds
 
 
 @dataclass(frozen=True)
-class Score:
-    """How the network of a run did on the patches that it is measured on.
+class Mean:
+    """A mean over seeds or folds, and the standard deviation over them; None of a single one."""
 
-    Attributes
-    ----------
-    variant : str
-    seed : int
-    fold : int or None
-        From 1; None without cross-validation.
-    psnr, polynomial_psnr : float or None
-        dB, of the network and of the colour polynomial; None where it is infinite.
-    ms_ssim, polynomial_ms_ssim : float
-    scenes : dict
-        By scene: PSNR (None where it is infinite) and MS-SSIM of the network. Empty if it is not
-        known which patches show the same scene, or if an earlier version measured.
-    """
+    value: float
+    deviation: float | None
 
-    variant: str
-    seed: int
-    fold: int | None
-    psnr: float | None
-    ms_ssim: float
-    polynomial_psnr: float | None
-    polynomial_ms_ssim: float
-    scenes: dict[str, list[float | None]] = field(default_factory=dict)
-
-    @property
-    def gain(self) -> float:
-        """PSNR over the polynomial, dB."""
-        return _finite_or_inf(self.psnr) - _finite_or_inf(self.polynomial_psnr)
+    @classmethod
+    def of(cls, values: Sequence[float]) -> Mean:
+        """Of at least one value; a PSNR may be infinite."""
+        spread = len(values) > 1 and all(map(math.isfinite, values))
+        return cls(mean(values), stdev(values) if spread else None)
 
 
 @dataclass(frozen=True)
 class Row:
-    """A variant's scores: means over the seeds, and the deviation over them.
+    """The network of a variant, or a baseline.
 
-    A seed's score is the mean over the folds, where there are some.
+    Attributes
+    ----------
+    name : str
+    method : str
+        One of those in the scores.
+    scores : list of Score
+        Of all runs of a variant.
     """
 
-    variant: str
-    runs: int
-    psnr: float
-    psnr_deviation: float | None
-    ms_ssim: float
-    ms_ssim_deviation: float | None
-    gain: float
-    gain_deviation: float | None
+    name: str
+    method: str
+    scores: list[Score]
 
-    @classmethod
-    def of(cls, variant: str, scores: list[Score]) -> Row:
-        seeds = sorted({score.seed for score in scores})
-        of_seed = [[score for score in scores if score.seed == seed] for seed in seeds]
-        psnr = [mean(_finite_or_inf(score.psnr) for score in own) for own in of_seed]
-        ms_ssim = [mean(score.ms_ssim for score in own) for own in of_seed]
-        gain = [mean(score.gain for score in own) for own in of_seed]
-        return cls(
-            variant,
-            len(scores),
-            *(mean(psnr), _deviation(psnr)),
-            *(mean(ms_ssim), _deviation(ms_ssim)),
-            *(mean(gain), _deviation(gain)),
-        )
+    def mean(self, measure: str, fold: int | None = None) -> Mean:
+        """Over the seeds; the score of a seed is the mean over all folds, or that of one."""
+        seeds: dict[int, list[float]] = {}
+        for score in self.scores:
+            if fold in (None, score.fold):
+                value = getattr(score.methods[self.method], measure)
+                seeds.setdefault(score.seed, []).append(math.inf if value is None else value)
+        found = Mean.of([mean(own) for own in seeds.values()])
+        # A baseline does not depend on the seed.
+        return found if self.method == NETWORK else Mean(found.value, None)
 
-    def cells(self) -> tuple[str, ...]:
-        """The row of a table."""
-        numbers = (
-            (self.psnr, self.psnr_deviation, ".2f"),
-            (self.ms_ssim, self.ms_ssim_deviation, ".4f"),
-            (self.gain, self.gain_deviation, "+.2f"),
-        )
-        cells = [self.variant, str(self.runs)]
-        for value, deviation, form in numbers:
-            spread = "" if deviation is None else format(deviation, form.removeprefix("+"))
-            cells += [format(value, form), spread]
-        return tuple(cells)
+    def scenes(self) -> dict[str, dict[str, float]]:
+        """By measure, then by scene: the mean over the seeds."""
+        by_run = [score.methods[self.method].scenes for score in self.scores]
+        return {
+            measure: means_by_scene(
+                {scene: own[measure] for scene, own in scenes.items()} for scenes in by_run
+            )
+            for measure in MEASURES
+        }
+
+    @property
+    def cpu_minutes(self) -> float | None:
+        """Processor time of the training of a network, mean over the runs where it is known."""
+        known = [score.cpu_seconds for score in self.scores if score.cpu_seconds is not None]
+        return mean(known) / _MINUTE if known and self.method == NETWORK else None
+
+    def has(self, method: str) -> bool:
+        """Whether all its runs have a score of a method."""
+        return all(method in score.methods for score in self.scores)
+
+    def reference(self) -> Row:
+        """What its network should beat: what training started from, or the polynomial."""
+        method = [method for method in _BASELINES if self.has(method)][-1]
+        return Row(method, method, self.scores)
+
+    def to_dict(self, fold: int | None = None) -> dict[str, Any]:
+        """JSON-ready values, of all folds or of one; an infinite PSNR is None."""
+        found: dict[str, Any] = {"name": self.name, "method": self.method}
+        for measure in MEASURES:
+            own = self.mean(measure, fold)
+            found |= {measure: _finite(own.value), f"{measure}_deviation": own.deviation}
+        if self.method == NETWORK and fold is None:
+            found |= {"runs": len(self.scores), "cpu_minutes": self.cpu_minutes}
+        return found
 
 
 @dataclass(frozen=True)
-class Difference:
-    """A variant less the first one: the mean over the scenes, paired, with its interval.
+class FoldDifference:
+    """What one row scores less another, paired by fold: all there is where scenes are not known.
 
-    A scene's score is the mean over the seeds.
+    Attributes
+    ----------
+    name, other : str
+    folds : list of int
+        Empty without cross-validation.
+    values : dict of str to Mean
+        By measure: over the folds, with the standard deviation over them. The value of a fold is
+        the mean over the seeds. An infinite PSNR is left out.
     """
 
-    variant: str
-    psnr: Interval | None
-    ms_ssim: Interval | None
+    name: str
+    other: str
+    folds: list[int]
+    values: dict[str, Mean]
 
-    def cells(self, first: str) -> tuple[str, ...]:
-        """The row of a table."""
-        known = self.psnr or self.ms_ssim
-        return (
-            f"{self.variant} - {first}",
-            str(known.scenes if known else 0),
-            self.psnr.text("+.2f") if self.psnr else "-",
-            self.ms_ssim.text("+.4f") if self.ms_ssim else "-",
-        )
+    @classmethod
+    def between(cls, ours: Row, theirs: Row) -> FoldDifference:
+        """Of two rows with the same folds."""
+        folds = sorted({score.fold for score in ours.scores if score.fold is not None})
+        each: list[int | None] = [*folds] or [None]
+        values = {}
+        for measure in MEASURES:
+            gains = [
+                ours.mean(measure, fold).value - theirs.mean(measure, fold).value for fold in each
+            ]
+            if all(map(math.isfinite, gains)):
+                values[measure] = Mean.of(gains)
+        return cls(ours.name, theirs.name, folds, values)
 
 
 @dataclass(frozen=True)
@@ -134,109 +145,132 @@ class SweepSummary:
         What the networks were measured on: "val", "test", or "folds".
     scores : list of Score
         Of every run, variant by variant.
+    alike : str
+        What `--set` changed in all runs, in words.
+    folds_in_all : int or None
+        The number of folds, of which perhaps only some were done.
     """
 
     recipe: str
     output: Path
     split: str
     scores: list[Score]
+    alike: str = ""
+    folds_in_all: int | None = None
 
-    @property
-    def variants(self) -> list[str]:
-        return list(dict.fromkeys(score.variant for score in self.scores))
-
-    def rows(self, fold: int | None = None) -> list[Row]:
-        """A row for each variant: of all its runs, or of those of one fold."""
+    @cached_property
+    def networks(self) -> list[Row]:
+        """A row for each variant."""
+        variants = dict.fromkeys(score.variant for score in self.scores)
         return [
-            Row.of(
-                variant,
-                [
-                    score
-                    for score in self.scores
-                    if score.variant == variant and fold in (None, score.fold)
-                ],
-            )
-            for variant in self.variants
+            Row(name, NETWORK, [score for score in self.scores if score.variant == name])
+            for name in variants
         ]
 
-    def differences(self) -> list[Difference]:
-        """Every other variant less the first, where both were measured by scene."""
-        first, *others = self.variants
-        found = []
-        for variant in others:
-            psnr, ms_ssim = (
-                paired_difference(self._of_scenes(variant, place), self._of_scenes(first, place))
-                for place in range(2)
-            )
-            if psnr or ms_ssim:
-                found.append(Difference(variant, psnr, ms_ssim))
-        return found
+    @cached_property
+    def baselines(self) -> list[Row]:
+        """A row for each baseline, or several where it is not the same for all variants."""
+        rows = []
+        for method in _BASELINES:
+            same: dict[frozenset[tuple[int | None, str, str | None]], list[Row]] = {}
+            for row in self.networks:
+                if row.has(method):
+                    made_of = frozenset(
+                        (score.fold, score.shards, score.init if method == START else None)
+                        for score in row.scores
+                    )
+                    same.setdefault(made_of, []).append(row)
+            for own in same.values():
+                of = "" if len(same) == 1 else f" ({'; '.join(row.name for row in own)})"
+                rows.append(Row(f"{method}{of}", method, own[0].scores))
+        return rows
 
-    def _of_scenes(self, variant: str, place: int) -> dict[str, float]:
-        """By scene, the mean over the seeds of a variant's PSNR (0) or MS-SSIM (1)."""
-        values: dict[str, list[float]] = {}
-        for score in self.scores:
-            if score.variant == variant:
-                for scene, own in score.scenes.items():
-                    if (value := own[place]) is not None:
-                        values.setdefault(scene, []).append(value)
-        return {scene: mean(own) for scene, own in values.items()}
+    @cached_property
+    def pairs(self) -> list[tuple[Row, Row]]:
+        """What is compared: each network and its reference, each other network and the first."""
+        first, *others = self.networks
+        over_reference = [(row, row.reference()) for row in self.networks]
+        return over_reference + [(row, first) for row in others]
+
+    @cached_property
+    def differences(self) -> list[Difference]:
+        """Paired by scene; empty where it is not known which patches show the same scene."""
+        found = (
+            Difference.between(ours.name, ours.scenes(), theirs.name, theirs.scenes())
+            for ours, theirs in self.pairs
+        )
+        return [difference for difference in found if difference is not None]
+
+    @cached_property
+    def fold_differences(self) -> list[FoldDifference]:
+        """Paired by fold."""
+        return [FoldDifference.between(ours, theirs) for ours, theirs in self.pairs]
 
     @property
     def folds(self) -> list[int]:
+        """The folds that were done, from 1; empty without cross-validation."""
         return sorted({score.fold for score in self.scores if score.fold is not None})
+
+    @property
+    def seeds(self) -> int:
+        """How many seeds each variant was trained with."""
+        return len({score.seed for score in self.scores})
+
+    def described(self) -> str:
+        """What was done, in words."""
+        parts = [counted(len(self.networks), "combination"), counted(self.seeds, "seed")]
+        if self.folds:
+            numbers = listed([str(fold) for fold in self.folds])
+            some = f"fold {numbers}" if len(self.folds) == 1 else f"folds {numbers}"
+            whole = len(self.folds) == self.folds_in_all
+            parts.append(
+                f"{self.folds_in_all} folds" if whole else f"{some} of {self.folds_in_all}"
+            )
+        words = f"{self.recipe}: {counted(len(self.scores), 'run')} ({', '.join(parts)})"
+        return f"{words}, with {self.alike}." if self.alike else f"{words}."
+
+    def notes(self) -> list[str]:
+        """What the scores mean and what they do not, in sentences."""
+        of_folds = " of a fold, then over the folds" if self.folds else ""
+        measured = {
+            "val": "Measured on the val split, by which each network was chosen.",
+            "test": "Measured on the test split: settings chosen by this table have seen it.",
+            "folds": "No patch of a fold was used for training or for choosing the network that is "
+            "measured on it.",
+        }
+        notes = [f"PSNR in dB and MS-SSIM of each patch by itself, then the mean{of_folds}."]
+        if self.seeds > 1:
+            notes.append("±: standard deviation over the seeds.")
+        notes += ["CPU minutes: processor time of one training.", measured[self.split]]
+        if self.folds and not self.differences:
+            notes.append(
+                "It is not known which of these patches show the same scene: pair k is in fold k "
+                f"modulo {self.folds_in_all}, so patches of one scene may be in several folds."
+            )
+        return notes
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready values."""
+        rows = [*self.baselines, *self.networks]
         return {
             "recipe": self.recipe,
             "output": str(self.output),
             "split": self.split,
-            "variants": [_json_ready(row) for row in self.rows()],
-            "folds": {
-                str(fold): [_json_ready(row) for row in self.rows(fold)] for fold in self.folds
-            },
-            "differences": [asdict(difference) for difference in self.differences()],
-            "runs": [asdict(score) for score in self.scores],
+            "alike": self.alike,
+            "folds_in_all": self.folds_in_all,
+            "variants": [row.to_dict() for row in self.networks],
+            "baselines": [row.to_dict() for row in self.baselines],
+            "folds": {str(fold): [row.to_dict(fold) for row in rows] for fold in self.folds},
+            "differences": [asdict(difference) for difference in self.differences],
+            "differences_by_fold": [asdict(difference) for difference in self.fold_differences],
+            "runs": [score.to_dict() for score in self.scores],
         }
 
     def as_text(self) -> str:
-        measured = {
-            "val": "Measured on the val split, by which each network was chosen.",
-            "test": "Measured on the test split: settings chosen by this table have seen it.",
-            "folds": "No patch of a\nfold was used for training or for choosing a network.",
-        }[self.split]
-        note = _NOTE.format(
-            over_folds=" of a fold, then over the folds" if self.folds else "", measured=measured
-        )
-        header = ("setting", "runs", "PSNR", "+-", "MS-SSIM", "+-", "gain", "+-")
-        blocks = [console.table(header, [row.cells() for row in self.rows()], note)]
-        if differences := self.differences():
-            first = self.variants[0]
-            paired = [difference.cells(first) for difference in differences]
-            columns = ("paired by scene", "scenes", "PSNR", "MS-SSIM")
-            blocks.append(console.table(columns, paired, _PAIRED))
-        if self.folds:
-            rows = [
-                (str(fold), *(f"{row.psnr:.2f} {row.ms_ssim:.4f}" for row in self.rows(fold)))
-                for fold in self.folds
-            ]
-            blocks.append(console.table(("fold", *self.variants), rows))
-        return "\n\n".join([*blocks, f"runs and summary.json: {self.output}"])
+        """The tables, and where everything is."""
+        where = f"runs and summary.json: {self.output}\nreport: {page_file(self.output)}"
+        return "\n\n".join([self.described(), tables_as_text(self), where])
 
 
-def _deviation(values: list[float]) -> float | None:
-    if len(values) < 2 or not all(map(math.isfinite, values)):
-        return None
-    return stdev(values)
-
-
-def _finite_or_inf(psnr: float | None) -> float:
-    return math.inf if psnr is None else psnr
-
-
-def _json_ready(row: Row) -> dict[str, Any]:
-    return {
-        name: value if not isinstance(value, float) or math.isfinite(value) else None
-        for name, value in asdict(row).items()
-    }
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None

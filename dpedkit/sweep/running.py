@@ -3,42 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
-from dpedkit import stages
 from dpedkit.core import console
-from dpedkit.core.atomic import make_folder, write_json
-from dpedkit.core.errors import DpedkitError, OutputExistsError, UsageError
+from dpedkit.core.atomic import write_json
+from dpedkit.core.errors import DpedkitError, UsageError
 from dpedkit.core.lock import locked
-from dpedkit.core.manifest import read_json
-from dpedkit.core.methods import NETWORK, POLYNOMIAL
-from dpedkit.evaluation.config import EvaluateConfig
-from dpedkit.evaluation.evaluation import SplitScores
 from dpedkit.shards import split_counts
 from dpedkit.shards.config import FoldConfig
 from dpedkit.shards.conversion import fold_shards
 from dpedkit.shards.index import fingerprint
-from dpedkit.sweep.grid import Variant, variants_of
-from dpedkit.sweep.results import Score, SweepSummary
-from dpedkit.training.config import TrainConfig
+from dpedkit.sweep.grid import Variant, read_grid
+from dpedkit.sweep.page import write_sweep_page
+from dpedkit.sweep.results import SweepSummary
+from dpedkit.sweep.scoring import Run, Scorer
 
-
-@dataclass(frozen=True)
-class _Run:
-    """One training of a sweep, and what its network is measured on."""
-
-    variant: Variant
-    config: TrainConfig
-    fold: int | None
-    shards: Path
-    split: str
-
-    @property
-    def name(self) -> str:
-        fold = "" if self.fold is None else f"-fold-{self.fold}"
-        return f"{self.variant.file_name}-seed-{self.config.seed}{fold}"
+_Fold = tuple[int | None, Path, str]  # its number, its shards, and the split to measure on
 
 
 def run_sweep(
@@ -49,12 +30,13 @@ def run_sweep(
     changes: Sequence[str] = (),
     seeds: int = 1,
     folds: int | None = None,
+    only: Sequence[int] = (),
     split: str = "val",
 ) -> SweepSummary:
     """Train a recipe with every combination of some settings, and compare the networks.
 
     What is done is found again in `output`, so the same call continues a sweep that was stopped,
-    and one with more values, seeds or folds only does what is new.
+    and one with more values or seeds, or other folds of the same number, only does what is new.
 
     Parameters
     ----------
@@ -69,6 +51,8 @@ def run_sweep(
     folds : int, optional
         Cross-validate: divide the scenes of the train and val splits into this many folds, train
         on all but one, and measure on that one. The test split is never read.
+    only : sequence of int
+        The folds to do, from 1; all of them if empty.
     split : str
         What to measure without cross-validation: "val" or "test".
 
@@ -80,86 +64,59 @@ def run_sweep(
         If the shards cannot be read or have nothing to measure, or a run in the folder was made
         from other patches or settings.
     """
-    variants = variants_of(recipe, folder, changes)
+    _refuse_missing_folds(folds, only)
+    grid = read_grid(recipe, folder, changes)
     name = Path(recipe).stem
-    step = variants[0].step
-    output = output or step.output.parent.parent / "sweeps" / name
-    for variant in variants:
-        counts = split_counts(variant.step.paths["shards"])
-        if folds is None and not counts[split]:
+    sources = list(dict.fromkeys(variant.step.paths["shards"] for variant in grid.variants))
+    for shards in sources:
+        if folds is None and not split_counts(shards)[split]:
             raise DpedkitError(
-                f"{variant.step.paths['shards']} has no patches in the {split} split to measure; "
-                "use --cross-validate, which needs none."
+                f"{shards} has no patches in the {split} split to measure; use --cross-validate, "
+                "which needs none."
             )
+    output = output or grid.variants[0].step.output.parent.parent / "sweeps" / name
     with locked(output):
-        runs = list(_runs(variants, output, seeds, folds, split))
+        data = {shards: _data(shards, output, folds, only, split) for shards in sources}
+        runs = list(_runs(grid.variants, data, seeds))
+        scorer = Scorer(output)
         scores = []
         for number, run in enumerate(runs, start=1):
             console.say(f"sweep: {number} of {len(runs)}: {run.name}")
-            scores.append(_score(run, output))
-        summary = SweepSummary(name, output, "folds" if folds else split, scores)
+            scores.append(scorer.score(run))
+        measured = "folds" if folds else split
+        summary = SweepSummary(name, output, measured, scores, grid.alike, folds)
         write_json(output / "summary.json", summary.to_dict())
+        write_sweep_page(summary, [scorer.folder_of(run) for run in runs])
     return summary
 
 
-def _runs(
-    variants: Sequence[Variant], output: Path, seeds: int, folds: int | None, split: str
-) -> Iterator[_Run]:
-    """All runs: the first seed of every variant first, so that they can be compared early."""
+def _refuse_missing_folds(folds: int | None, only: Sequence[int]) -> None:
+    """Raise UsageError if a fold is asked for that there is not."""
+    if only and folds is None:
+        raise UsageError("--only chooses folds of --cross-validate; give that as well.")
+    for fold in only:
+        if not 1 <= fold <= (folds or 0):
+            raise UsageError(f"--only {fold}: the folds are numbered from 1 to {folds}.")
+
+
+def _data(
+    shards: Path, output: Path, folds: int | None, only: Sequence[int], split: str
+) -> list[_Fold]:
+    """What to train and measure on: the shards as they are, or folds, made where they are new."""
+    if folds is None:
+        return [(None, shards, split)]
+    found: list[_Fold] = []
+    for fold in sorted(set(only)) or range(1, folds + 1):
+        place = output / "folds" / f"{fingerprint(shards)}-{fold}-of-{folds}"
+        fold_shards(shards, place, FoldConfig(fold=fold, folds=folds))
+        found.append((fold, place, "test"))
+    return found
+
+
+def _runs(variants: Sequence[Variant], data: dict[Path, list[_Fold]], seeds: int) -> Iterator[Run]:
+    """All runs: the first seed of every variant first, so that a second can be left out."""
     for seed in range(seeds):
         for variant in variants:
-            config: TrainConfig = variant.step.config
-            config = replace(config, seed=config.seed + seed)
-            shards = variant.step.paths["shards"]
-            if folds is None:
-                yield _Run(variant, config, None, shards, split)
-            for fold in range(1, (folds or 0) + 1):
-                place = output / "folds" / f"{fingerprint(shards)}-{fold}-of-{folds}"
-                fold_shards(shards, place, FoldConfig(fold=fold, folds=folds or 0))
-                yield _Run(variant, config, fold, place, "test")
-
-
-def _score(run: _Run, output: Path) -> Score:
-    """Train and measure, unless that was done before."""
-    file = make_folder(output / "results") / f"{run.name}.json"
-    setting = {"train": run.config.fingerprint(), "shards": fingerprint(run.shards)}
-    if file.is_file():
-        known = read_json(file)
-        if known.get("setting") != setting:
-            raise OutputExistsError(
-                f"{file} is of other patches, or of a recipe with other settings; give another "
-                "folder with -o."
-            )
-        return _read_score(file, known)
-    runs = output / "runs"
-    stages.train(run.shards, run.config, name=run.name, runs=runs, resume=True)
-    measured = EvaluateConfig(split=run.split, device=run.config.device)
-    (found,) = stages.evaluate(runs / run.name, run.shards, measured).splits
-    network, polynomial = found.scores[NETWORK], found.scores[POLYNOMIAL]
-    score = Score(
-        run.variant.label,
-        run.config.seed,
-        run.fold,
-        *(network.psnr, network.ms_ssim),
-        *(polynomial.psnr, polynomial.ms_ssim),
-        scenes=_of_scenes(found),
-    )
-    write_json(file, {"setting": setting, "score": asdict(score)})
-    return score
-
-
-def _of_scenes(found: SplitScores) -> dict[str, list[float | None]]:
-    """PSNR and MS-SSIM of the network on each scene."""
-    if found.by_scene is None:
-        return {}
-    measured = {one.scene: one.scores[NETWORK] for one in found.by_scene.scenes}
-    return {scene: [own["psnr"], own["ms_ssim"]] for scene, own in measured.items()}
-
-
-def _read_score(file: Path, content: dict[str, Any]) -> Score:
-    try:
-        return Score(**content["score"])
-    except (KeyError, TypeError):
-        raise UsageError(
-            f"{file} is damaged; delete it, and the network is measured again."
-        ) from None
+            config = replace(variant.step.config, seed=variant.step.config.seed + seed)
+            for fold, shards, split in data[variant.step.paths["shards"]]:
+                yield Run(variant, config, fold, shards, split)
