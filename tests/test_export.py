@@ -141,6 +141,9 @@ def test_patches_of_shards_lie_where_they_were_cut(tmp_path):
     samples = read_samples(shards, network)
     assert len(samples.calibration) == 3 and len(samples.measured) == 2
     assert samples.source.endswith("shards (test)")
+    # The second patch: corner 140, 210, side 20, in what was cut at 100, 40 from 800 x 600 px
+    wanted = [[240 / 800, 250 / 600, 260 / 800, 270 / 600]]
+    np.testing.assert_allclose(samples.calibration[1].place, wanted, rtol=1e-6)
     for split, chosen in (("train", samples.calibration), ("test", samples.measured)):
         reader = open_split(shards, split)
         planes = PatchGuides(reader, network.guide)(range(len(reader)))

@@ -152,9 +152,7 @@ def _patches(reader: SplitReader, numbers: NDArray[np.int64], model: Generator) 
             yield Sample(phone, dslr=dslr)
             continue
         (thumbnail,) = reader.thumbnails(reader.pair[[number]])
-        x, y = places.centres(number, thumbnail.crop, thumbnail.size)
-        half = [(axis[-1] - axis[0]) / (len(axis) - 1) / 2 for axis in (x, y)]
-        edges = [x[0] - half[0], y[0] - half[1], x[-1] + half[0], y[-1] + half[1]]
+        edges = places.edges(number, thumbnail.crop, thumbnail.size)
         yield Sample(phone, thumbnail.pixels, np.array([edges], np.float32), dslr)
 
 
