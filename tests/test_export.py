@@ -3,6 +3,7 @@
 import builtins
 import json
 import re
+import sys
 from pathlib import Path
 
 import cv2
@@ -13,11 +14,12 @@ import torch
 from fake_shards import write_shards
 from test_photomap import random_map, random_photo
 
+from dpedkit import stages
 from dpedkit.core.errors import DpedkitError, UsageError
 from dpedkit.core.manifest import read_jsonl, write_jsonl
 from dpedkit.enhancement.network import Enhancer
 from dpedkit.enhancement.storage import Placement
-from dpedkit.export import ExportConfig, export_cube, export_onnx
+from dpedkit.export import ExportConfig, export_cube, export_onnx, litert_file
 from dpedkit.export.cube import look_up
 from dpedkit.export.samples import read_samples
 from dpedkit.export.verification import network_output
@@ -326,5 +328,50 @@ def test_the_missing_extra_is_named(model, tmp_path, monkeypatch):
 
 
 def test_what_cannot_be_written_is_refused_by_its_name(tmp_path):
-    with pytest.raises(UsageError, match=r"m\.tflite: only ONNX and"):
-        export_onnx(tmp_path / "gone.safetensors", tmp_path / "m.tflite", ExportConfig())
+    with pytest.raises(UsageError, match=r"m\.mlpackage: only \.onnx, \.tflite and"):
+        export_onnx(tmp_path / "gone.safetensors", tmp_path / "m.mlpackage", ExportConfig())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "options", "reach"),
+    [
+        ("srcnn", {}, 4 + 2 + 2),
+        ("resnet-8-32", {"norm": "instance"}, 4 + 2 * 2 + 2 + 4),
+        ("colour-residual", {"channels": 8, "blocks": 1}, 2 * (1 + 2 + 1)),
+    ],
+)
+def test_one_size_through_litert(tmp_path, name, options, reach):
+    pytest.importorskip("litert_torch", reason="the extra [litert] is not installed")
+    interpreters = pytest.importorskip("ai_edge_litert.interpreter")
+    model = saved(tmp_path, name, **options)
+    summary = stages.export(model, tmp_path / "m.tflite", ExportConfig(side=48))
+    assert summary.reach == reach
+    run = interpreters.Interpreter(str(summary.file)).get_signature_runner()
+    photo = torch.rand(1, 3, 48, 48)
+    (found,) = run(photo=photo.numpy()).values()
+    with torch.inference_mode():
+        torch.testing.assert_close(
+            torch.from_numpy(found), load_model(model)(photo), atol=1e-4, rtol=0
+        )
+    with pytest.raises(DpedkitError, match="--overwrite"):
+        stages.export(model, tmp_path / "m.tflite", ExportConfig(side=48))
+
+
+def test_what_litert_cannot_run_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(litert_file, "_require_extra", lambda: None)
+    model = saved(tmp_path, "photo-aware", channels=4, blocks=1)
+    with pytest.raises(UsageError, match="LiteRT cannot sort"):
+        stages.export(model, tmp_path / "m.tflite", ExportConfig())
+    model = saved(tmp_path, "colour-residual", channels=4, blocks=1)
+    with pytest.raises(UsageError, match="side is 99, but must be a multiple of 2"):
+        stages.export(model, tmp_path / "m.tflite", ExportConfig(side=99))
+    with pytest.raises(UsageError, match=r"--precision changes nothing in a \.tflite file"):
+        stages.export(model, tmp_path / "m.tflite", ExportConfig(precision="fp16"))
+
+
+def test_the_missing_extra_of_litert_is_named(model, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "litert_torch", None)
+    monkeypatch.setitem(sys.modules, "ai_edge_litert", None)
+    with pytest.raises(DpedkitError, match=r"pip install 'dpedkit\[litert\]'"):
+        stages.export(model, tmp_path / "m.tflite", ExportConfig())

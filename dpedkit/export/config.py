@@ -27,6 +27,13 @@ class ExportConfig(Config):
         metavar="FOLDER",
     )
     opset: int = option(18, "ONNX operator set.", minimum=18, maximum=23)
+    side: int = option(
+        512,
+        "For a .tflite file: width and height of the images that it takes.",
+        minimum=16,
+        maximum=4096,
+        metavar="PX",
+    )
     photo: str | None = option(
         None,
         "For a .cube file of a photo-aware network: the photo whose colour map is written. Without "

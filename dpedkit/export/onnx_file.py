@@ -114,8 +114,8 @@ def export_onnx(
     """
     if output.suffix.lower() != ".onnx":
         raise UsageError(
-            f"{output}: only ONNX and .cube can be written. Give a name that ends in .onnx, then "
-            "convert that file with the other format's own tool."
+            f"{output}: only .onnx, .tflite and .cube files can be written. Give a name that ends "
+            "in .onnx, then convert that file with the other format's own tool."
         )
     _check_settings(config, output.suffix)
     _require_extra()
@@ -278,12 +278,11 @@ def _metadata(model: Generator) -> dict[str, str]:
     """What a program has to know that runs the file, and where the network comes from."""
     from dpedkit.models.provenance import provenance
 
-    reaches = [int(layer.reach) for layer in model.layers]  # type: ignore[arg-type]
     whole = "instance" in model.options.values()
     return {
         "architecture": model.architecture,
         "colours": "RGB, sRGB, from 0 to 1; clip the output to that",
-        "reach": str(model.step * sum(reaches)),
+        "reach": str(model.reach),
         "tiles": "no: instance norm needs the whole photo"
         if whole
         else "exact where they overlap by the reach",

@@ -48,6 +48,11 @@ class Generator(nn.Module):
         maps, base = self.prepare(photo)
         return self.finish(self.layers(maps), base)
 
+    @property
+    def reach(self) -> int:
+        """How many pixels around a pixel its result depends on, without instance norm."""
+        return self.step * sum(int(layer.reach) for layer in self.layers)  # type: ignore[arg-type, misc]
+
     def prepare(self, photo: Tensor) -> tuple[Tensor, Tensor]:
         """What the first layer is fed, and what `finish` needs beside the last layer's output.
 
