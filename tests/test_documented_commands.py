@@ -72,6 +72,7 @@ python() {{
     case "$1" in
         benchmarks/enhance.py) command python "$@" --megapixels 0.1 --full 0.2 ;;
         benchmarks/photo_map.py) command python "$1" shards --folds 6 ;;
+        benchmarks/export.py) command python "$@" --megapixels 0.1 --rounds 1 ;;
         benchmarks/report.py) command python "$@" --pairs 20 ;;
         *) command python "$@" ;;
     esac
@@ -93,6 +94,7 @@ NOT_RUN = {
     "hf ": "wants the Hugging Face Hub; test_hub.py runs the uploads with a server of its own",
     "dask ": "would not end; test_cluster.py runs the commands on a cluster",
     "torchrun --nnodes 2": "would wait for the second machine",
+    "dpedkit export runs/001 model.tflite": "wants the extra litert; see test_export.py",
 }
 if not any(map(shutil.which, CHROMIUM)):
     NOT_RUN["python benchmarks/report.py"] = "wants Chromium"

@@ -7,14 +7,20 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from test_photomap import random_map, random_photo
 from torch import nn
+from torch.nn import functional
 
-from dpedkit.core.errors import DpedkitError
-from dpedkit.enhancement.network import enhance_photo
+from dpedkit.core.errors import DpedkitError, UsageError
+from dpedkit.enhancement.config import EnhanceConfig
+from dpedkit.enhancement.network import enhance_photo, load_enhancer
 from dpedkit.enhancement.storage import Placement, StoredMap
 from dpedkit.enhancement.tiling import apply_in_strips, count_strips
-from dpedkit.models import build_generator
+from dpedkit.models import GENERATORS, build_generator, save_model
+from dpedkit.models.colour_residual import ColourResidual
+from dpedkit.models.generator import Generator
 from dpedkit.models.layers import ConvLayer, ResidualBlock
+from dpedkit.models.photo_aware import PhotoAware
 
 NETWORKS = {
     "resnet-8-32": {"norm": "instance"},
@@ -77,6 +83,66 @@ def test_any_strips_equal_the_whole(models, name, height, width, strip_pixels, i
         whole = models[name](photo)
         strips = enhance_photo(models[name], photo, placement)
     assert (strips - whole).abs().max() <= 1e-5 * max(1.0, whole.abs().max())
+
+
+class Sharpened(Generator):
+    """A network of one's own: layers at half the resolution that are told a pixel's chroma."""
+
+    step = 2
+
+    def __init__(self, norm: str) -> None:
+        layers = [
+            ConvLayer(12, 8, 3, activation="relu"),
+            ResidualBlock(8, norm),
+            ConvLayer(8, 12, 3, activation="none"),
+        ]
+        super().__init__("sharpened", layers)
+
+    def prepare(self, photo: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        chroma = photo - photo.mean(dim=1, keepdim=True)
+        padded = functional.pad(chroma, (0, photo.shape[3] % 2, 0, photo.shape[2] % 2))
+        return functional.pixel_unshuffle(padded, 2), photo**0.8
+
+    def finish(self, maps: torch.Tensor, base: torch.Tensor) -> torch.Tensor:
+        detail = functional.pixel_shuffle(maps, 2)
+        return base * (1 + detail[:, :, : base.shape[2], : base.shape[3]])
+
+
+class Inverted(PhotoAware):
+    """A colour map of one's own, around the layers of another network."""
+
+    def map_colours(self, photo: torch.Tensor) -> torch.Tensor:
+        return 1 - super().map_colours(photo)
+
+
+class Tripled(ColourResidual):
+    def finish(self, maps: torch.Tensor, base: torch.Tensor) -> torch.Tensor:
+        return super().finish(3 * maps, base)
+
+
+@pytest.mark.parametrize("size", [(24, 30), (37, 21)])
+@pytest.mark.parametrize(
+    "network", [Sharpened("none"), Sharpened("instance"), Inverted(8, 1), Tripled(8, 1)]
+)
+def test_what_a_network_of_ones_own_does_around_its_layers_is_done_in_strips(network, size):
+    network = lively(network)
+    height, width = size
+    photo = torch.rand(1, 3, height, width)
+    planes, guide = photo, None
+    if isinstance(network, Inverted):
+        network.photo_map = random_map()
+        guide = network.guide(random_photo(height, width))
+        planes = torch.cat([photo, torch.from_numpy(guide.rows(0, height, width, height))[None]], 1)
+    with torch.inference_mode():
+        strips = enhance_photo(network, photo, Placement(strip_pixels=7 * width), guide=guide)
+        torch.testing.assert_close(strips, network(planes), atol=1e-4, rtol=0)
+
+
+def test_a_colour_map_of_ones_own_is_not_applied_alone_as_another(tmp_path, monkeypatch):
+    monkeypatch.setitem(GENERATORS, "colour-residual", Tripled)
+    save_model(tmp_path / "m.safetensors", Tripled(8, 1), {})
+    with pytest.raises(UsageError, match="no colour map to apply alone"):
+        load_enhancer(tmp_path / "m.safetensors", EnhanceConfig(colours_only=True), tmp_path)
 
 
 @pytest.mark.parametrize("name", sorted(NETWORKS))

@@ -12,6 +12,10 @@ from dpedkit.export.config import ExportConfig
     examples=(
         ("dpedkit export runs/001 model.onnx", "for onnxruntime, on any device"),
         ("dpedkit export model.safetensors small.onnx --precision fp16", "a smaller file"),
+        (
+            "dpedkit export runs/001 fast.onnx --precision int8 --calibrate shards/",
+            "faster on processors",
+        ),
         ("dpedkit export runs/001 look.cube --photo photo.jpg", "its colours, for other programs"),
     )
 )
@@ -22,12 +26,14 @@ from dpedkit.export.config import ExportConfig
 def command(
     printer: options.Printer, model: Path, output: Path, config: ExportConfig, overwrite: bool
 ) -> None:
-    """Write a network as ONNX for images of any size, or its colours as a .cube file.
+    """Write a network as ONNX or for LiteRT, or its colours as a .cube file.
 
-    OUTPUT ends in .onnx or .cube. An ONNX file is run in onnxruntime before it is saved, and
-    compared with the network; the largest difference is printed. That needs the extra: pip install
-    'dpedkit[onnx]'. A .cube file is a 3D look-up table that video and photo editors read; a
-    photo-aware network has a different one for each photo (--photo).
+    OUTPUT ends in .onnx, .tflite or .cube. A network is run in onnxruntime or LiteRT before it is
+    saved, and compared with PyTorch; the largest difference is printed, or what fp16 and int8 lose,
+    in dB. ONNX files take images of any size, .tflite files those of one (--side). They need the
+    extras: pip install 'dpedkit[onnx]' or 'dpedkit[litert]'. A .cube file is a 3D look-up table
+    that video and photo editors read; a photo-aware network has a different one for each photo
+    (--photo).
 
     MODEL is a model file or the folder of a run.
     """

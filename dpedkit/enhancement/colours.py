@@ -13,6 +13,7 @@ from torch import Tensor
 
 from dpedkit.core.process import one_thread
 from dpedkit.models.colour_residual import CENTRE, FOLD, ColourResidual, fold
+from dpedkit.models.generator import Generator
 from dpedkit.models.photo_aware import PhotoAware
 from dpedkit.photomap import PhotoColours, PhotoGuide
 
@@ -67,6 +68,21 @@ class ColoursAround:
             mapped = torch.cat(self.waiting, dim=2) if len(self.waiting) > 1 else self.waiting[0]
             self.waiting = [mapped[:, :, needed:]]
             yield _finished(self.model, residual.cpu(), mapped[:, :, :needed])
+
+
+def maps_as_photo_colours(model: Generator) -> bool:
+    """Whether `PhotoColours` is the colour map of a network.
+
+    It is not, for one that inherits from `ColourResidual` and maps or adds colours in another way.
+    """
+    if not isinstance(model, ColourResidual):
+        return False
+    known = {ColourResidual.map_colours, PhotoAware.map_colours}
+    return (
+        type(model).map_colours in known
+        and type(model).prepare is ColourResidual.prepare
+        and type(model).finish is ColourResidual.finish
+    )
 
 
 def colours_of(

@@ -20,6 +20,7 @@ from dpedkit.enhancement.colours import (
     colours_of,
     count_bands,
     map_photo,
+    maps_as_photo_colours,
 )
 from dpedkit.enhancement.config import EnhanceConfig
 from dpedkit.enhancement.storage import Placement
@@ -130,15 +131,46 @@ def _strips(
 ) -> Iterator[Tensor]:
     """The enhanced photo from top to bottom, in tensors (1, 3, rows, W) that may be changed."""
     size_of_maps = _size_of_maps(model, *size)
-    if isinstance(model, ColourResidual):
+    if isinstance(model, ColourResidual) and maps_as_photo_colours(model):
         with ColoursAround(model, read, size, guide) as colours:
             yield from colours.enhanced(
                 apply_in_strips(model.layers, colours.maps, size_of_maps, placement, on_strip)
             )
         return
-    # Other networks are their layers alone: their `prepare` and `finish` do nothing.
-    for strip in apply_in_strips(model.layers, read, size_of_maps, placement, on_strip):
+
+    def prepared(top: int, bottom: int) -> tuple[Tensor, Tensor]:
+        return _prepared(model, read, size, placement, guide, top, bottom)
+
+    def maps(top: int, bottom: int) -> Tensor:
+        return prepared(top, bottom)[0]
+
+    done = 0
+    for strip in apply_in_strips(model.layers, maps, size_of_maps, placement, on_strip):
+        rows = strip.shape[2]
+        if type(model).finish is not Generator.finish:
+            # Prepared once more: kept, it would be the whole photo where there is instance norm.
+            strip = model.finish(strip, prepared(done, done + rows)[1])
+        done += rows
         yield strip.cpu()
+
+
+def _prepared(
+    model: Generator,
+    read: ReadPhoto,
+    size: tuple[int, int],
+    placement: Placement,
+    guide: PhotoGuide | None,
+    top: int,
+    bottom: int,
+) -> tuple[Tensor, Tensor]:
+    """What `model.prepare` makes of the photo under rows `top` to `bottom` - 1 of the maps."""
+    height, width = size
+    top, bottom = top * model.step, min(bottom * model.step, height)
+    photo = read(top, bottom)
+    if guide is not None:
+        planes = torch.from_numpy(guide.rows(top, bottom, width, height))
+        photo = torch.cat([photo, planes[None]], dim=1)
+    return model.prepare(photo.to(placement.device))
 
 
 def _size_of_maps(model: Generator, height: int, width: int) -> tuple[int, int]:
@@ -169,7 +201,7 @@ def load_enhancer(model_file: Path, config: EnhanceConfig, spill_folder: Path) -
     if device.type == "cpu" and config.precision == "fp16":
         raise UsageError("precision is 'fp16', which is fast only on GPUs; use fp32 or bf16.")
     model = load_model(model_file)
-    if config.colours_only and not isinstance(model, ColourResidual):
+    if config.colours_only and not maps_as_photo_colours(model):
         raise UsageError(
             f"{model_file} is a {model.architecture} network, which has no colour map to apply "
             "alone; leave out --colours-only."

@@ -1,4 +1,4 @@
-"""Networks for other programs: as ONNX, and the colour map of a photo as a 3D look-up table."""
+"""Networks for other programs: ONNX, LiteRT, and the colour map of a photo as a look-up table."""
 
 from __future__ import annotations
 
@@ -8,7 +8,9 @@ _HOME = {
     "CubeSummary": ".cube",
     "ExportConfig": ".config",
     "ExportSummary": ".onnx_file",
+    "LiteRTSummary": ".litert_file",
     "export_cube": ".cube",
+    "export_litert": ".litert_file",
     "export_onnx": ".onnx_file",
 }
 __all__ = sorted(_HOME)

@@ -7,19 +7,20 @@ colours, how far a pixel looks, and what the network was trained with.
 from __future__ import annotations
 
 import logging
+import math
+import tempfile
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-
-import numpy as np
-from numpy.typing import NDArray
 
 from dpedkit.core.atomic import complete_or_absent, make_folder, remove_unfinished
 from dpedkit.core.errors import DpedkitError, UsageError
 from dpedkit.export.config import ExportConfig
+from dpedkit.export.samples import Samples, random_samples, read_samples
+from dpedkit.export.verification import Loss, OnnxFile, largest_difference, measure_loss
 
 if TYPE_CHECKING:
     from dpedkit.models.generator import Generator
@@ -31,8 +32,8 @@ INPUTS = {
     "place": ("batch", 4),
 }
 OUTPUT = "enhanced"
-_CHECKED_SIZES = ((1, 64, 96), (2, 101, 67))  # batch, height, width: also odd ones
 _TOLERANCE = {"fp32": 1e-4, "fp16": 0.05}
+_LEAST_PSNR = 30  # dB, of int8: further off, the file would spoil what the network gains
 
 
 @dataclass(frozen=True)
@@ -46,13 +47,17 @@ class ExportSummary:
         Bytes.
     precision : str
     largest_difference : float
-        Between onnxruntime and torch, on images of several sizes with levels in [0, 1].
+        Between onnxruntime and torch, on noise of several sizes with levels in [0, 1]. With int8
+        it says little: noise is far from the photos by which the layers are calibrated.
+    loss : Loss or None
+        What a precision below float32 loses.
     """
 
     file: Path
     size: int
     precision: str
     largest_difference: float
+    loss: Loss | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """The summary as JSON-ready values."""
@@ -61,13 +66,16 @@ class ExportSummary:
             "size": self.size,
             "precision": self.precision,
             "largest_difference": self.largest_difference,
+            "loss": None if self.loss is None else asdict(self.loss),
         }
 
     def as_text(self) -> str:
-        """One line for people."""
+        """One or two sentences for people."""
+        difference = f"largest difference {self.largest_difference:.1e}"
+        found = difference if self.loss is None else self.loss.as_text()
         return (
-            f"{self.file} ({self.size / 1e6:.1f} MB, {self.precision}), verified with onnxruntime: "
-            f"largest difference {self.largest_difference:.1e}"
+            f"{self.file} ({self.size / 1e6:.2f} MB, {self.precision}), verified with onnxruntime: "
+            f"{found}"
         )
 
 
@@ -80,6 +88,10 @@ def export_onnx(
     [0, 1]. A photo-aware network also takes the whole photo's `thumbnail`, (h, w, 3) uint8, and
     the `place` of each image in it, (N, 4) float32: left, top, right and bottom edge as parts of
     the photo's width and height.
+
+    With int8, the convolutions compute with 8-bit integers, see `quantisation.quantise`; their
+    scales come from half of the images of `config.calibrate`, and the loss is measured on the
+    other half. The loss of fp16 is measured on those too, or without them on noise.
 
     Parameters
     ----------
@@ -94,34 +106,74 @@ def export_onnx(
     Raises
     ------
     UsageError
-        If `output` does not end in .onnx, or a setting is not for ONNX files.
+        If `output` does not end in .onnx, a setting is not for ONNX files or this precision, or
+        int8 has nothing to calibrate with.
     DpedkitError
-        If the extra is not installed, the model cannot be read, the file exists, or onnxruntime
-        computes something else than torch.
+        If the extra is not installed, the model or the images to calibrate with cannot be read,
+        the file exists, or onnxruntime computes something else than torch.
     """
     if output.suffix.lower() != ".onnx":
         raise UsageError(
-            f"{output}: only ONNX and .cube can be written. Give a name that ends in .onnx, then "
-            "convert that file with the other format's own tool."
+            f"{output}: only .onnx, .tflite and .cube files can be written. Give a name that ends "
+            "in .onnx, then convert that file with the other format's own tool."
         )
-    config.refuse_unused(("precision", "opset"), f"in a {output.suffix} file")
+    _check_settings(config, output.suffix)
     _require_extra()
     if output.exists() and not overwrite:
         raise DpedkitError(f"{output} already exists; use --overwrite to replace it.")
     from dpedkit.models.files import load_model
 
     model = load_model(model_path)
+    samples = read_samples(Path(config.calibrate), model) if config.calibrate else None
     make_folder(output.parent)
     remove_unfinished([output])
     with complete_or_absent(output) as part:
-        _write(model, part, config)
-        difference = _largest_difference(model, part, config)
-        if not difference <= _TOLERANCE[config.precision]:
-            raise DpedkitError(
-                f"{output} was not written: the output of onnxruntime differs from torch's by "
-                f"{difference:.1e}, more than the tolerance of {_TOLERANCE[config.precision]:.0e}."
-            )
-    return ExportSummary(output, output.stat().st_size, config.precision, difference)
+        write_graph(model, part, config, samples)
+        difference, loss = _verify(model, part, config, samples, output)
+    return ExportSummary(output, output.stat().st_size, config.precision, difference, loss)
+
+
+def _check_settings(config: ExportConfig, suffix: str) -> None:
+    config.refuse_unused(("precision", "opset", "calibrate"), f"in a {suffix} file")
+    if config.precision == "fp32":
+        config.refuse_unused(("opset",), "in float32, which loses nothing")
+    if config.precision == "int8" and not config.calibrate:
+        raise UsageError(
+            "--precision int8 has to be calibrated: give --calibrate with a folder of shards, or "
+            "of photos by the phone that the network is for."
+        )
+
+
+def _verify(
+    model: Generator, file: Path, config: ExportConfig, samples: Samples | None, output: Path
+) -> tuple[float, Loss | None]:
+    """Largest difference and loss of a file.
+
+    Raises
+    ------
+    DpedkitError
+        If one of them is too large.
+    """
+    onnx_file = OnnxFile(file)
+    noise = random_samples(model)
+    difference = largest_difference(model, onnx_file, noise)
+    tolerance = _TOLERANCE.get(config.precision, math.inf)
+    if not difference <= tolerance:  # NaN is not
+        raise DpedkitError(
+            f"{output} was not written: the output of onnxruntime differs from torch's by "
+            f"{difference:.1e}, more than the tolerance of {tolerance:.0e}."
+        )
+    if config.precision == "fp32":
+        return difference, None
+    measured, source = (samples.measured, samples.source) if samples else (noise, "random images")
+    loss = measure_loss(model, onnx_file, measured, source)
+    if not loss.psnr >= _LEAST_PSNR:
+        raise DpedkitError(
+            f"{output} was not written: in {config.precision}, the network is only "
+            f"{loss.psnr:.1f} dB from float32, and it should be {_LEAST_PSNR} dB or more. Use "
+            "--precision fp16, or calibrate with more photos."
+        )
+    return difference, loss
 
 
 def _require_extra() -> None:
@@ -133,15 +185,40 @@ def _require_extra() -> None:
         raise DpedkitError(f"Exporting needs the package {error.name}: {INSTALL_LINE}") from None
 
 
-def _write(model: Generator, file: Path, config: ExportConfig) -> None:
+def write_graph(
+    model: Generator, file: Path, config: ExportConfig, samples: Samples | None = None
+) -> None:
+    """Write a network as ONNX, without verifying it; int8 needs samples to calibrate with."""
+    import onnx
+
+    from dpedkit.export.quantisation import quantise
+
+    proto = _traced(model, config)
+    if config.precision == "int8":
+        assert samples is not None
+        with tempfile.TemporaryDirectory() as name:
+            whole, quantised = Path(name) / "float32.onnx", Path(name) / "int8.onnx"
+            onnx.save(proto, whole)
+            quantise(whole, quantised, samples.calibration)
+            proto = onnx.load(quantised)
+    _strip(proto.graph)
+    for key, value in _metadata(model).items():
+        proto.metadata_props.add(key=key, value=value)
+    file.write_bytes(proto.SerializeToString())
+
+
+def _traced(model: Generator, config: ExportConfig) -> Any:
+    """The graph of a network as an onnx.ModelProto, in float16 or float32."""
     import copy
 
     import torch
 
     from dpedkit.export.graph import exported
 
-    network = exported(copy.deepcopy(model), _dtype(config))
-    examples = tuple(torch.from_numpy(value) for value in _example(model, 2, 64, 96, config))
+    dtype = torch.float16 if config.precision == "fp16" else torch.float32
+    network = exported(copy.deepcopy(model), dtype)
+    images, *others = random_samples(model)[1].inputs().values()
+    examples = (torch.from_numpy(images).to(dtype), *map(torch.from_numpy, others))
     free = torch.export.Dim.DYNAMIC
     names = list(INPUTS)[: len(examples)]
     shapes = tuple(
@@ -162,9 +239,7 @@ def _write(model: Generator, file: Path, config: ExportConfig) -> None:
     assert program is not None
     proto = program.model_proto
     _name_axes(proto.graph)
-    for key, value in _metadata(model).items():
-        proto.metadata_props.add(key=key, value=value)
-    file.write_bytes(proto.SerializeToString())
+    return proto
 
 
 @contextmanager
@@ -191,89 +266,26 @@ def _name_axes(graph: Any) -> None:
                 axis.dim_param = name
 
 
+def _strip(graph: Any) -> None:
+    """Leave out what the exporter notes of each node, such as lines of source: half of a file."""
+    for part in (*graph.node, *graph.initializer, *graph.input, *graph.output):
+        del part.metadata_props[:]
+        part.ClearField("doc_string")
+    del graph.metadata_props[:]
+
+
 def _metadata(model: Generator) -> dict[str, str]:
     """What a program has to know that runs the file, and where the network comes from."""
     from dpedkit.models.provenance import provenance
 
-    reaches = [int(layer.reach) for layer in model.layers]  # type: ignore[arg-type]
     whole = "instance" in model.options.values()
     return {
         "architecture": model.architecture,
         "colours": "RGB, sRGB, from 0 to 1; clip the output to that",
-        "reach": str(model.step * sum(reaches)),
+        "reach": str(model.reach),
         "tiles": "no: instance norm needs the whole photo"
         if whole
         else "exact where they overlap by the reach",
         "tiles_begin_at_multiples_of": str(model.step),
         **provenance(model.card),
     }
-
-
-def _dtype(config: ExportConfig) -> Any:
-    import torch
-
-    return torch.float16 if config.precision == "fp16" else torch.float32
-
-
-def _example(
-    model: Generator, batch: int, height: int, width: int, config: ExportConfig
-) -> tuple[NDArray[Any], ...]:
-    """Random inputs."""
-    from dpedkit.models.photo_aware import PhotoAware
-
-    rng = np.random.default_rng(0)
-    photo = rng.random((batch, 3, height, width), np.float32)
-    given = photo.astype(np.float16) if config.precision == "fp16" else photo
-    if not isinstance(model, PhotoAware):
-        return (given,)
-    thumbnail = rng.integers(0, 256, (height + 30, width // 2, 3), np.uint8)
-    edges = np.sort(rng.random((batch, 2, 2), np.float32), axis=1)  # of x and y
-    return given, thumbnail, edges.reshape(batch, 4)
-
-
-def _largest_difference(model: Generator, file: Path, config: ExportConfig) -> float:
-    """Between onnxruntime on the file and torch in float32, over images of several sizes."""
-    import onnxruntime
-
-    onnxruntime.set_default_logger_severity(4)
-    session = onnxruntime.InferenceSession(str(file), providers=["CPUExecutionProvider"])
-    largest = 0.0
-    for size in _CHECKED_SIZES:
-        given = _example(model, *size, config)
-        wanted = _wanted(model, *given)
-        inputs = dict(zip(INPUTS, given, strict=False))
-        try:
-            (found,) = session.run([OUTPUT], inputs)
-        except Exception:  # onnxruntime's errors share no other base class
-            raise DpedkitError(
-                "This network cannot be exported for images of any size: onnxruntime fails on "
-                f"{size[2]}x{size[1]} px."
-            ) from None
-        largest = max(largest, float(np.abs(found.astype(np.float32) - wanted).max()))
-    return largest
-
-
-def _wanted(
-    model: Generator,
-    photo: NDArray[Any],
-    thumbnail: NDArray[np.uint8] | None = None,
-    place: NDArray[np.float32] | None = None,
-) -> NDArray[np.float32]:
-    """What the network itself makes of these inputs."""
-    import torch
-
-    from dpedkit.models.photo_aware import PhotoAware
-
-    images = torch.from_numpy(photo.astype(np.float32))
-    if isinstance(model, PhotoAware) and thumbnail is not None and place is not None:
-        guide = model.guide(thumbnail)
-        height, width = photo.shape[2:]
-        planes = []
-        for left, top, right, bottom in place.astype(np.float64):
-            x = left + (right - left) * (np.arange(width) + 0.5) / width
-            y = top + (bottom - top) * (np.arange(height) + 0.5) / height
-            planes.append(torch.from_numpy(guide.planes(x, y)))
-        images = torch.cat([images, torch.stack(planes)], dim=1)
-    with torch.inference_mode():
-        enhanced: NDArray[np.float32] = model(images).numpy()
-    return enhanced

@@ -14,7 +14,9 @@ class Generator(nn.Module):
     """A straight sequence of layers from a phone photo to an enhanced one.
 
     Every generator computes `finish(layers(maps), base)` with `maps, base = prepare(photo)`. Here
-    the outer two do nothing; where they do something, it costs little beside the layers.
+    the outer two do nothing; a network of one's own may override them. They have to cost little
+    beside the layers, and to give the same for a part of the photo as for the whole: photos are
+    enhanced in strips of whole rows that begin at multiples of `step`.
 
     Attributes
     ----------
@@ -45,6 +47,11 @@ class Generator(nn.Module):
         """(N, 3, H, W) float32 in [0, 1] -> the same shape, in (-0.08, 1.08)."""
         maps, base = self.prepare(photo)
         return self.finish(self.layers(maps), base)
+
+    @property
+    def reach(self) -> int:
+        """How many pixels around a pixel its result depends on, without instance norm."""
+        return self.step * sum(int(layer.reach) for layer in self.layers)  # type: ignore[arg-type, misc]
 
     def prepare(self, photo: Tensor) -> tuple[Tensor, Tensor]:
         """What the first layer is fed, and what `finish` needs beside the last layer's output.

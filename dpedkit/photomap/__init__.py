@@ -12,10 +12,11 @@ The network `dpedkit.models.photo_aware` applies the map and adds detail.
 
 from dpedkit.photomap.colours import PhotoColours
 from dpedkit.photomap.fit import fit_photo_map_to
-from dpedkit.photomap.guides import PatchGuides, PhotoGuide
+from dpedkit.photomap.guides import PatchGuides, PatchPlaces, PhotoGuide
 from dpedkit.photomap.look import Look, describe
 from dpedkit.photomap.map import PhotoMap
 
 __all__ = [
-    "Look", "PatchGuides", "PhotoColours", "PhotoGuide", "PhotoMap", "describe", "fit_photo_map_to"
+    "Look", "PatchGuides", "PatchPlaces", "PhotoColours", "PhotoGuide", "PhotoMap", "describe",
+    "fit_photo_map_to",
 ]  # fmt: skip

@@ -132,15 +132,29 @@ class PatchPlaces:
         size : tuple of int
             Width and height of the thumbnail.
         """
-        width = self._widths[int(self.reader.pair[index])]
-        assert width is not None
-        pixel = crop[2] / width  # of the aligned image, in px of the thumbnail
+        pixel = self._pixel(index, crop)
         steps = (np.arange(self.reader.patch_size) + 0.5) * pixel
         x, y = (
             (start + corner * pixel + steps) / side
             for start, corner, side in zip(crop, self._xy[index], size, strict=False)
         )
         return x, y
+
+    def edges(
+        self, index: int, crop: Sequence[float], size: tuple[int, int]
+    ) -> tuple[float, float, float, float]:
+        """Left, top, right and bottom edge of a patch as parts of its photo; see `centres`."""
+        pixel = self._pixel(index, crop)
+        (x, y), side = self._xy[index].tolist(), self.reader.patch_size
+        across = [(crop[0] + corner * pixel) / size[0] for corner in (x, x + side)]
+        down = [(crop[1] + corner * pixel) / size[1] for corner in (y, y + side)]
+        return across[0], down[0], across[1], down[1]
+
+    def _pixel(self, index: int, crop: Sequence[float]) -> float:
+        """Side of a pixel of the aligned image, in px of the thumbnail."""
+        width = self._widths[int(self.reader.pair[index])]
+        assert width is not None
+        return crop[2] / width
 
 
 def _width(line: dict[str, Any]) -> int | None:
