@@ -271,10 +271,10 @@ def warnings(verification: Verification, crop: Rectangle, pair_map: PairMap) -> 
         found.append(f"the map is known to hold in only {verification.holds:.0%} of the crop")
     scale = pair_map.scale_at(centre_of(pair_map.phone_size))
     if scale < _LOW_SCALE:
+        reduced = f"{scale * width:.0f} x {scale * height:.0f} px"
         found.append(
             f"the DSLR photo had to be enlarged {1 / scale:.1f} times and is blurred: use a larger "
-            f"version of it, or reduce the phone photo to {scale * width:.0f} x {scale * height:.0f} "
-            "px"
+            f"version of it, or reduce the phone photo to {reduced}"
         )
     return tuple(found)
 
