@@ -152,6 +152,15 @@ def test_without_a_val_split_it_is_said_that_the_scores_are_of_training_patches(
     assert any("On the train split the network is further" in one for one in summary.warnings)
 
 
+@pytest.mark.parametrize("norm", ["batch", "instance"])
+def test_instance_norm_is_recommended_to_those_without_it(tmp_path, norm):
+    shards = write_shards(tmp_path / "s", {"train": make_patches(8, SIZE, 0)})
+    config = without_discriminator(steps=1, generator="resnet-8-32", norm=norm)
+    warnings = train(shards, config, runs=tmp_path).warnings
+    (said,) = (one for one in warnings if "the network is further" in one)
+    assert ("use --norm instance" in said) == (norm == "batch")
+
+
 def test_scenes_that_are_not_known_are_not_counted(tmp_path):
     shards = write_shards(
         tmp_path / "s", {"train": make_patches(8, SIZE, 0), "val": make_patches(6, SIZE, 1)}
@@ -728,8 +737,11 @@ def test_guards_speak_once_and_only_when_needed():
     assert run_warnings.check_output(0, 0.0) == [] == run_warnings.check_output(9, 0.1)
     assert "collapsed" in run_warnings.check_output(9, 0.0)[0]
     good, bad = {"psnr": 20.0, "ms_ssim": 0.9}, {"psnr": 20.0, "ms_ssim": 0.8}
-    assert run_warnings.check_gain(good, bad, "val") == []
-    assert "0.8000 against 0.9000" in run_warnings.check_gain(bad, good, "val")[0]
+    assert run_warnings.check_gain(good, bad, "val", batch_norm=True) == []
+    (other,) = run_warnings.check_gain(bad, good, "val", batch_norm=False)
+    assert "0.8000 against 0.9000" in other
+    assert "--norm" not in other
+    assert "use --norm instance" in run_warnings.check_gain(bad, good, "val", batch_norm=True)[0]
 
 
 def test_all_weights_zero_is_a_usage_error():

@@ -377,7 +377,8 @@ class _Run:
         best = self.validation.best
         assert best is not None
         untouched, training = self.untouched.scores(), self.validation.training
-        for warning in check_gain(best, untouched, training["validated_on"]):
+        batch_norm = self.state.generator.options.get("norm") == "batch"
+        for warning in check_gain(best, untouched, training["validated_on"], batch_norm=batch_norm):
             self.validation.warn(warning)
         return TrainSummary(
             folder=self.folder.path,

@@ -55,7 +55,7 @@ def check_discriminator(accuracies: Sequence[float]) -> list[str]:
 
 
 def check_gain(
-    best: Mapping[str, Any], untouched: Mapping[str, Any], validated_on: str
+    best: Mapping[str, Any], untouched: Mapping[str, Any], validated_on: str, *, batch_norm: bool
 ) -> list[str]:
     """Warn of a best network that is further from the DSLR than the untouched phone patches.
 
@@ -65,7 +65,10 @@ def check_gain(
         None stands for a PSNR without limit.
     validated_on : str
         The split that these are of.
+    batch_norm : bool
+        Whether the network has it; with few photos, instance norm learns colours more steadily.
     """
+    cure = "train longer, use --norm instance," if batch_norm else "train longer,"
     worse = []
     for key, name, unit, digits in (("psnr", "PSNR", " dB", 2), ("ms_ssim", "MS-SSIM", "", 4)):
         ours, theirs = (math.inf if v is None else v for v in (best[key], untouched[key]))
@@ -75,6 +78,6 @@ def check_gain(
         return []
     return [
         f"On the {validated_on} split the network is further from the DSLR than the untouched "
-        f"phone patches ({'; '.join(worse)}): train longer, or use the recipe that starts from the "
-        "colour map (--recipe cpu)."
+        f"phone patches ({'; '.join(worse)}): {cure} or use the recipe that starts from the colour map "
+        "(--recipe cpu)."
     ]
