@@ -78,6 +78,6 @@ def check_gain(
         return []
     return [
         f"On the {validated_on} split the network is further from the DSLR than the untouched "
-        f"phone patches ({'; '.join(worse)}): {cure} or use the recipe that starts from the colour map "
-        "(--recipe cpu)."
+        f"phone patches ({'; '.join(worse)}): {cure} or use the recipe that starts from the "
+        "colour map (--recipe cpu)."
     ]
