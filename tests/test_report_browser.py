@@ -526,12 +526,12 @@ def test_the_page_of_a_run_has_the_papers_tables_and_the_baselines(trained, open
     assert tables["Table I:"][0].split("\t") == [
         "Step", "Disc. Accuracy (Train)", "Disc. Accuracy (Test)"
     ]  # fmt: skip
-    assert tables["Table II:"][0].split("\t") == [
+    assert tables["Table II:"][0].split("\t")[:4] == [
         "Step", "Gen. Loss (Train)", "Gen. Loss (Test)", "Metrics (PSNR, MS-SSIM)"
     ]  # fmt: skip
     assert len(tables["Table II:"]) == 1 + len(log)
     last = log[-1]
-    assert tables["Table II:"][-1].split("\t") == [
+    assert tables["Table II:"][-1].split("\t")[:4] == [
         f"{last['step']}, iphone",
         f"{last['generator_loss_train']:.4g}",
         f"{last['generator_loss_test']:.4g}",
