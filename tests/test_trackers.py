@@ -13,7 +13,7 @@ from dpedkit import doctor, stages
 from dpedkit.core.errors import DpedkitError
 from dpedkit.core.manifest import read_jsonl
 from dpedkit.training.config import TrainConfig
-from dpedkit.training.trackers import SERVICES
+from dpedkit.training.trackers import SERVICES, Ending
 
 VALIDATED = [0, 1, 2]
 
@@ -186,7 +186,7 @@ def test_auto_without_tensorboard_writes_the_log_alone(train, monkeypatch):
 def broken(monkeypatch):
     """TensorBoard is there, but its packages do not fit together."""
     monkeypatch.setattr("dpedkit.training.trackers.is_installed", lambda name: True)
-    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
+    monkeypatch.setitem(sys.modules, "tensorboard.summary.writer.record_writer", None)
 
 
 @pytest.mark.usefixtures("broken")
@@ -195,7 +195,9 @@ def test_auto_goes_on_without_a_broken_tensorboard(train, caplog):
     assert [step for step, _ in expected(run)] == VALIDATED
     warnings = [one.getMessage() for one in caplog.records if "TensorBoard" in one.getMessage()]
     assert len(warnings) == 1
-    assert warnings[0].startswith("TensorBoard is installed but does not work (import of torch")
+    assert warnings[0].startswith(
+        "TensorBoard is installed but does not work (import of tensorboard"
+    )
     assert warnings[0].endswith("so the numbers of this run go to its log alone.")
 
 
@@ -225,3 +227,17 @@ def test_tensorboard_reads_the_numbers(train):
     found = [(one.step, one.value) for one in events.Scalars("psnr")]
     wanted = [(step, pytest.approx(values["psnr"], rel=1e-5)) for step, values in expected(run)]
     assert found == wanted
+
+
+def test_tensorboard_sees_each_validation_at_once(tmp_path):
+    """A thread that writes later would print a traceback where the disk is full."""
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    tracker = SERVICES["tensorboard"].begin(tmp_path, {})
+    for step in (1, 2):
+        tracker.log(step, {"psnr": 20.0 + step})
+        events = EventAccumulator(str(tmp_path / "tensorboard")).Reload()
+        assert [one.value for one in events.Scalars("psnr")] == [
+            20.0 + n for n in range(1, step + 1)
+        ]
+    tracker.close(Ending.FINISHED)

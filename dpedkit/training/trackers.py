@@ -10,6 +10,7 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import os
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import Enum
@@ -17,7 +18,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Protocol
 
-from dpedkit.core.atomic import write_json
+from dpedkit.core.atomic import make_folder, write_json
 from dpedkit.core.console import warn
 from dpedkit.core.errors import DpedkitError
 from dpedkit.core.manifest import read_json
@@ -163,19 +164,33 @@ def _first_line(error: Exception) -> str:
 
 
 class TensorBoard:
-    """Event files in `tensorboard/` in the run's folder."""
+    """A file of events for each start of the run, in `tensorboard/` in its folder.
+
+    They are written at once. `SummaryWriter` does so in a thread, which prints a traceback where
+    the disk is full.
+    """
 
     def __init__(self, run: Path, settings: Mapping[str, Any]) -> None:
-        from torch.utils.tensorboard import SummaryWriter
+        from tensorboard.compat.proto.event_pb2 import Event
+        from tensorboard.compat.proto.summary_pb2 import Summary
+        from tensorboard.summary.writer.record_writer import RecordWriter
 
-        self._writer: Any = SummaryWriter(run / "tensorboard")
+        self._event, self._summary = Event, Summary
+        file = make_folder(run / "tensorboard") / f"events.out.tfevents.{time.time_ns()}"
+        self._writer: Any = RecordWriter(file.open("xb"))
+        self._write(file_version="brain.Event:2")
 
     def log(self, step: int, values: Mapping[str, float]) -> None:
         for name, value in values.items():
-            self._writer.add_scalar(name, value, step)
+            scalar = self._summary.Value(tag=name, simple_value=value)
+            self._write(step=step, summary=self._summary(value=[scalar]))
 
     def close(self, ending: Ending) -> None:
         self._writer.close()
+
+    def _write(self, **content: Any) -> None:
+        self._writer.write(self._event(wall_time=time.time(), **content).SerializeToString())
+        self._writer.flush()
 
 
 class WeightsAndBiases:
@@ -266,7 +281,7 @@ class Service:
 # By the name that --log-to takes.
 SERVICES: Mapping[str, Service] = {
     "tensorboard": Service(
-        "TensorBoard", "tensorboard", "torch.utils.tensorboard", begin=TensorBoard
+        "TensorBoard", "tensorboard", "tensorboard.summary.writer.record_writer", begin=TensorBoard
     ),
     "wandb": Service("Weights & Biases", "wandb", "wandb", begin=WeightsAndBiases),
     "mlflow": Service("MLflow", "mlflow", "mlflow", begin=MLflow),

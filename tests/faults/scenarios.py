@@ -41,14 +41,15 @@ class Scenario:
         """SHA-256 of every file that the command left, without what tells the time of day.
 
         Left out are the seconds that the making of a pair took, in `pairs.jsonl` and in the
-        report, and the lock. Of checkpoints the values are compared: the same state takes other
+        report, the lock, and TensorBoard's files, which have the time of day in their names and
+        repeat what the log of the run has. Of checkpoints the values are compared: the same state takes other
         bytes in a resumed run, whose tensors lie otherwise in memory.
         """
         found = {}
         for output in self.outputs:
             for path in sorted((folder / output).rglob("*")):
                 name = path.relative_to(folder).as_posix()
-                if not path.is_file() or path.name == ".dpedkit.lock":
+                if not path.is_file() or path.name == ".dpedkit.lock" or "tensorboard/" in name:
                     continue
                 if name.endswith("report/index.html"):
                     found[name] = "there"
