@@ -42,8 +42,8 @@ class Scenario:
 
         Left out are the seconds that the making of a pair took, in `pairs.jsonl` and in the
         report, the lock, and TensorBoard's files, which have the time of day in their names and
-        repeat what the log of the run has. Of checkpoints the values are compared: the same state takes other
-        bytes in a resumed run, whose tensors lie otherwise in memory.
+        repeat what the log of the run has. Of checkpoints the values are compared: the same state
+        takes other bytes in a resumed run, whose tensors lie otherwise in memory.
         """
         found = {}
         for output in self.outputs:
