@@ -9,13 +9,15 @@ import sys
 import time
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 from PIL import Image
 from test_align_pair import SCENE, photograph, true_map
 
 from dpedkit.align.config import AlignFoldersConfig
-from dpedkit.align.folder import PAIRS, align_folders
+from dpedkit.align.folder import align_folders
+from dpedkit.align.ledger import PAIRS
 from dpedkit.align.tones import TONES
 from dpedkit.core import workfolder
 from dpedkit.core.details import SAMPLES, PairDetails
@@ -313,6 +315,17 @@ def test_pairs_rejected_by_hand_are_left_out_and_come_back(raw):
     images, records = contents(raw / "aligned")
     assert images.pop("decisions.csv").decode() == "name,decision,note\n"
     assert (images, records) == before
+
+
+def test_the_summary_says_which_pairs_to_check_and_why(raw):
+    assert "please check" not in run(raw).as_text()
+    dslr = read_photo(raw / "dslr" / "1.jpg")
+    save(raw / "dslr" / "1.jpg", cv2.resize(dslr, None, fx=0.4, fy=0.4), quality=95)
+    summary = run(raw)
+    assert summary.warned == ["1"]
+    words = "please check 1 pair with a warning (1); the first: the DSLR photo had to be enlarged "
+    assert words in summary.as_text()
+    assert summary.to_dict()["first_warning"] in read_jsonl(raw / "aligned" / PAIRS)[1]["warnings"]
 
 
 def test_pairs_rejected_by_hand_are_not_aligned_at_all(raw):

@@ -17,7 +17,7 @@ from dpedkit.align.decisions import (
     kept_decisions,
     read_decisions,
 )
-from dpedkit.align.ledger import PAIRS, Entry, Ledger
+from dpedkit.align.ledger import Entry, Ledger
 from dpedkit.align.resuming import LOST, SIDES, Finished, finished_pairs, strays
 from dpedkit.align.sidecars import has_image_list, write_image_list, write_thumbnail
 from dpedkit.core import console, lock
@@ -76,6 +76,8 @@ class AlignSummary:
         Names of the pairs that were accepted because of a decision.
     warned : list of str
         Names of accepted pairs with a warning.
+    first_warning : str
+        The first warning of the first of them; empty if there is none.
     unpaired_phone, unpaired_dslr : int
         Photos without a partner.
     residual_median : float or None
@@ -90,6 +92,7 @@ class AlignSummary:
     reasons: dict[str, list[str]]
     accepted_by_hand: list[str]
     warned: list[str]
+    first_warning: str
     unpaired_phone: int
     unpaired_dslr: int
     residual_median: float | None
@@ -111,7 +114,10 @@ class AlignSummary:
             names = self.accepted_by_hand
             lines.append(f"{len(names)} accepted by hand ({some(names)})")
         if self.warned:
-            lines.append(f"please check: {some(self.warned)} (see the warnings in {PAIRS})")
+            lines.append(
+                f"please check {counted(len(self.warned), 'pair')} with a warning "
+                f"({some(self.warned)}); the first: {self.first_warning}"
+            )
         if self.unpaired_phone or self.unpaired_dslr:
             lines.append(
                 f"without a partner: {counted(self.unpaired_phone, 'phone photo')}, "
@@ -369,6 +375,7 @@ def _summary(
     output: Path, pairing: Pairing, entries: list[Entry], finished: Finished
 ) -> AlignSummary:
     accepted = [entry for entry in entries if entry.accepted]
+    warned = [entry for entry in accepted if entry.warning]
     residuals = sorted(entry.residual for entry in accepted if entry.residual is not None)
     return AlignSummary(
         output,
@@ -378,7 +385,8 @@ def _summary(
         len(finished.names),
         dict(rejected_by_reason(entries)),
         [entry.name for entry in accepted if entry.accepted_by_hand],
-        [entry.name for entry in accepted if entry.warned],
+        [entry.name for entry in warned],
+        warned[0].warning if warned else "",
         len(pairing.unpaired_phone),
         len(pairing.unpaired_dslr),
         residuals[len(residuals) // 2] if residuals else None,

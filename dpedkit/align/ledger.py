@@ -30,8 +30,8 @@ class Entry:
     index, name, accepted, reason
         As in the record.
     accepted_by_hand : bool
-    warned : bool
-        Whether it has warnings, other than that.
+    warning : str
+        Its first warning other than that; empty if it has none.
     residual : float or None
         Its median residual, phone px.
     in_journal : bool
@@ -45,7 +45,7 @@ class Entry:
     accepted: bool
     reason: str
     accepted_by_hand: bool
-    warned: bool
+    warning: str
     residual: float | None
     in_journal: bool
     start: int
@@ -149,7 +149,7 @@ class Ledger:
             record.accepted,
             record.reason,
             record.accepted_by_hand,
-            len(record.warnings) > record.accepted_by_hand,
+            next(iter(record.warnings[record.accepted_by_hand :]), ""),
             record.evidence.get("residual_median"),
             in_journal,
             start,
