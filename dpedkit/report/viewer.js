@@ -73,7 +73,8 @@ function showCaption() {
   showTaken();
   if (!pair) return box.replaceChildren();
   const verdict = document.createElement("b"), facts = document.createElement("div");
-  verdict.className = isIn(pair) ? "good" : "bad";
+  const doubtful = pair.accepted && pair.warnings.length;
+  verdict.className = !isIn(pair) ? "bad" : doubtful ? "warn" : "good";
   let words = reasonOf(pair);
   if (pair.acceptedByHand && isMarked(pair)) words = pair.warnings.join("; ");
   verdict.textContent =
