@@ -408,6 +408,36 @@ def test_a_network_to_start_from_brings_its_kind_unless_another_is_given(importe
         run_sweep("mine.toml", changes=["train.init=b"])
 
 
+@pytest.mark.parametrize(
+    ("values", "names"),
+    [
+        ("a/x/shards,b/y", ["shards-shards", "shards-y"]),
+        ("a/x,b/x/", ["shards-a_x", "shards-b_x_"]),
+        ("a/x,x", ["shards-a_x", "shards-x"]),
+    ],
+)
+def test_runs_are_named_by_the_last_part_of_a_path_where_that_is_enough(values, names):
+    grid = read_grid("cpu", None, [f"train.shards={values}"])
+    assert [variant.file_name for variant in grid.variants] == names
+    assert [variant.label for variant in grid.variants] == [
+        f"shards={value}" for value in values.split(",")
+    ]
+
+
+@pytest.mark.parametrize("how", [{"folds": FOLDS}, {"split": "test"}])
+def test_a_sweep_does_not_warn_that_there_is_no_val_split(patches, tmp_path, caplog, how):
+    phone, dslr, _ = make_patches(len(SCENE), SIZE, 0)
+    splits = {"train": (phone, dslr, SCENE), "test": (phone, dslr, SCENE + 10)}
+    describe_pairs(write_shards(tmp_path / "no-val", splits))
+    summary = run_sweep("mine.toml", changes=["train.shards=no-val"], **how)
+    assert "no val split" not in caplog.text
+    page = next((summary.output / "runs").glob("*/report/index.html")).read_text()
+    assert "there is no val split" in page
+    (variant,) = read_grid("mine.toml", None, []).variants
+    stages.train("no-val", variant.step.config)
+    assert "no val split" in caplog.text
+
+
 def test_some_folds_are_done_first_and_the_others_later(patches, trained, tmp_path):
     first = run_sweep("mine.toml", folds=FOLDS, only=[2])
     assert [score.fold for score in first.scores] == [2]
