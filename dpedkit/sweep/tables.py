@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from dpedkit.core import console
+from dpedkit.core.methods import NETWORK
 from dpedkit.report.comparison_tables import (
     FORMS,
     NAMES,
@@ -42,7 +43,7 @@ def scores(summary: SweepSummary) -> Table:
     rows, values = [], []
     for row in (*summary.baselines, *summary.networks):
         means = [row.mean(key) for key in MEASURES]
-        runs = len(row.scores) if row in summary.networks else None
+        runs = len(row.scores) if row.method == NETWORK else None
         cells = [_cell(mean, FORMS[key]) for key, mean in zip(MEASURES, means, strict=True)]
         rows.append([row.name, "" if runs is None else str(runs), *cells])
         values.append([row.name, runs, *(number for mean in means for number in _numbers(mean))])
