@@ -30,14 +30,13 @@ _BY_FOLD = (
 
 def scores(summary: SweepSummary) -> Table:
     """A row for each baseline, then one for each variant."""
-    timed = any(row.cpu_minutes is not None for row in summary.networks)
     header = ["", "runs", *(NAMES[key] for key in MEASURES)]
     columns = [
         "setting",
         "runs",
         *(f"{key}{end}" for key in MEASURES for end in ("", "_deviation")),
     ]
-    if timed:
+    if summary.timed:
         header.append("CPU minutes")
         columns.append("cpu_minutes")
     rows, values = [], []
@@ -47,7 +46,7 @@ def scores(summary: SweepSummary) -> Table:
         cells = [_cell(mean, FORMS[key]) for key, mean in zip(MEASURES, means, strict=True)]
         rows.append([row.name, "" if runs is None else str(runs), *cells])
         values.append([row.name, runs, *(number for mean in means for number in _numbers(mean))])
-        if timed:
+        if summary.timed:
             rows[-1].append("" if row.cpu_minutes is None else f"{row.cpu_minutes:.1f}")
             values[-1].append(row.cpu_minutes)
     return Table(header, rows, columns, values)
