@@ -359,6 +359,8 @@ def test_decisions_are_downloaded_as_align_reads_them(aligned, open_page, tmp_pa
     page.keyboard.press("r")
     page.keyboard.press("ArrowUp")
     page.keyboard.press("r")
+    # Otherwise, photos that are being read ahead would fail as the page goes.
+    page.wait_for_function("[phone, dslr, ...ahead].every((image) => image.complete)")
     page.reload()  # the marks outlast the page
     assert page.locator("#download").text_content() == "download decisions (2)"
     page.select_option("#verdict", "marked")
