@@ -25,7 +25,7 @@ _SEED = 0
 
 @dataclass(frozen=True)
 class Interval:
-    """A mean over scenes and the range in which that over other such scenes probably lies.
+    """A mean over scenes and the range in which the mean over other such scenes probably lies.
 
     Attributes
     ----------
@@ -76,7 +76,7 @@ def caution_on_validation(validated_on: str, scenes: int | None) -> str:
             "Measured on patches that it was trained on, since there is no val split: that says "
             "nothing about scenes it has not seen."
         )
-    known = "It is not known of how many scenes." if scenes is None else too_few(scenes)
+    known = "How many scenes it shows is not known." if scenes is None else too_few(scenes)
     return f"Measured on the val split, by which the best network is chosen. {known}".rstrip()
 
 

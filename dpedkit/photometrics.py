@@ -101,7 +101,7 @@ def _mean_squared_error(photo: Levels, dslr: Levels, counts: Mask) -> float:
 
 @dataclass(frozen=True)
 class _Scale:
-    """What the pixels that count make of the windows of one scale, the same for every channel.
+    """How much the pixels and windows of one scale count, which is the same for every channel.
 
     Attributes
     ----------

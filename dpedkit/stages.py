@@ -139,6 +139,7 @@ def train(
     resume: bool = False,
     extend: bool = False,
     overwrite: bool = False,
+    measured_after: bool = False,
 ) -> TrainSummary | None:
     """Train a network on a shards folder, and write the report of the run.
 
@@ -157,6 +158,8 @@ def train(
         With `resume`, also let the run have more steps than it was started with.
     overwrite : bool
         Replace a run of that name.
+    measured_after : bool
+        The caller measures the network itself: do not warn if there is no val split.
 
     Returns
     -------
@@ -183,6 +186,7 @@ def train(
             resume=resume,
             extend=extend,
             overwrite=overwrite,
+            measured_after=measured_after,
         )
     if summary is not None:
         console.say(write_report(summary.folder).as_text())

@@ -48,7 +48,7 @@ def open_page(browser):
 def trained(tmp_path_factory):
     """All that the commands leave, on simulated photos."""
     here = tmp_path_factory.mktemp("trained")
-    small = ("--pairs", "5", "--phone-megapixels", "0.35", "--dslr-megapixels", "0.9")
+    small = ("--pairs", "6", "--phone-megapixels", "0.35", "--dslr-megapixels", "0.9")
     training = (
         *("--generator", "srcnn", "--steps", "4", "--batch", "4", "--content", "msssim-l1"),
         *("--evaluate-every", "1", "--evaluate-patches", "8", "--name", "001"),
@@ -57,7 +57,7 @@ def trained(tmp_path_factory):
         ("simulate", *small, "-o", "raw"),
         ("pairs", "raw/iphone", "raw/canon", "--report", "pairs.html"),
         ("align", "raw/iphone", "raw/canon", "-o", "aligned"),
-        ("patches", "aligned", "--min-corr", "0.98", "-o", "shards"),
+        ("patches", "aligned", "--min-corr", "0.98", "--val-pairs", "2", "-o", "shards"),
         ("train", "shards", *training, "--runs", "runs"),
         ("evaluate", "runs/001", "shards"),
     ):

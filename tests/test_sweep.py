@@ -316,6 +316,7 @@ def test_without_scenes_variants_are_compared_fold_by_fold():
     assert found.values["psnr"].value == pytest.approx(gains.mean())
     assert found.values["psnr"].deviation == pytest.approx(gains.std(ddof=1))
     text = summary.as_text()
+    assert "CPU minutes" not in text  # they are not known
     assert re.search(r"^b - a +\+0.50 ± 0.50 ", text, re.MULTILINE)
     assert "folds 1, 2 and 3 of 5" in text
     assert "patches of one scene may be in several folds" in text.replace("\n", " ")
@@ -406,6 +407,36 @@ def test_a_network_to_start_from_brings_its_kind_unless_another_is_given(importe
     assert (variant.step.config.generator, variant.step.config.norm) == ("resnet-8-32", "batch")
     with pytest.raises(DpedkitError, match="there is no such model file"):
         run_sweep("mine.toml", changes=["train.init=b"])
+
+
+@pytest.mark.parametrize(
+    ("values", "names"),
+    [
+        ("a/x/shards,b/y", ["shards-shards", "shards-y"]),
+        ("a/x,b/x/", ["shards-a_x", "shards-b_x_"]),
+        ("a/x,x", ["shards-a_x", "shards-x"]),
+    ],
+)
+def test_runs_are_named_by_the_last_part_of_a_path_where_that_is_enough(values, names):
+    grid = read_grid("cpu", None, [f"train.shards={values}"])
+    assert [variant.file_name for variant in grid.variants] == names
+    assert [variant.label for variant in grid.variants] == [
+        f"shards={value}" for value in values.split(",")
+    ]
+
+
+@pytest.mark.parametrize("how", [{"folds": FOLDS}, {"split": "test"}])
+def test_a_sweep_does_not_warn_that_there_is_no_val_split(patches, tmp_path, caplog, how):
+    phone, dslr, _ = make_patches(len(SCENE), SIZE, 0)
+    splits = {"train": (phone, dslr, SCENE), "test": (phone, dslr, SCENE + 10)}
+    describe_pairs(write_shards(tmp_path / "no-val", splits))
+    summary = run_sweep("mine.toml", changes=["train.shards=no-val"], **how)
+    assert "no val split" not in caplog.text
+    page = next((summary.output / "runs").glob("*/report/index.html")).read_text()
+    assert "there is no val split" in page
+    (variant,) = read_grid("mine.toml", None, []).variants
+    stages.train("no-val", variant.step.config)
+    assert "no val split" in caplog.text
 
 
 def test_some_folds_are_done_first_and_the_others_later(patches, trained, tmp_path):

@@ -168,7 +168,7 @@ def test_scenes_that_are_not_known_are_not_counted(tmp_path):
     imported = [line | {"crop": [0, 0, SIZE, SIZE]} for line in read_jsonl(shards / "pairs.jsonl")]
     write_jsonl(shards / "pairs.jsonl", imported)
     summary = train(shards, without_discriminator(steps=1, generator="srcnn"), runs=tmp_path)
-    assert "It is not known of how many scenes." in summary.as_text()
+    assert "How many scenes it shows is not known." in summary.as_text()
     assert "mean of" not in summary.as_text() and summary.to_dict()["over_scenes"] == {}
 
 

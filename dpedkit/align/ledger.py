@@ -143,13 +143,14 @@ class Ledger:
         return [file for file in (self._journal_file, self._pairs) if file.exists()]
 
     def _remember(self, record: PairRecord, in_journal: bool, start: int) -> None:
+        warnings = record.warnings[1:] if record.accepted_by_hand else record.warnings
         self._entries[record.name] = Entry(
             record.index,
             record.name,
             record.accepted,
             record.reason,
             record.accepted_by_hand,
-            next(iter(record.warnings[record.accepted_by_hand :]), ""),
+            next(iter(warnings), ""),
             record.evidence.get("residual_median"),
             in_journal,
             start,

@@ -7,4 +7,4 @@ START = "network at the start"  # the one that training continues, where it star
 ORACLE, DSLR = "oracle polynomial", "DSLR itself"
 RIVALS = (POLYNOMIAL, PHONE)  # what a useful network beats; the oracle has seen the answer
 SHOWN = (PHONE, POLYNOMIAL, NETWORK, DSLR)  # side by side in pictures
-COUNTED = "counted pixels"  # the picture of those by which whole photos are judged
+COUNTED = "counted pixels"  # the picture that shows which pixels of a whole photo are measured

@@ -46,7 +46,7 @@ _NO_SCENES = (
     "show\nthe same scene."
 )
 _UNKNOWN_SCENES = (
-    "It is not known of how many scenes these patches are, so neither is how it does on others."
+    "How many scenes these patches show is not known, so neither is how it does on others."
 )
 _LIMITS_HEADER = ("", "colour error", "contrast", "noise")
 

@@ -43,7 +43,7 @@ _ORDER = (*SHOWN, COUNTED)  # of the pictures of a photo
 
 
 class Enhancer(Protocol):
-    """What enhances whole photos, as `dpedkit enhance` does, and the network that it does it by."""
+    """A network that enhances whole photos as `dpedkit enhance` does."""
 
     @property
     def model(self) -> Generator:

@@ -30,7 +30,7 @@ from dpedkit.report.evaluations import Found, is_current, kept_evaluations
 MEASURES = ("psnr", "ms_ssim", "ssim", "colour_error")
 _SPLITS = ("test", "val", "train")  # from what says most about new scenes to what says least
 _SEED = re.compile(r"[-_ ]?seed[-_ ]?\d+")
-# Settings that do not change what is learnt, only how it is computed, kept and told of.
+# Settings that do not change what is learnt, only how it is computed, kept and reported.
 NOT_COMPARED = {
     *("seed", "device", "verify", "loader", "cuda_graph", "log_to"),
     *("keep_checkpoints", "checkpoint_seconds", *STATEMENTS),

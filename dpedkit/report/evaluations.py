@@ -98,7 +98,7 @@ def _evaluation(run: Path, found: Found) -> str:
 
 
 def title(run: Path, found: Found, data: str) -> str:
-    """HTML that says which network was measured on which data, and whether it is there no more."""
+    """HTML: which network was measured on which data, and whether the run has another by now."""
     note = '<p class="warn">Measured on an earlier network of this run.</p>'
     words = f"<h3>{escape(found['model_file'])} on {escape(data)}</h3>"
     return words if is_current(run, found) else words + note

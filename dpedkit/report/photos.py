@@ -68,7 +68,7 @@ def _evaluation(run: Path, found: Found) -> str:
 
 
 def _changed(found: Found) -> str:
-    """That the photos are others now; empty if they are the same, or it cannot be known."""
+    """That the photos have changed since; empty if not, or if that cannot be known."""
     aligned, before = Path(found["aligned"]), found.get("aligned_hash")
     if before is None or not aligned.is_dir():
         return ""

@@ -29,7 +29,8 @@ class Variant:
         The values in which it differs from the others, in words: "content_weight=4, batch=16";
         "network" where there are no others.
     file_name : str
-        All its values, as the beginning of a file's name.
+        All its values, as the beginning of a file's name: of a path, its last part if that is
+        enough to tell it from the others.
     step : Step
         The training of the recipe with these values.
     """
@@ -78,11 +79,13 @@ def read_grid(recipe: str, folder: Path | None, changes: Sequence[str]) -> Grid:
     if repeated := next((key for key in keys if keys.count(key) > 1), None):
         raise UsageError(f"--set {repeated} is given twice; list its values, with commas.")
     varied = {key for key, values in axes if len(values) > 1}
+    names = {key: _short_names(values) for key, values in axes}
     variants = []
     for values in itertools.product(*(values for _, values in axes)):
         chosen = dict(zip(keys, values, strict=True))
         label = ", ".join(_words(key, chosen[key]) for key in keys if key in varied) or NETWORK
-        name = _file_name([_words(*one) for one in chosen.items()] or [_UNCHANGED])
+        settings = [_words(key, names[key][value]) for key, value in chosen.items()]
+        name = _file_name(settings or [_UNCHANGED])
         variants.append(Variant(label, name, _step(recipe, folder, chosen)))
     alike = [_words(key, values[0]) for key, values in axes if key not in varied]
     return Grid(variants, ", ".join(alike))
@@ -90,6 +93,12 @@ def read_grid(recipe: str, folder: Path | None, changes: Sequence[str]) -> Grid:
 
 def _words(key: str, value: str) -> str:
     return f"{key.removeprefix('train.')}={value}"
+
+
+def _short_names(values: Sequence[str]) -> dict[str, str]:
+    """By value: the last part of a path, unless two of the values would have the same name."""
+    last = {value: Path(value).name or value for value in values}
+    return last if len(set(last.values())) == len(last) else dict(zip(values, values, strict=True))
 
 
 def _values(change: str) -> tuple[str, list[str]]:

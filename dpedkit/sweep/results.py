@@ -216,6 +216,11 @@ class SweepSummary:
         """How many seeds each variant was trained with."""
         return len({score.seed for score in self.scores})
 
+    @property
+    def timed(self) -> bool:
+        """Whether the processor time of any training is known."""
+        return any(row.cpu_minutes is not None for row in self.networks)
+
     def described(self) -> str:
         """What was done, in words."""
         parts = [counted(len(self.networks), "combination"), counted(self.seeds, "seed")]
@@ -241,7 +246,9 @@ class SweepSummary:
         notes = [f"PSNR in dB and MS-SSIM of each patch by itself, then the mean{of_folds}."]
         if self.seeds > 1:
             notes.append("±: standard deviation over the seeds.")
-        notes += ["CPU minutes: processor time of one training.", measured[self.split]]
+        if self.timed:
+            notes.append("CPU minutes: processor time of one training.")
+        notes.append(measured[self.split])
         if self.folds and not self.differences:
             notes.append(
                 "It is not known which of these patches show the same scene: pair k is in fold k "

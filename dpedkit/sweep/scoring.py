@@ -97,7 +97,14 @@ class Scorer:
                 return score
         clock = file.with_suffix(".training.json")
         with _processor_time(clock, begun=self.folder_of(run).exists()):
-            stages.train(run.shards, run.config, name=run.name, runs=self._runs, resume=True)
+            stages.train(
+                run.shards,
+                run.config,
+                name=run.name,
+                runs=self._runs,
+                resume=True,
+                measured_after=True,
+            )
         found = self._measure(run)
         score = Score(
             run.variant.label,

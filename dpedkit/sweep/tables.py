@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from dpedkit.core import console
+from dpedkit.core.methods import NETWORK
 from dpedkit.report.comparison_tables import (
     FORMS,
     NAMES,
@@ -29,24 +30,23 @@ _BY_FOLD = (
 
 def scores(summary: SweepSummary) -> Table:
     """A row for each baseline, then one for each variant."""
-    timed = any(row.cpu_minutes is not None for row in summary.networks)
     header = ["", "runs", *(NAMES[key] for key in MEASURES)]
     columns = [
         "setting",
         "runs",
         *(f"{key}{end}" for key in MEASURES for end in ("", "_deviation")),
     ]
-    if timed:
+    if summary.timed:
         header.append("CPU minutes")
         columns.append("cpu_minutes")
     rows, values = [], []
     for row in (*summary.baselines, *summary.networks):
         means = [row.mean(key) for key in MEASURES]
-        runs = len(row.scores) if row in summary.networks else None
+        runs = len(row.scores) if row.method == NETWORK else None
         cells = [_cell(mean, FORMS[key]) for key, mean in zip(MEASURES, means, strict=True)]
         rows.append([row.name, "" if runs is None else str(runs), *cells])
         values.append([row.name, runs, *(number for mean in means for number in _numbers(mean))])
-        if timed:
+        if summary.timed:
             rows[-1].append("" if row.cpu_minutes is None else f"{row.cpu_minutes:.1f}")
             values[-1].append(row.cpu_minutes)
     return Table(header, rows, columns, values)

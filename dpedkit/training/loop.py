@@ -70,6 +70,7 @@ def train(
     resume: bool = False,
     extend: bool = False,
     overwrite: bool = False,
+    measured_after: bool = False,
 ) -> TrainSummary | None:
     """Train a network on the patches of a shards folder.
 
@@ -90,6 +91,8 @@ def train(
         cosine schedule starts again where it had ended.
     overwrite : bool
         Replace a run of that name.
+    measured_after : bool
+        The caller measures the network itself: do not warn if there is no val split.
 
     Returns
     -------
@@ -125,6 +128,11 @@ def train(
         )
         set_arithmetic(config.precision, device)
         run = _Run(config, shards, dataset, folder, content, processes, device)
+        if run.validation.newest_is_best and not measured_after:
+            console.warn(
+                f"{shards} has no val split, so validation uses patches of the train split, and "
+                "the last network counts as the best. Measure it with `dpedkit evaluate`."
+            )
         if processes.is_first and not folder.config_file.is_file():
             folder.begin(config, shards, content, processes.count)
         return run.run()

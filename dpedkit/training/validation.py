@@ -100,10 +100,6 @@ class Validation:
         reader = open_split(shards, "val")
         has_val = len(reader) > 0
         if not has_val:
-            console.warn(
-                f"{shards} has no val split, so validation uses patches of the train split, and "
-                "the last network counts as the best. Measure it with `dpedkit evaluate`."
-            )
             reader = train
             training["validated_on"] = "train"
         guides = guides_for(state.generator, reader)
