@@ -2,14 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import copy
-import io
-import logging
 import tempfile
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,6 +13,7 @@ import numpy as np
 from dpedkit.core.atomic import complete_or_absent, make_folder, remove_unfinished
 from dpedkit.core.errors import DpedkitError, UsageError
 from dpedkit.export.config import ExportConfig
+from dpedkit.export.quiet import quiet
 from dpedkit.export.samples import Sample, looks_at_thumbnails
 from dpedkit.export.verification import network_output
 
@@ -121,7 +116,7 @@ def export_litert(
 
 def _require_extra() -> None:
     try:
-        with _quiet():
+        with quiet:
             import ai_edge_litert.interpreter  # noqa: F401
             import litert_torch  # noqa: F401
     except ImportError as error:
@@ -138,7 +133,7 @@ def _write(model: Generator, file: Path, side: int) -> None:
 
     network = exported(copy.deepcopy(model), torch.float32)
     example = torch.from_numpy(_noise(side).photo)
-    with tempfile.TemporaryDirectory() as name, _quiet():
+    with tempfile.TemporaryDirectory() as name, quiet:
         temporary = Path(name) / "network.tflite"  # no other suffix is taken
         converted = litert_torch.convert(network, sample_kwargs={_INPUT: example})
         converted.export(str(temporary))
@@ -149,7 +144,7 @@ def _difference(model: Generator, file: Path, side: int) -> float:
     from ai_edge_litert.interpreter import Interpreter
 
     sample = _noise(side)
-    with _quiet():
+    with quiet:
         interpreter = Interpreter(str(file))
         (found,) = interpreter.get_signature_runner()(**{_INPUT: sample.photo}).values()
     return float(np.abs(found - network_output(model, sample)).max())
@@ -157,17 +152,3 @@ def _difference(model: Generator, file: Path, side: int) -> float:
 
 def _noise(side: int) -> Sample:
     return Sample(np.random.default_rng(0).random((1, 3, side, side), np.float32))
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Without what the converter prints, logs and warns of."""
-    log = logging.getLogger()
-    level = log.level
-    log.setLevel(logging.ERROR)
-    try:
-        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        log.setLevel(level)

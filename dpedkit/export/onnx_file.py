@@ -6,12 +6,8 @@ colours, how far a pixel looks, and what the network was trained with.
 
 from __future__ import annotations
 
-import logging
 import math
 import tempfile
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from dpedkit.core.atomic import complete_or_absent, make_folder, remove_unfinished
 from dpedkit.core.errors import DpedkitError, UsageError
 from dpedkit.export.config import ExportConfig
+from dpedkit.export.quiet import quiet
 from dpedkit.export.samples import Samples, random_samples, read_samples
 from dpedkit.export.verification import Loss, OnnxFile, largest_difference, measure_loss
 
@@ -225,7 +222,7 @@ def _traced(model: Generator, config: ExportConfig) -> Any:
         {axis: free for axis, name in enumerate(INPUTS[name]) if isinstance(name, str)}
         for name in names
     )
-    with _quiet_exporter(), torch.inference_mode():
+    with quiet, torch.inference_mode():
         program = torch.onnx.export(
             network,
             examples,
@@ -240,20 +237,6 @@ def _traced(model: Generator, config: ExportConfig) -> Any:
     proto = program.model_proto
     _name_axes(proto.graph)
     return proto
-
-
-@contextmanager
-def _quiet_exporter() -> Iterator[None]:
-    """Without what the exporter says of its own deprecations and of packages that it could use."""
-    log = logging.getLogger("torch.onnx")
-    level = log.level
-    log.setLevel(logging.ERROR)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        log.setLevel(level)
 
 
 def _name_axes(graph: Any) -> None:
