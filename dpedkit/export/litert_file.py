@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from dpedkit.core.atomic import complete_or_absent, make_folder, remove_unfinished
+from dpedkit.core.atomic import complete_or_absent, make_folder, refuse_existing, remove_unfinished
 from dpedkit.core.errors import DpedkitError, UsageError
 from dpedkit.export.config import ExportConfig
 from dpedkit.export.quiet import quiet
@@ -89,8 +89,7 @@ def export_litert(
     """
     config.refuse_unused(("side",), f"in a {output.suffix} file")
     _require_extra()
-    if output.exists() and not overwrite:
-        raise DpedkitError(f"{output} already exists; use --overwrite to replace it.")
+    refuse_existing(output, overwrite=overwrite)
     from dpedkit.models.files import load_model
 
     model = load_model(model_path)

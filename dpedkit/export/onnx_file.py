@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dpedkit.core.atomic import complete_or_absent, make_folder, remove_unfinished
+from dpedkit.core.atomic import complete_or_absent, make_folder, refuse_existing, remove_unfinished
 from dpedkit.core.errors import DpedkitError, UsageError
 from dpedkit.export.config import ExportConfig
 from dpedkit.export.quiet import quiet
@@ -116,8 +116,7 @@ def export_onnx(
         )
     _check_settings(config, output.suffix)
     _require_extra()
-    if output.exists() and not overwrite:
-        raise DpedkitError(f"{output} already exists; use --overwrite to replace it.")
+    refuse_existing(output, overwrite=overwrite)
     from dpedkit.models.files import load_model
 
     model = load_model(model_path)
