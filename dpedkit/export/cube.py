@@ -52,12 +52,7 @@ class CubeSummary:
 
     def to_dict(self) -> dict[str, Any]:
         """The summary as JSON-ready values."""
-        return {
-            "file": str(self.file),
-            "size": self.size,
-            "points": self.points,
-            "psnr": self.psnr,
-        }
+        return {**vars(self), "file": str(self.file)}
 
     def as_text(self) -> str:
         """One line for people."""
