@@ -22,6 +22,7 @@ from dpedkit.core.atomic import make_folder, write_json
 from dpedkit.core.console import warn
 from dpedkit.core.errors import DpedkitError
 from dpedkit.core.manifest import read_json
+from dpedkit.core.wording import first_line
 
 AUTO, NONE = "auto", "none"  # the choices of --log-to that are no service
 _OF_AUTO = "tensorboard"
@@ -85,12 +86,12 @@ def open_tracker(name: str, run: Path, settings: Mapping[str, Any]) -> GuardedTr
     except Exception as error:  # those of the packages share no other base class
         if name == AUTO:
             warn(
-                f"{service.title} is installed but does not work ({_first_line(error)}), so the "
+                f"{service.title} is installed but does not work ({first_line(error)}), so the "
                 "numbers of this run go to its log alone."
             )
             return None
         raise DpedkitError(
-            f"--log-to {name}: {service.title} cannot begin ({_first_line(error)}). Continue with "
+            f"--log-to {name}: {service.title} cannot begin ({first_line(error)}). Continue with "
             f"--name {run.name} --resume once that is cured, or add --log-to {NONE} to do without."
         ) from error
 
@@ -114,7 +115,7 @@ def require_tracker(name: str) -> None:
     except Exception as error:  # packages whose versions do not match raise errors of any kind
         raise DpedkitError(
             f"--log-to {name}: {service.title} is installed but cannot be imported "
-            f"({_first_line(error)}). Install it again (pip install --force-reinstall "
+            f"({first_line(error)}). Install it again (pip install --force-reinstall "
             f"'{service.package}'), or train with --log-to {NONE}."
         ) from error
 
@@ -155,12 +156,8 @@ class GuardedTracker:
             action()
         except Exception as error:
             if not self._failed:
-                warn(f"{self._title} failed ({_first_line(error)}); the run goes on without it.")
+                warn(f"{self._title} failed ({first_line(error)}); the run goes on without it.")
             self._failed = True
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]
 
 
 class TensorBoard:
