@@ -19,7 +19,7 @@ from dpedkit.export.verification import network_output, refuse_difference
 if TYPE_CHECKING:
     from dpedkit.models.generator import Generator
 
-INSTALL_LINE = "pip install 'dpedkit[litert]', best into an environment of its own"
+INSTALL_LINE = "pip install 'dpedkit[litert]', preferably in a separate environment"
 _TOLERANCE = 1e-4
 _INPUT = "photo"
 
@@ -83,8 +83,8 @@ def export_litert(
     UsageError
         If a setting is not for .tflite files, or LiteRT cannot run the network.
     DpedkitError
-        If the extra is not installed, the model cannot be read, the file exists, or LiteRT computes
-        something else than torch.
+        If the extra is not installed, the model cannot be read, the file exists, or the output of
+        LiteRT differs from torch's.
     """
     config.refuse_unused(("side",), f"in a {output.suffix} file")
     _require_extra()
@@ -95,7 +95,7 @@ def export_litert(
     if looks_at_thumbnails(model):
         raise UsageError(
             f"{model_path} is a {model.architecture} network, which sorts the pixels of a "
-            "thumbnail, and LiteRT cannot sort. Give a name that ends in .onnx."
+            "thumbnail, and LiteRT cannot sort. Export it as ONNX: give a name that ends in .onnx."
         )
     if config.side % model.step:
         raise UsageError(f"side is {config.side}, but must be a multiple of {model.step}.")
@@ -128,7 +128,7 @@ def _write(model: Generator, file: Path, side: int) -> None:
     network = exported(model, torch.float32)
     example = torch.from_numpy(_noise(side).photo)
     with tempfile.TemporaryDirectory() as name, quiet:
-        temporary = Path(name) / "network.tflite"  # no other suffix is taken
+        temporary = Path(name) / "network.tflite"  # the only suffix that export accepts
         converted = litert_torch.convert(network, sample_kwargs={_INPUT: example})
         converted.export(str(temporary))
         file.write_bytes(temporary.read_bytes())

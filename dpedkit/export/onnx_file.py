@@ -107,7 +107,7 @@ def export_onnx(
         int8 has nothing to calibrate with.
     DpedkitError
         If the extra is not installed, the model or the images to calibrate with cannot be read,
-        the file exists, or onnxruntime computes something else than torch.
+        the file exists, or the output of onnxruntime differs too much from torch's.
     """
     if output.suffix.lower() != ".onnx":
         raise UsageError(
@@ -161,7 +161,7 @@ def _verify(
     if not loss.psnr >= _LEAST_PSNR:
         raise DpedkitError(
             f"{output} was not written: in {config.precision}, the network is only "
-            f"{loss.psnr:.1f} dB from float32, and it should be {_LEAST_PSNR} dB or more. Use "
+            f"{loss.psnr:.1f} dB from float32, but must be at least {_LEAST_PSNR} dB. Use "
             "--precision fp16, or calibrate with more photos."
         )
     return difference, loss

@@ -19,10 +19,10 @@ _CONVOLUTION = "Conv"
 def quantise(file: Path, output: Path, samples: Sequence[Sample]) -> None:
     """Write a copy of an ONNX file whose convolutions compute with 8-bit integers.
 
-    Each map has one scale and one zero point, which span 99.998% of its values on the samples; the
-    weights have a scale for each output channel. The first and the last convolution stay in
-    float32: there 8 bits would be coarser than the levels of a photo, and they are a small part of
-    the work.
+    Each feature map has one scale and one zero point, which cover 99.998% of its values on the
+    samples; the weights have a scale for each output channel. The first and the last convolution
+    stay in float32: 8 bits would be coarser there than the levels of a photo, and these two are a
+    small part of the work.
 
     Parameters
     ----------

@@ -106,7 +106,7 @@ def largest_difference(model: Generator, file: OnnxFile, samples: Sequence[Sampl
 
 
 def refuse_difference(output: Path, runtime: str, difference: float, tolerance: float) -> None:
-    """Refuse a file with which a runtime computes something else than torch."""
+    """Refuse a file whose output in a runtime differs too much from torch's."""
     if not difference <= tolerance:  # NaN is not
         raise DpedkitError(
             f"{output} was not written: the output of {runtime} differs from torch's by "
