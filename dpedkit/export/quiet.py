@@ -10,8 +10,8 @@ from contextlib import contextmanager, redirect_stdout
 
 from dpedkit.core.process import SharedChange
 
-# The root logger does not suffice: torch gives its own a level.
-_LOGGERS = ("", "torch.onnx")
+# The root logger does not suffice: torch gives its own logger a level.
+_LOGGERS = ("", "torch")
 
 
 @contextmanager
