@@ -99,8 +99,7 @@ def row(
     if loss is None:
         cells += ["-", "-", "-"]
     else:
-        known = loss.network is not None and loss.file is not None
-        change = f"{loss.file - loss.network:+.3f} dB" if known else "-"
+        change = "-" if loss.change is None else f"{loss.change:+.3f} dB"
         cells += [f"{loss.psnr:.1f} dB", f"{loss.worst:.1f} dB", change]
     for way in ways:
         own, whole = runs[summary.precision, way], runs[PRECISIONS[0], way]

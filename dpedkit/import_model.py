@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from dpedkit.core.atomic import make_folder, remove_unfinished
+from dpedkit.core.atomic import make_folder, refuse_existing, remove_unfinished
 from dpedkit.core.errors import DpedkitError
 from dpedkit.models.authors import is_checkpoint, load_checkpoint
 from dpedkit.models.files import save_model
@@ -60,8 +60,7 @@ def import_model(checkpoint: Path, output: Path, *, overwrite: bool = False) -> 
             f"{checkpoint}.index: there is no such file; give the checkpoint's name without "
             ".index or .data-00000-of-00001."
         )
-    if output.exists() and not overwrite:
-        raise DpedkitError(f"{output} already exists; use --overwrite to replace it.")
+    refuse_existing(output, overwrite=overwrite)
     model = load_checkpoint(checkpoint)
     if output.is_dir():
         raise DpedkitError(f"{output} is a folder; give the model file to write with -o.")

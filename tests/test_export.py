@@ -2,8 +2,10 @@
 
 import builtins
 import json
+import logging
 import re
 import sys
+import warnings
 from pathlib import Path
 
 import cv2
@@ -21,8 +23,9 @@ from dpedkit.enhancement.network import Enhancer
 from dpedkit.enhancement.storage import Placement
 from dpedkit.export import ExportConfig, export_cube, export_onnx, litert_file
 from dpedkit.export.cube import look_up
+from dpedkit.export.quiet import quiet
 from dpedkit.export.samples import read_samples
-from dpedkit.export.verification import network_output
+from dpedkit.export.verification import network_output, refuse_difference
 from dpedkit.images import write_photo
 from dpedkit.metrics import psnr
 from dpedkit.models import build_generator, load_model, save_model
@@ -134,6 +137,26 @@ def test_int8_that_loses_too_much_is_not_written(tmp_path):
     with pytest.raises(DpedkitError, match=r"m\.onnx was not written: in int8, .* dB from float32"):
         export_onnx(tmp_path / "strong.safetensors", tmp_path / "m.onnx", config)
     assert not (tmp_path / "m.onnx").exists()
+
+
+@pytest.mark.parametrize("difference", [0.2, float("nan")])
+def test_a_file_that_computes_something_else_is_refused(difference):
+    refuse_difference(Path("m.onnx"), "onnxruntime", 0.1, 0.1)
+    with pytest.raises(DpedkitError, match=r"m\.onnx was not written.* onnxruntime differs"):
+        refuse_difference(Path("m.onnx"), "onnxruntime", difference, 0.1)
+
+
+def test_other_packages_are_silent_only_while_they_work(capsys, recwarn):
+    log = logging.getLogger("torch.onnx")
+    level = log.getEffectiveLevel()
+    with quiet, quiet:
+        print("progress")
+        warnings.warn("deprecated", stacklevel=1)
+        assert log.getEffectiveLevel() == logging.getLogger("other").getEffectiveLevel() == 40
+    assert capsys.readouterr().out == "" and not recwarn
+    assert log.getEffectiveLevel() == level
+    print("done")
+    assert capsys.readouterr().out == "done\n"
 
 
 def test_patches_of_shards_lie_where_they_were_cut(tmp_path):

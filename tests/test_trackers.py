@@ -135,7 +135,7 @@ def test_a_service_that_fails_does_not_end_the_run(wandb, train, caplog):
     [(DpedkitError("no longer finite"), 1, "FAILED"), (KeyboardInterrupt(), 255, "KILLED")],
 )
 def test_a_run_that_died_is_not_shown_as_finished(
-    wandb, mlflow, train, tmp_path, monkeypatch, error, exit_code, status
+    wandb, mlflow, train, monkeypatch, error, exit_code, status
 ):
     def die(*_):
         raise error
@@ -185,6 +185,7 @@ def test_auto_without_tensorboard_writes_the_log_alone(train, monkeypatch):
 @pytest.fixture
 def broken(monkeypatch):
     """TensorBoard is there, but its packages do not fit together."""
+    pytest.importorskip("tensorboard", reason="needs the extra 'tensorboard'")
     monkeypatch.setattr("dpedkit.training.trackers.is_installed", lambda name: True)
     monkeypatch.setitem(sys.modules, "tensorboard.summary.writer.record_writer", None)
 
@@ -202,7 +203,7 @@ def test_auto_goes_on_without_a_broken_tensorboard(train, caplog):
 
 
 @pytest.mark.usefixtures("broken")
-def test_a_broken_tensorboard_that_was_asked_for_is_told_before_anything_is_done(train, tmp_path):
+def test_a_broken_tensorboard_that_was_asked_for_is_told_before_anything_is_done(train):
     kept = train("none")
     before = {path: path.read_bytes() for path in kept.rglob("*") if path.is_file()}
     with pytest.raises(DpedkitError, match="TensorBoard is installed but cannot be imported"):
@@ -230,7 +231,8 @@ def test_tensorboard_reads_the_numbers(train):
 
 
 def test_tensorboard_sees_each_validation_at_once(tmp_path):
-    """A thread that writes later would print a traceback where the disk is full."""
+    """A thread that writes later would print a traceback if the disk is full."""
+    pytest.importorskip("tensorboard", reason="needs the extra 'tensorboard'")
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     tracker = SERVICES["tensorboard"].begin(tmp_path, {})

@@ -32,9 +32,10 @@ from dpedkit.shards.index import fingerprint
 from dpedkit.training import loop, run_warnings, validation_patches
 from dpedkit.training.checkpoint import load_checkpoint
 from dpedkit.training.config import TrainConfig
-from dpedkit.training.loop import stop_when_asked, train
+from dpedkit.training.loop import train
 from dpedkit.training.state import TrainingState, learning_rate
 from dpedkit.training.step import TrainingStep
+from dpedkit.training.stopping import stop_when_asked
 
 SIZE = 20  # px: the smallest patches that keep the tests fast and MS-SSIM defined
 
@@ -755,7 +756,7 @@ def test_a_signal_that_comes_twice_is_one_request(monkeypatch):
             os.kill(os.getpid(), number)
         assert stop.is_set()
         now = time.monotonic()
-        monkeypatch.setattr("dpedkit.training.loop.time.monotonic", lambda: now + 5)
+        monkeypatch.setattr("dpedkit.training.stopping.time.monotonic", lambda: now + 5)
         os.kill(os.getpid(), signal.SIGTERM)
         with pytest.raises(KeyboardInterrupt):
             os.kill(os.getpid(), signal.SIGINT)

@@ -14,7 +14,7 @@ from dpedkit.export.config import ExportConfig
         ("dpedkit export model.safetensors small.onnx --precision fp16", "a smaller file"),
         (
             "dpedkit export runs/001 fast.onnx --precision int8 --calibrate shards/",
-            "faster on processors",
+            "faster on CPUs, if the network is large",
         ),
         ("dpedkit export runs/001 look.cube --photo photo.jpg", "its colours, for other programs"),
     )
@@ -28,10 +28,10 @@ def command(
 ) -> None:
     """Write a network as ONNX or for LiteRT, or its colours as a .cube file.
 
-    OUTPUT ends in .onnx, .tflite or .cube. A network is run in onnxruntime or LiteRT before it is
-    saved, and compared with PyTorch; the largest difference is printed, or what fp16 and int8 lose,
-    in dB. ONNX files take images of any size, .tflite files those of one (--side). They need the
-    extras: pip install 'dpedkit[onnx]' or 'dpedkit[litert]'. A .cube file is a 3D look-up table
+    OUTPUT ends in .onnx, .tflite or .cube. Before a network is saved, it is run in onnxruntime or
+    LiteRT and compared with PyTorch; the largest difference is printed, or what fp16 and int8 lose,
+    in dB. ONNX files take images of any size, .tflite files images of one size (--side). They need
+    the extras: pip install 'dpedkit[onnx]' or 'dpedkit[litert]'. A .cube file is a 3D look-up table
     that video and photo editors read; a photo-aware network has a different one for each photo
     (--photo).
 

@@ -96,6 +96,12 @@ def write_text(path: Path, text: str) -> None:
         part.write_text(text, encoding="utf-8", errors="replace")
 
 
+def refuse_existing(path: Path, *, overwrite: bool) -> None:
+    """Refuse to replace a file unless that is wanted."""
+    if path.exists() and not overwrite:
+        raise DpedkitError(f"{path} already exists; use --overwrite to replace it.")
+
+
 def make_folder(path: Path) -> Path:
     """Create a folder and its parents, with one clear sentence when that is not possible."""
     try:

@@ -28,6 +28,7 @@ from dpedkit.core import console, lock
 from dpedkit.core.atomic import before_finishing
 from dpedkit.core.errors import DpedkitError, UsageError
 from dpedkit.core.process import one_thread
+from dpedkit.core.wording import first_line
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -78,7 +79,7 @@ def connected(address: str | None) -> Iterator[None]:
             client = Client(address, timeout=_CONNECT_S, set_as_default=False)
         except (OSError, TimeoutError, ValueError) as error:
             raise DpedkitError(
-                f"No Dask scheduler answers at {address} ({_first_line(error)}). Start one with "
+                f"No Dask scheduler answers at {address} ({first_line(error)}). Start one with "
                 "`dask scheduler`, which prints its address, and workers with "
                 f"`dask worker {address} --nthreads 1`."
             ) from None
@@ -320,7 +321,3 @@ def _silent_dask() -> Iterator[None]:
     finally:
         for logger, level in zip(loggers, before, strict=True):
             logger.setLevel(level)
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().split("\n")[0] or type(error).__name__

@@ -22,6 +22,11 @@ def listed(names: Sequence[str]) -> str:
     return " and ".join(filter(None, [", ".join(names[:-1]), *names[-1:]]))
 
 
+def first_line(error: BaseException) -> str:
+    """The first line of an error's message, or its type if it has none."""
+    return str(error).strip().split("\n")[0] or type(error).__name__
+
+
 def counted(number: int, noun: str, plural: str | None = None) -> str:
     """A number of things, in agreement: '1 patch pair', '1,570 patch pairs', '2 processes'."""
     return f"{number:,} {noun if number == 1 else plural or noun + 's'}"

@@ -71,9 +71,9 @@ class ColoursAround:
 
 
 def maps_as_photo_colours(model: Generator) -> bool:
-    """Whether `PhotoColours` is the colour map of a network.
+    """Whether a network maps colours as `PhotoColours` does.
 
-    It is not, for one that inherits from `ColourResidual` and maps or adds colours in another way.
+    A network that inherits from `ColourResidual` may map or add colours in another way.
     """
     if not isinstance(model, ColourResidual):
         return False

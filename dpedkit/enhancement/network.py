@@ -138,8 +138,16 @@ def _strips(
             )
         return
 
+    height, width = size
+
     def prepared(top: int, bottom: int) -> tuple[Tensor, Tensor]:
-        return _prepared(model, read, size, placement, guide, top, bottom)
+        """What `model.prepare` makes of the photo under rows `top` to `bottom` - 1 of the maps."""
+        top, bottom = top * model.step, min(bottom * model.step, height)
+        photo = read(top, bottom)
+        if guide is not None:
+            planes = torch.from_numpy(guide.rows(top, bottom, width, height))
+            photo = torch.cat([photo, planes[None]], dim=1)
+        return model.prepare(photo.to(placement.device))
 
     def maps(top: int, bottom: int) -> Tensor:
         return prepared(top, bottom)[0]
@@ -152,25 +160,6 @@ def _strips(
             strip = model.finish(strip, prepared(done, done + rows)[1])
         done += rows
         yield strip.cpu()
-
-
-def _prepared(
-    model: Generator,
-    read: ReadPhoto,
-    size: tuple[int, int],
-    placement: Placement,
-    guide: PhotoGuide | None,
-    top: int,
-    bottom: int,
-) -> tuple[Tensor, Tensor]:
-    """What `model.prepare` makes of the photo under rows `top` to `bottom` - 1 of the maps."""
-    height, width = size
-    top, bottom = top * model.step, min(bottom * model.step, height)
-    photo = read(top, bottom)
-    if guide is not None:
-        planes = torch.from_numpy(guide.rows(top, bottom, width, height))
-        photo = torch.cat([photo, planes[None]], dim=1)
-    return model.prepare(photo.to(placement.device))
 
 
 def _size_of_maps(model: Generator, height: int, width: int) -> tuple[int, int]:

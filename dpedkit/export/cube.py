@@ -16,8 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dpedkit.colourmap import EXPONENTS
-from dpedkit.core.atomic import complete_or_absent, make_folder, remove_unfinished
-from dpedkit.core.errors import DpedkitError, UsageError
+from dpedkit.core.atomic import complete_or_absent, make_folder, refuse_existing, remove_unfinished
+from dpedkit.core.errors import UsageError
 from dpedkit.export.config import ExportConfig
 from dpedkit.images import make_thumbnail, read_photo
 from dpedkit.photomap import PhotoColours, PhotoGuide, PhotoMap
@@ -52,12 +52,7 @@ class CubeSummary:
 
     def to_dict(self) -> dict[str, Any]:
         """The summary as JSON-ready values."""
-        return {
-            "file": str(self.file),
-            "size": self.size,
-            "points": self.points,
-            "psnr": self.psnr,
-        }
+        return {**vars(self), "file": str(self.file)}
 
     def as_text(self) -> str:
         """One line for people."""
@@ -102,8 +97,7 @@ def export_cube(
     from dpedkit.models.photo_aware import PhotoAware
 
     config.refuse_unused(("photo", "points"), f"in a {output.suffix} file")
-    if output.exists() and not overwrite:
-        raise DpedkitError(f"{output} already exists; use --overwrite to replace it.")
+    refuse_existing(output, overwrite=overwrite)
     model = load_model(model_path)
     if not isinstance(model, ColourResidual):
         raise UsageError(

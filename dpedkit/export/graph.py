@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import torch
 from torch import Tensor, nn
 
@@ -18,7 +20,7 @@ class ExportedNetwork(nn.Module):
     Parameters
     ----------
     generator : Generator
-        Copied by the caller: its layers are converted.
+        Its layers are converted in place.
     dtype : torch.dtype
         Of the layers, and of the tensors in and out.
     """
@@ -93,9 +95,9 @@ class ExportedPhotoAware(ExportedNetwork):
 
 
 def exported(generator: Generator, dtype: torch.dtype) -> ExportedNetwork:
-    """A network in the form for export; `generator` is changed."""
+    """A copy of a network in the form for export."""
     kind = ExportedPhotoAware if isinstance(generator, PhotoAware) else ExportedNetwork
-    return kind(generator, dtype).eval()
+    return kind(copy.deepcopy(generator), dtype).eval()
 
 
 def _description(levels: Tensor, luminance: Tensor) -> Tensor:

@@ -2,30 +2,24 @@
 
 from __future__ import annotations
 
-import contextlib
-import copy
-import io
-import logging
 import tempfile
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from dpedkit.core.atomic import complete_or_absent, make_folder, remove_unfinished
+from dpedkit.core.atomic import complete_or_absent, make_folder, refuse_existing, remove_unfinished
 from dpedkit.core.errors import DpedkitError, UsageError
 from dpedkit.export.config import ExportConfig
+from dpedkit.export.quiet import quiet
 from dpedkit.export.samples import Sample, looks_at_thumbnails
-from dpedkit.export.verification import network_output
+from dpedkit.export.verification import network_output, refuse_difference
 
 if TYPE_CHECKING:
     from dpedkit.models.generator import Generator
 
-INSTALL_LINE = "pip install 'dpedkit[litert]', best into an environment of its own"
+INSTALL_LINE = "pip install 'dpedkit[litert]', preferably in a separate environment"
 _TOLERANCE = 1e-4
 _INPUT = "photo"
 
@@ -89,20 +83,19 @@ def export_litert(
     UsageError
         If a setting is not for .tflite files, or LiteRT cannot run the network.
     DpedkitError
-        If the extra is not installed, the model cannot be read, the file exists, or LiteRT computes
-        something else than torch.
+        If the extra is not installed, the model cannot be read, the file exists, or the output of
+        LiteRT differs from torch's.
     """
     config.refuse_unused(("side",), f"in a {output.suffix} file")
     _require_extra()
-    if output.exists() and not overwrite:
-        raise DpedkitError(f"{output} already exists; use --overwrite to replace it.")
+    refuse_existing(output, overwrite=overwrite)
     from dpedkit.models.files import load_model
 
     model = load_model(model_path)
     if looks_at_thumbnails(model):
         raise UsageError(
             f"{model_path} is a {model.architecture} network, which sorts the pixels of a "
-            "thumbnail, and LiteRT cannot sort. Give a name that ends in .onnx."
+            "thumbnail, and LiteRT cannot sort. Export it as ONNX: give a name that ends in .onnx."
         )
     if config.side % model.step:
         raise UsageError(f"side is {config.side}, but must be a multiple of {model.step}.")
@@ -111,17 +104,13 @@ def export_litert(
     with complete_or_absent(output) as part:
         _write(model, part, config.side)
         difference = _difference(model, part, config.side)
-        if not difference <= _TOLERANCE:  # NaN is not
-            raise DpedkitError(
-                f"{output} was not written: the output of LiteRT differs from torch's by "
-                f"{difference:.1e}, more than the tolerance of {_TOLERANCE:.0e}."
-            )
+        refuse_difference(output, "LiteRT", difference, _TOLERANCE)
     return LiteRTSummary(output, output.stat().st_size, config.side, model.reach, difference)
 
 
 def _require_extra() -> None:
     try:
-        with _quiet():
+        with quiet:
             import ai_edge_litert.interpreter  # noqa: F401
             import litert_torch  # noqa: F401
     except ImportError as error:
@@ -136,10 +125,10 @@ def _write(model: Generator, file: Path, side: int) -> None:
 
     from dpedkit.export.graph import exported
 
-    network = exported(copy.deepcopy(model), torch.float32)
+    network = exported(model, torch.float32)
     example = torch.from_numpy(_noise(side).photo)
-    with tempfile.TemporaryDirectory() as name, _quiet():
-        temporary = Path(name) / "network.tflite"  # no other suffix is taken
+    with tempfile.TemporaryDirectory() as name, quiet:
+        temporary = Path(name) / "network.tflite"  # the only suffix that export accepts
         converted = litert_torch.convert(network, sample_kwargs={_INPUT: example})
         converted.export(str(temporary))
         file.write_bytes(temporary.read_bytes())
@@ -149,7 +138,7 @@ def _difference(model: Generator, file: Path, side: int) -> float:
     from ai_edge_litert.interpreter import Interpreter
 
     sample = _noise(side)
-    with _quiet():
+    with quiet:
         interpreter = Interpreter(str(file))
         (found,) = interpreter.get_signature_runner()(**{_INPUT: sample.photo}).values()
     return float(np.abs(found - network_output(model, sample)).max())
@@ -157,17 +146,3 @@ def _difference(model: Generator, file: Path, side: int) -> float:
 
 def _noise(side: int) -> Sample:
     return Sample(np.random.default_rng(0).random((1, 3, side, side), np.float32))
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Without what the converter prints, logs and warns of."""
-    log = logging.getLogger()
-    level = log.level
-    log.setLevel(logging.ERROR)
-    try:
-        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        log.setLevel(level)

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import contextlib
-import io
-import logging
 import tempfile
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from dpedkit.export.quiet import quiet
 from dpedkit.export.samples import Sample
 
 _CONVOLUTION = "Conv"
@@ -22,10 +19,10 @@ _CONVOLUTION = "Conv"
 def quantise(file: Path, output: Path, samples: Sequence[Sample]) -> None:
     """Write a copy of an ONNX file whose convolutions compute with 8-bit integers.
 
-    Each map has one scale and one zero point, which span 99.998% of its values on the samples; the
-    weights have a scale for each output channel. The first and the last convolution stay in
-    float32: there 8 bits would be coarser than the levels of a photo, and they are a small part of
-    the work.
+    Each feature map has one scale and one zero point, which cover 99.998% of its values on the
+    samples; the weights have a scale for each output channel. The first and the last convolution
+    stay in float32: 8 bits would be coarser there than the levels of a photo, and these two are a
+    small part of the work.
 
     Parameters
     ----------
@@ -39,7 +36,7 @@ def quantise(file: Path, output: Path, samples: Sequence[Sample]) -> None:
     from onnxruntime.quantization import CalibrationMethod, QuantFormat, QuantType, quantize_static
     from onnxruntime.quantization.shape_inference import quant_pre_process
 
-    with tempfile.TemporaryDirectory() as name, _quiet():
+    with tempfile.TemporaryDirectory() as name, quiet:
         prepared = Path(name) / "prepared.onnx"  # batch norm as part of the convolutions
         quant_pre_process(str(file), str(prepared), skip_symbolic_shape=True)
         nodes = onnx.load(prepared).graph.node
@@ -76,16 +73,3 @@ class _Reader:
     def get_next(self) -> dict[str, NDArray[Any]] | None:
         sample = next(self.waiting, None)
         return None if sample is None else sample.inputs(np.float32)
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Without what onnxruntime prints and logs of its progress."""
-    log = logging.getLogger()
-    level = log.level
-    log.setLevel(logging.ERROR)
-    try:
-        with contextlib.redirect_stdout(io.StringIO()):
-            yield
-    finally:
-        log.setLevel(level)

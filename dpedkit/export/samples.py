@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from dpedkit.models.generator import Generator
     from dpedkit.shards.reader import SplitReader
 
-WANTED = 64  # images to calibrate with, and as many to measure on
-WINDOW = 128  # px, of what is taken from a photo; patches are as large as they are
+_WANTED = 64  # images to calibrate with, and as many to measure on
+_WINDOW = 128  # px, side of what is cut from a photo; patches keep their size
 _RANDOM_SIZES = ((1, 64, 96), (2, 101, 67))  # batch, height, width: also odd ones
 _HELD_OUT = ("test", "val")
 
@@ -89,13 +89,13 @@ def random_samples(model: Generator) -> list[Sample]:
 def read_samples(folder: Path, model: Generator) -> Samples:
     """Patch pairs of a shards folder, or windows of the photos of a folder; always the same.
 
-    Of shards, train patches calibrate and test patches (or else val patches) are measured. If they
-    have a single split, and with photos, every other photo is measured.
+    Of shards, train patches calibrate and test patches (or else val patches) are measured. Where
+    there are no train patches or no others, and with photos, every other photo is measured.
 
     Raises
     ------
     DpedkitError
-        If the folder is neither, cannot be read, or holds too little; or if the network looks at
+        If the folder is neither, cannot be read, or holds too little, or if the network needs
         thumbnails and the shards have none.
     """
     if (folder / INDEX_FILE).is_file():
@@ -104,7 +104,7 @@ def read_samples(folder: Path, model: Generator) -> Samples:
 
 
 def looks_at_thumbnails(model: Generator) -> bool:
-    """Whether a network takes the thumbnail of the whole photo too."""
+    """Whether a network also takes the thumbnail of the whole photo."""
     from dpedkit.models.photo_aware import PhotoAware
 
     return isinstance(model, PhotoAware)
@@ -125,7 +125,7 @@ def _of_shards(folder: Path, model: Generator) -> Samples:
     if not all(len(numbers) for _, numbers in sources):
         raise DpedkitError(f"{folder} holds too few patch pairs to calibrate and to measure.")
     calibration, measured = (
-        list(_patches(reader, numbers[spread_indices(len(numbers), WANTED)], model))
+        list(_patches(reader, numbers[spread_indices(len(numbers), _WANTED)], model))
         for reader, numbers in sources
     )
     counts = counted(len(measured), "patch", "patches")
@@ -133,7 +133,7 @@ def _of_shards(folder: Path, model: Generator) -> Samples:
 
 
 def _halves(pair: NDArray[np.int32]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Numbers of the patches of every other photo, and of the others; of one photo, of patches."""
+    """The patches of every other photo and the rest, by number; of a single photo, every other."""
     photos, number = np.unique(pair, return_inverse=True)
     odd = (number if len(photos) > 1 else np.arange(len(pair))) % 2 == 1
     return np.flatnonzero(~odd), np.flatnonzero(odd)
@@ -158,8 +158,8 @@ def _patches(reader: SplitReader, numbers: NDArray[np.int64], model: Generator) 
 
 def _of_photos(folder: Path, model: Generator) -> Samples:
     files = list_photos(folder)
-    chosen = [files[number] for number in spread_indices(len(files), 2 * WANTED)]
-    each = -(-2 * WANTED // len(chosen))
+    chosen = [files[number] for number in spread_indices(len(files), 2 * _WANTED)]
+    each = -(-2 * _WANTED // len(chosen))
     parts = [list(_windows(read_photo(file), each, model)) for file in chosen]
     if len(parts) == 1:  # then the windows of this one are divided
         parts = [[window] for window in parts[0]]
@@ -171,9 +171,9 @@ def _of_photos(folder: Path, model: Generator) -> Samples:
 
 
 def _windows(photo: NDArray[np.uint8], count: int, model: Generator) -> Iterator[Sample]:
-    """Windows at random places; the whole photo, if it is not larger than one."""
+    """Windows at random places of a photo; all of its width or height where that is smaller."""
     height, width = photo.shape[:2]
-    rows, columns = min(height, WINDOW), min(width, WINDOW)
+    rows, columns = min(height, _WINDOW), min(width, _WINDOW)
     thumbnail = make_thumbnail(photo) if looks_at_thumbnails(model) else None
     rng = np.random.default_rng(0)
     for _ in range(count):

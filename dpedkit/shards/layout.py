@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dpedkit.core.errors import DpedkitError
+from dpedkit.core.wording import first_line
 from dpedkit.shards.compressed import CompressedPatches, find_chunks
 from dpedkit.shards.fields import CURE, contiguous, own_dataset, refuse_other_kind
 from dpedkit.shards.format import FIELDS, IMAGE_FIELDS, MAX_PATCH_SIZE, READABLE_SHARDS, Columns
@@ -92,7 +93,7 @@ def inspect_shard(path: Path) -> ShardLayout:
         if isinstance(error, PermissionError):
             raise DpedkitError(f"{path} cannot be read: permission denied.") from None
         raise DpedkitError(
-            f"{path} is damaged or not a shard (HDF5: {_first_line(error)}); {CURE}."
+            f"{path} is damaged or not a shard (HDF5: {first_line(error)}); {CURE}."
         ) from None
 
 
@@ -129,7 +130,3 @@ def _integer_attribute(file: Any, name: str, path: Path) -> int:
     if not isinstance(value, (int, np.integer)):
         raise DpedkitError(f"{path} is not a dpedkit shard: it has no attribute '{name}'.")
     return int(value)
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).splitlines()[0] if str(error) else type(error).__name__

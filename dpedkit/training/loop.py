@@ -8,13 +8,10 @@ from __future__ import annotations
 
 import copy
 import os
-import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import torch
@@ -48,15 +45,14 @@ from dpedkit.training.step import (
     TrainingStep,
     check_finite,
 )
+from dpedkit.training.stopping import stop_when_asked
 from dpedkit.training.summary import TrainSummary
 from dpedkit.training.validation import Validation
 
-_FOR_CPU = "photo-aware"  # what the recipe cpu trains
+_CPU_GENERATOR = "photo-aware"  # of the recipe cpu
 _LONG_RUN_S = 20 * 60.0
 # Steps until their numbers are read: that makes the processor wait for a GPU.
 _READ_EVERY, _READ_EVERY_ON_CPU = 10, 1
-# torchrun passes a Ctrl-C on to processes that the terminal has told already.
-_ONE_REQUEST_S = 2.0
 _BEFORE_END = "before_end"  # in a checkpoint
 
 
@@ -112,7 +108,7 @@ def train(
     with process_group(device) as processes:
         if config.cuda_graph and processes.count > 1:
             raise UsageError("cuda_graph works only in a single process; leave it out.")
-        dataset = open_train_split(shards)
+        dataset = _open_train_split(shards)
         _refuse_damaged_patches(shards, config)
         folder, content = processes.from_first(
             lambda: find_run(
@@ -373,13 +369,15 @@ class _Run:
         left = steps * step_s + steps / self.config.evaluate_every * self.validation_s
         console.say(f"{step_s:.2g} s per step: about {console.duration(left)} remaining")
         if self.device.type == "cpu" and left > _LONG_RUN_S:
-            small = self.config.generator == _FOR_CPU
-            console.warn(
-                f"This run takes about {console.duration(left)}; the machine may be busy."
-                if small
-                else f"Without a GPU this run takes about {console.duration(left)}. "
-                "`dpedkit train SHARDS --recipe cpu` trains a smaller network in minutes."
-            )
+            if self.config.generator == _CPU_GENERATOR:
+                console.warn(
+                    f"This run takes about {console.duration(left)}; the machine may be busy."
+                )
+            else:
+                console.warn(
+                    f"Without a GPU this run takes about {console.duration(left)}. "
+                    "`dpedkit train SHARDS --recipe cpu` trains a smaller network in minutes."
+                )
 
     def _summary(self) -> TrainSummary:
         best = self.validation.best
@@ -418,7 +416,7 @@ def _refuse_damaged_patches(shards: Path, config: TrainConfig) -> None:
         check_shards(shards, ("train", "val"), verify=config.verify)
 
 
-def open_train_split(shards: Path) -> DpedShards:
+def _open_train_split(shards: Path) -> DpedShards:
     """The patches to train on.
 
     Raises
@@ -456,29 +454,3 @@ def set_arithmetic(precision: str, device: torch.device) -> None:
     torch.backends.cudnn.benchmark = True  # all batches have the same size
     if device.type == "cpu":
         keep_freed_memory()
-
-
-@contextmanager
-def stop_when_asked() -> Iterator[threading.Event]:
-    """Let Ctrl-C and SIGTERM end the run after the current step; a later Ctrl-C ends it at once."""
-    stop = threading.Event()
-    if threading.current_thread() is not threading.main_thread():
-        yield stop
-        return
-    asked_at = 0.0
-
-    def ask(number: int, frame: FrameType | None) -> None:
-        nonlocal asked_at
-        if not stop.is_set():
-            stop.set()
-            asked_at = time.monotonic()
-            console.say("Stopping after this step; press Ctrl-C again to stop at once.")
-        elif number == signal.SIGINT and time.monotonic() - asked_at > _ONE_REQUEST_S:
-            raise KeyboardInterrupt
-
-    before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield stop
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

@@ -64,9 +64,10 @@ def check_gain(
     best, untouched : mapping with "psnr" and "ms_ssim"
         None stands for a PSNR without limit.
     validated_on : str
-        The split that these are of.
+        The split on which they were measured.
     batch_norm : bool
-        Whether the network has it; with few photos, instance norm learns colours more steadily.
+        Whether the network has batch norm; with few photos, it learns colours less steadily than
+        instance norm.
     """
     cure = "train longer, use --norm instance," if batch_norm else "train longer,"
     worse = []

@@ -27,8 +27,8 @@ class TrainSummary:
         Of the best network and of the phone patches, on the patches of its validations. A PSNR
         is None where all of them equal the DSLR's.
     over_scenes, untouched_over_scenes : dict
-        The same as means over the scenes: by measure, the values of an `Interval`. Empty if it is
-        not known which patches show the same scene.
+        The same as means over the scenes: for each measure, an `Interval` as a dictionary. Empty if
+        it is not known which patches show the same scene.
     validated_on : str
         The split of these patches: "val", or "train" if there is no val split.
     content : str
@@ -53,7 +53,7 @@ class TrainSummary:
 
     @property
     def scenes(self) -> int | None:
-        """Of how many scenes the patches are; None if that is not known."""
+        """How many scenes the patches show; None if that is not known."""
         return max((one["scenes"] for one in self.untouched_over_scenes.values()), default=None)
 
     def caution(self) -> str:

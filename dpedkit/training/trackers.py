@@ -1,8 +1,8 @@
 """Where the numbers of a run are shown besides its log: TensorBoard, Weights & Biases, MLflow.
 
-None is needed: `log.jsonl` has every number. `SERVICES` lists them, and is the only place that
-does: the choices of ``--log-to`` and its help are made from it. Another service is a class with
-the methods of `Tracker`, and an entry there.
+None of them is needed: `log.jsonl` has every number. `SERVICES` is their only list: the choices of
+``--log-to`` and its help are made from it. To add a service, write a class with the methods of
+`Tracker` and add an entry.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from dpedkit.core.atomic import make_folder, write_json
 from dpedkit.core.console import warn
 from dpedkit.core.errors import DpedkitError
 from dpedkit.core.manifest import read_json
+from dpedkit.core.wording import first_line
 
 AUTO, NONE = "auto", "none"  # the choices of --log-to that are no service
 _OF_AUTO = "tensorboard"
@@ -30,7 +31,7 @@ _IDENTITY = "tracking.json"  # in the run's folder: which run of a service it is
 
 
 class Ending(Enum):
-    """How a run, or a part of it, came to its end."""
+    """How a run, or the part of it since it was last resumed, ended."""
 
     FINISHED = "finished"
     STOPPED = "stopped"  # by Ctrl-C or SIGTERM; it can be resumed
@@ -38,7 +39,7 @@ class Ending(Enum):
 
     @classmethod
     def by(cls, error: type[BaseException] | None) -> Ending:
-        """The ending of a block that this kind of exception left; None if it ran to its end."""
+        """The ending of a block that was left by this kind of exception, or by none."""
         if error is None:
             return cls.FINISHED
         return cls.FAILED if issubclass(error, Exception) else cls.STOPPED
@@ -51,7 +52,7 @@ class Tracker(Protocol):
         """Take the numbers of one validation."""
 
     def close(self, ending: Ending) -> None:
-        """Pass on all that was logged, and how the run or this part of it ended."""
+        """Pass on all that was logged, and how the run ended."""
 
 
 def open_tracker(name: str, run: Path, settings: Mapping[str, Any]) -> GuardedTracker | None:
@@ -62,7 +63,7 @@ def open_tracker(name: str, run: Path, settings: Mapping[str, Any]) -> GuardedTr
     name : str
         A key of `SERVICES`, "none", or "auto": TensorBoard, if it is installed and works.
     run : Path
-        The run's folder. A run that is resumed goes on in the same place of the service.
+        The run's folder. A resumed run continues the same run of the service.
     settings : mapping
         All settings of the run.
 
@@ -85,12 +86,12 @@ def open_tracker(name: str, run: Path, settings: Mapping[str, Any]) -> GuardedTr
     except Exception as error:  # those of the packages share no other base class
         if name == AUTO:
             warn(
-                f"{service.title} is installed but does not work ({_first_line(error)}), so the "
+                f"{service.title} is installed but does not work ({first_line(error)}), so the "
                 "numbers of this run go to its log alone."
             )
             return None
         raise DpedkitError(
-            f"--log-to {name}: {service.title} cannot begin ({_first_line(error)}). Continue with "
+            f"--log-to {name}: {service.title} cannot begin ({first_line(error)}). Continue with "
             f"--name {run.name} --resume once that is cured, or add --log-to {NONE} to do without."
         ) from error
 
@@ -111,10 +112,10 @@ def require_tracker(name: str) -> None:
         raise DpedkitError(f"--log-to {name} needs a package: pip install 'dpedkit[{name}]'")
     try:
         importlib.import_module(service.module)
-    except Exception as error:  # a package that does not fit to another raises anything
+    except Exception as error:  # packages whose versions do not match raise errors of any kind
         raise DpedkitError(
             f"--log-to {name}: {service.title} is installed but cannot be imported "
-            f"({_first_line(error)}). Install it again (pip install --force-reinstall "
+            f"({first_line(error)}). Install it again (pip install --force-reinstall "
             f"'{service.package}'), or train with --log-to {NONE}."
         ) from error
 
@@ -127,7 +128,7 @@ def is_installed(package: str) -> bool:
 class GuardedTracker:
     """A tracker whose failure, such as a lost connection, does not end the run.
 
-    It is a context manager, and its end is the tracker's.
+    Leaving it as a context manager closes the tracker.
     """
 
     def __init__(self, tracker: Tracker, title: str) -> None:
@@ -147,7 +148,7 @@ class GuardedTracker:
         value: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        # Even after a failure: the service would otherwise take the run for a finished one.
+        # Even after a failure: otherwise the service would not learn how the run ended.
         self._attempt(lambda: self._tracker.close(Ending.by(error)))
 
     def _attempt(self, action: Callable[[], None]) -> None:
@@ -155,18 +156,14 @@ class GuardedTracker:
             action()
         except Exception as error:
             if not self._failed:
-                warn(f"{self._title} failed ({_first_line(error)}); the run goes on without it.")
+                warn(f"{self._title} failed ({first_line(error)}); the run goes on without it.")
             self._failed = True
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]
 
 
 class TensorBoard:
     """A file of events for each start of the run, in `tensorboard/` in its folder.
 
-    They are written at once. `SummaryWriter` does so in a thread, which prints a traceback where
+    Events are written at once. `SummaryWriter` writes them in a thread, which prints a traceback if
     the disk is full.
     """
 
@@ -194,7 +191,7 @@ class TensorBoard:
 
 
 class WeightsAndBiases:
-    """A run of the project dpedkit; wandb's own variables (WANDB_PROJECT, WANDB_MODE) hold."""
+    """A run of the project dpedkit; wandb's variables (WANDB_PROJECT, WANDB_MODE) have priority."""
 
     # 255 is wandb's own code of a run that Ctrl-C stopped.
     _EXIT_CODES: Mapping[Ending, int] = {
@@ -225,7 +222,7 @@ class WeightsAndBiases:
 
 
 class MLflow:
-    """A run of the experiment dpedkit; mlflow's own variables (MLFLOW_TRACKING_URI) hold."""
+    """A run of the experiment dpedkit; mlflow's variables (MLFLOW_TRACKING_URI) have priority."""
 
     _STATUSES: Mapping[Ending, str] = {
         Ending.FINISHED: "FINISHED",
@@ -265,9 +262,9 @@ class Service:
     title : str
         Its name for people.
     package : str
-        The Python package that it needs; an extra of dpedkit, called as the service, installs it.
+        The Python package that it needs; the extra of dpedkit with the service's name installs it.
     module : str
-        What is imported from it, to tell whether it works.
+        What is imported to see whether the package works.
     begin : callable
         Takes the folder of a run and all its settings; returns its `Tracker`.
     """
