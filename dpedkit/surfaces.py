@@ -60,7 +60,8 @@ class Layer:
         place = (points + 0.5) / self.cell - 0.5
         first = np.floor(place).astype(np.int64)
         part = place - first
-        moved, total = np.zeros(points.shape), np.zeros(len(points))
+        # Planes are blended by blending their coefficients.
+        blended, total = np.zeros((len(points), 6)), np.zeros(len(points))
         for down in (0, 1):
             row = np.clip(first[:, 1] + down, 0, rows - 1)
             weight_y = part[:, 1] if down else 1 - part[:, 1]
@@ -69,33 +70,38 @@ class Layer:
                 weight = weight_y * (part[:, 0] if right else 1 - part[:, 0])
                 # The cell that contains a point is one of the four, so the total is never zero.
                 weight = weight * (self.surface[row, column] == surface)
-                there = self.displacement[row, column]
-                offset = place - np.stack([column, row], axis=1)
-                there = there + (self._slopes[row, column] * offset[:, None, :]).sum(axis=2)
-                moved += weight[:, None] * there
+                blended += weight[:, None] * self._planes[row, column]
                 total += weight
-        return moved / total[:, None]
+        height, along_x, along_y = np.split(blended, 3, axis=1)
+        moved = height + along_x * place[:, :1] + along_y * place[:, 1:]
+        return np.asarray(moved / total[:, None])
 
     @cached_property
     def _nothing(self) -> bool:
         return not self.displacement.any()
 
     @cached_property
-    def _slopes(self) -> NDArray[np.float64]:
-        """(R, C, 2, 2) mean change of the displacement per cell along x and along y, to neighbours
-        on the same surface."""
-        slopes = np.zeros((*self.surface.shape, 2, 2))
-        for axis, k in ((1, 0), (0, 1)):
-            step = np.diff(self.displacement, axis=axis)
-            same = np.diff(self.surface.astype(np.int16), axis=axis) == 0
-            step = step * same[..., None]
-            pad = [(0, 0)] * 3
-            before, after = pad.copy(), pad.copy()
-            before[axis], after[axis] = (1, 0), (0, 1)
-            total = np.pad(step, before) + np.pad(step, after)
-            count = np.pad(same, before[:2]).astype(int) + np.pad(same, after[:2])
-            slopes[..., k] = total / np.maximum(count, 1)[..., None]
-        return slopes
+    def _planes(self) -> NDArray[np.float64]:
+        """(R, C, 6) the plane through each cell: its displacement in the first cell of the grid,
+        and its changes per cell along x and along y."""
+        along_x, along_y = self._slope(1), self._slope(0)
+        rows, columns = self.surface.shape
+        height = self.displacement - along_x * np.arange(columns)[:, None]
+        height -= along_y * np.arange(rows)[:, None, None]
+        return np.concatenate([height, along_x, along_y], axis=2)
+
+    def _slope(self, axis: int) -> NDArray[np.float64]:
+        """(R, C, 2) mean change of the displacement per cell along an axis, to neighbours on the
+        same surface."""
+        step = np.diff(self.displacement, axis=axis)
+        same = np.diff(self.surface.astype(np.int16), axis=axis) == 0
+        step = step * same[..., None]
+        pad = [(0, 0)] * 3
+        before, after = pad.copy(), pad.copy()
+        before[axis], after[axis] = (1, 0), (0, 1)
+        total = np.pad(step, before) + np.pad(step, after)
+        count = np.pad(same, before[:2]).astype(int) + np.pad(same, after[:2])
+        return np.asarray(total / np.maximum(count, 1)[..., None])
 
 
 @dataclass(frozen=True)

@@ -20,6 +20,8 @@ _FLAT = 0.1  # of the RMS local contrast; regions below it count as flat and are
 CELL = 8  # px
 _AROUND = 2  # cells at the frame where normalisation and gradients lack support
 _STRIP = 8  # rows of cells at a time
+# Of the sums over the rows of a cell: gradients are a quarter of the differences.
+_SCALES = np.array([*[1 / 16] * 3, *[1 / 4] * 2, *[1] * 3], np.float32)[:, None, None] / CELL
 
 
 @dataclass(frozen=True)
@@ -154,28 +156,7 @@ def observe(
         # Gradients need one more row above and below, where there is one.
         top, bottom = max(0, first * CELL - CELL), min(height, last * CELL + 1)
         inner = slice(first * CELL - top, last * CELL - top)
-        ours, theirs = phone[top:bottom], warped_rows(top, bottom)
-        # The gradient of the mean of both images is unbiased to second order in the shift
-        # (Benhimane and Malis, IROS 2004).
-        both = ours + theirs
-        dx = cv2.Sobel(both, cv2.CV_32F, 1, 0, ksize=1, scale=0.25)[inner]
-        dy = cv2.Sobel(both, cv2.CV_32F, 0, 1, ksize=1, scale=0.25)[inner]
-        ours, theirs = ours[inner], theirs[inner]
-        difference = ours - theirs
-        factors = (
-            (dx, dx),
-            (dx, dy),
-            (dy, dy),
-            (dx, difference),
-            (dy, difference),
-            (ours, ours),
-            (theirs, theirs),
-            (ours, theirs),
-        )
-        for mean, (one, other) in zip(means, factors, strict=True):
-            product = (one * other)[:, : columns * CELL]
-            size = (columns, last - first)
-            mean[first:last] = cv2.resize(product, size, interpolation=cv2.INTER_AREA)
+        means[:, first:last] = _moments(phone[top:bottom], warped_rows(top, bottom), inner)
         seen[first:last] = True
     around = np.ones((2 * _AROUND + 1,) * 2, np.uint8)
     covered = cv2.erode(
@@ -185,6 +166,57 @@ def observe(
         borderValue=0,
     )
     return Cells(means, covered.astype(bool) & seen)
+
+
+def _moments(
+    phone: NDArray[np.float32], warped: NDArray[np.float32], inner: slice
+) -> NDArray[np.float32]:
+    """The means of `Cells` over the cells of a strip: (8, rows of cells, columns of cells).
+
+    Parameters
+    ----------
+    phone, warped : (H, W) float32 array
+        The strip, with rows above and below where there are any.
+    inner : slice
+        The rows of the strip, a multiple of the cell size.
+    """
+    # The gradient of the mean of both images is unbiased to second order in the shift (Benhimane
+    # and Malis, IROS 2004). Differences along x and y are four times that, and zero at the frame.
+    both = phone + warped
+    dx, dy = np.zeros((2, inner.stop - inner.start, both.shape[1]), np.float32)
+    np.subtract(both[inner, 2:], both[inner, :-2], out=dx[:, 1:-1])
+    above, below = max(1, inner.start), min(inner.stop, len(both) - 1)
+    np.subtract(
+        both[above + 1 : below + 1],
+        both[above - 1 : below - 1],
+        out=dy[above - inner.start : below - inner.start],
+    )
+    phone, warped = phone[inner], warped[inner]
+    columns = both.shape[1] // CELL
+    whole = (-1, CELL, columns * CELL)
+    dx, dy, difference, phone, warped = (
+        plane[:, : columns * CELL].reshape(whole)
+        for plane in (dx, dy, phone - warped, phone, warped)
+    )
+    factors = (
+        (dx, dx),
+        (dx, dy),
+        (dy, dy),
+        (dx, difference),
+        (dy, difference),
+        (phone, phone),
+        (warped, warped),
+        (phone, warped),
+    )
+    # Summing the products down the cells first is faster than averaging them over cells at once.
+    sums = np.empty((8, len(dx), columns * CELL), np.float32)
+    for total, (one, other) in zip(sums, factors, strict=True):
+        np.einsum("rkc,rkc->rc", one, other, out=total)
+    means = cv2.resize(
+        sums.reshape(-1, columns * CELL), (columns, 8 * len(dx)), interpolation=cv2.INTER_AREA
+    ).reshape(8, -1, columns)
+    means *= _SCALES
+    return means
 
 
 def measure(cells: Cells, block: int) -> Blocks:

@@ -7,6 +7,7 @@ increment to the current map; priors regularise lens distortion and field toward
 from __future__ import annotations
 
 import functools
+import math
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -24,7 +25,8 @@ _H, _K = 8, 3  # parameters of the homography and of the lens distortion
 _MEDIAN_CHI2 = 1.386  # median of a chi-square with two degrees of freedom
 _ROBUST_STEPS = 3
 _MISFIT_SAMPLE = 600  # blocks, enough for a median
-_MISFITS = np.geomspace(1e-3, 64.0, 17)  # px; a coarse search, then refined
+_MISFITS = (1e-3, 64.0)  # px
+_HALVINGS = 8  # of that range on a logarithmic scale, which leaves 4%
 _CAUCHY = 3.0  # chi-square per axis at which the weight is halved
 _FIELD_SPACING = 10  # control points along the longer side of the phone photo
 _FOLDS = 4
@@ -176,14 +178,16 @@ class Problem:
         """The model error in px that explains the median residual."""
         some = slice(None, None, max(1, len(residuals) // _MISFIT_SAMPLE))
         residuals, covariance = residuals[some], self.covariance[some]
-        if _median_chi2(residuals, covariance, np.zeros(1))[0] <= _MEDIAN_CHI2:
+        if _explains(0.0, residuals, covariance):
             return 0.0
-        trials = _MISFITS
-        for _ in range(2):
-            chi2 = _median_chi2(residuals, covariance, trials)
-            above = int(np.clip(np.searchsorted(-chi2, -_MEDIAN_CHI2), 1, len(trials) - 1))
-            trials = np.geomspace(trials[above - 1], trials[above], len(_MISFITS))
-        return float(trials[len(trials) // 2])
+        low, high = _MISFITS
+        for _ in range(_HALVINGS):
+            middle = math.sqrt(low * high)
+            if _explains(middle, residuals, covariance):
+                high = middle
+            else:
+                low = middle
+        return math.sqrt(low * high)
 
     def prior(self, bend: float) -> NDArray[np.float64]:
         """(P, P) inverse prior covariance of the parameters."""
@@ -339,14 +343,15 @@ def _chi2(residuals: NDArray[np.float64], information: NDArray[np.float64]) -> N
     return a * x * x + 2 * b * x * y + c * y * y
 
 
-def _median_chi2(
-    residuals: NDArray[np.float64], covariance: NDArray[np.float64], misfits: NDArray[np.float64]
-) -> NDArray[np.float64]:
-    """(M,) median chi-square of the residuals for each of M model errors in px."""
-    (x, y), variance = residuals.T, misfits[:, None] ** 2
-    a, b, c = covariance[:, 0, 0] + variance, covariance[:, 0, 1], covariance[:, 1, 1] + variance
+def _explains(
+    misfit: float, residuals: NDArray[np.float64], covariance: NDArray[np.float64]
+) -> bool:
+    """Whether the median residual is as small as expected with a model error of `misfit` px."""
+    x, y = residuals.T
+    a, b = covariance[:, 0, 0] + misfit**2, covariance[:, 0, 1]
+    c = covariance[:, 1, 1] + misfit**2
     chi2 = (c * x * x - 2 * b * x * y + a * y * y) / (a * c - b * b)
-    return np.asarray(np.median(chi2, axis=1))
+    return bool(2 * np.count_nonzero(chi2 <= _MEDIAN_CHI2) >= len(chi2))
 
 
 def _with_floor(information: NDArray[np.float64]) -> NDArray[np.float64]:

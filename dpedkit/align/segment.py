@@ -27,7 +27,7 @@ from dpedkit.align.fit import RADIAL, Fit, fit_map
 from dpedkit.align.refine import NOISE_FACTOR, blocks_of, bounded, observe_level, warped
 from dpedkit.align.smoothing import Displacements, chi2, smooth, with_model_error
 from dpedkit.align.validity import FittedMap, Labels, with_surfaces, with_validity
-from dpedkit.geometry import PairMap, centre_of
+from dpedkit.geometry import PairMap, Points, centre_of
 from dpedkit.surfaces import DOMINANT
 
 SURFACES = "surfaces"
@@ -153,19 +153,19 @@ def dominant_surface(grid: Grid, start: Fit, flow: CellFlow) -> tuple[Fit, CellF
         If the cells do not determine a map.
     """
     best, seen = start, flow
-    for candidate in _candidates(grid, start.map, flow):
-        fit, under = _fit_to_flow(
-            grid, candidate, _flow_under(grid, start.map, candidate.map, flow)
-        )
+    there = _targets(grid, start.map, flow)
+    for candidate in _candidates(grid, start.map, flow, there):
+        under = _flow_under(grid, candidate.map, flow, there)
+        fit, under = _fit_to_flow(grid, candidate, under, there)
         if _close(under).sum() > _BETTER * _close(seen).sum() or fit is start:
             best, seen = fit, under
     if _close(seen).sum() >= _MIN_FIT_SHARE * flow.valid.sum():
-        best, seen = _fit_to_blocks(grid, best, seen)
+        best, seen = _fit_to_blocks(grid, best, seen, there)
     # A candidate that nothing was fitted to has no covariance.
     return (best, seen) if best.covariance.size else (start, flow)
 
 
-def _candidates(grid: Grid, rigid: PairMap, flow: CellFlow) -> Iterator[Fit]:
+def _candidates(grid: Grid, rigid: PairMap, flow: CellFlow, there: Points) -> Iterator[Fit]:
     """The rigid map, and the largest plane by RANSAC with and without the lens distortion of the
     rigid map: fitted across two depths, that distortion is meaningless."""
     nothing = Fit(rigid, RADIAL, np.zeros(0), 0.0, np.zeros((0, 0)))
@@ -174,7 +174,6 @@ def _candidates(grid: Grid, rigid: PairMap, flow: CellFlow) -> Iterator[Fit]:
     if flow.valid.sum() < _MIN_FIT_CELLS:
         return
     here = grid.phone_points(grid.centres[flow.valid])
-    there = rigid(grid.phone_points((grid.centres + flow.displacement)[flow.valid]))
     scale = rigid.scale_at(centre_of(rigid.phone_size)) * grid.level.working_px
     for lens in (rigid, replace(rigid, radial=(0.0, 0.0, 0.0))):
         homography, _ = cv2.findHomography(
@@ -191,7 +190,7 @@ def _candidates(grid: Grid, rigid: PairMap, flow: CellFlow) -> Iterator[Fit]:
                 yield replace(nothing, map=plane)
 
 
-def _fit_to_flow(grid: Grid, fit: Fit, flow: CellFlow) -> tuple[Fit, CellFlow]:
+def _fit_to_flow(grid: Grid, fit: Fit, flow: CellFlow, there: Points) -> tuple[Fit, CellFlow]:
     """Fit to the flow of the cells in place while their number grows."""
     for _ in range(_FLOW_STEPS):
         close = _close(flow)
@@ -210,14 +209,14 @@ def _fit_to_flow(grid: Grid, fit: Fit, flow: CellFlow) -> tuple[Fit, CellFlow]:
         larger = fit_map(fit.map, blocks, NOISE_FACTOR, RADIAL)
         if not _plausible(larger.map):
             break
-        under = _flow_under(grid, fit.map, larger.map, flow)
+        under = _flow_under(grid, larger.map, flow, there)
         if _close(under).sum() <= _GROWS * close.sum():
             break
         fit, flow = larger, under
     return fit, flow
 
 
-def _fit_to_blocks(grid: Grid, fit: Fit, flow: CellFlow) -> tuple[Fit, CellFlow]:
+def _fit_to_blocks(grid: Grid, fit: Fit, flow: CellFlow, there: Points) -> tuple[Fit, CellFlow]:
     """Fit to the block shifts of the cells in place, which are more accurate than the flow."""
     level = grid.level
     for _ in range(_BLOCK_STEPS):
@@ -229,7 +228,7 @@ def _fit_to_blocks(grid: Grid, fit: Fit, flow: CellFlow) -> tuple[Fit, CellFlow]
         finer = fit_map(fit.map, bounded(blocks.where(kept), level), NOISE_FACTOR, RADIAL)
         if not _plausible(finer.map):
             break
-        under = _flow_under(grid, fit.map, finer.map, flow)
+        under = _flow_under(grid, finer.map, flow, there)
         moved = np.linalg.norm(under.displacement - flow.displacement, axis=2)[_close(flow)]
         fit, flow = finer, under
         if moved.mean() < _CONVERGED:
@@ -237,18 +236,22 @@ def _fit_to_blocks(grid: Grid, fit: Fit, flow: CellFlow) -> tuple[Fit, CellFlow]
     return fit, flow
 
 
-def _flow_under(grid: Grid, before: PairMap, after: PairMap, flow: CellFlow) -> CellFlow:
-    """The flow relative to another map."""
+def _targets(grid: Grid, current: PairMap, flow: CellFlow) -> Points:
+    """Where the DSLR photo shows the centres of the valid cells, `(N, 2)` full-size px, by the flow
+    under the current map."""
+    return current(grid.phone_points((grid.centres + flow.displacement)[flow.valid]))
+
+
+def _flow_under(grid: Grid, current: PairMap, flow: CellFlow, there: Points) -> CellFlow:
+    """The flow of the valid cells relative to another map, from their targets."""
     # Extrapolated maps may diverge; the cells there get a huge displacement.
     with np.errstate(all="ignore"):
-        return _carried(grid, before, after, flow)
-
-
-def _carried(grid: Grid, before: PairMap, after: PairMap, flow: CellFlow) -> CellFlow:
-    there = before(grid.phone_points(grid.centres + flow.displacement))
-    moved = after.inverse(there) - grid.phone_points(grid.centres)
-    displacement = (moved / grid.level.working_px).reshape(flow.displacement.shape)
-    return replace(flow, displacement=np.nan_to_num(displacement, nan=_NOWHERE, posinf=_NOWHERE))
+        moved = current.inverse(there) - grid.phone_points(grid.centres[flow.valid])
+    displacement = np.zeros_like(flow.displacement)
+    displacement[flow.valid] = np.nan_to_num(
+        moved / grid.level.working_px, nan=_NOWHERE, posinf=_NOWHERE
+    )
+    return replace(flow, displacement=displacement)
 
 
 def _plausible(rigid: PairMap) -> bool:

@@ -81,15 +81,26 @@ def smooth(
     box = _around(member)
     measured, information, member = measured[box], information[box], member[box]
     weighted = information * _robust_weights(measured, information, member)[..., None]
-    width, losses = _best_width(measured, information, weighted, member)
-    near = _grown(member)
+    near, widths = _grown(member), _widths(member)
+    width = widths[0]
+    if may_be_none or len(widths) > 1:
+        width, losses = _best_width(measured, information, weighted, member, widths)
     if may_be_none:
         gain = _loss(measured, information)[member] - losses
         if not (gain.mean() > _MIN_GAIN * losses.mean() and _is_significant(gain, member)):
             nothing = np.zeros(member.shape)
             return Smooth(box, near, np.zeros_like(measured), nothing, 0.0)
-    found, error = _regression(measured, weighted, member, width, near)
-    return Smooth(box, near, found, error, width)
+    matrix, vector = _normal_equations(measured, weighted, member, width, near)
+    error = np.full(member.shape, np.inf)
+    error[near] = _standard_error(matrix)
+    return Smooth(box, near, _solved(matrix, vector, near), error, width)
+
+
+def _widths(member: NDArray[np.bool_]) -> list[float]:
+    """The widths to choose from; few members do not determine one."""
+    # Kernels wider than the surface are equivalent.
+    widths = [width for width in _WIDTHS if width < max(member.shape)] or [_WIDTHS[-1]]
+    return widths[:1] if member.sum() < _FEW else widths
 
 
 def _best_width(
@@ -97,15 +108,12 @@ def _best_width(
     information: Information,
     weighted: Information,
     member: NDArray[np.bool_],
+    widths: list[float],
 ) -> tuple[float, NDArray[np.float64]]:
     """The width that predicts best, and the loss of each member at that width."""
-    # Kernels wider than the surface are equivalent.
-    widths = [width for width in _WIDTHS if width < max(member.shape)] or [_WIDTHS[-1]]
-    if member.sum() < _FEW:
-        widths = widths[:1]
     result, losses, worse = widths[0], np.full(1, np.inf), 0
     for width in widths:
-        found, _ = _regression(measured, weighted, member, width, member, hole=True)
+        found = _regression(measured, weighted, member, width, hole=True)
         loss = _loss(measured - found, information)[member]
         if loss.mean() < losses.mean():
             result, losses, worse = width, loss, 0
@@ -120,7 +128,7 @@ def smooth_at(
     measured: Displacements, information: Information, member: NDArray[np.bool_], width: float
 ) -> Displacements:
     """Displacement `(R, C, 2)` of the members, smoothed with a given width in cells."""
-    return _regression(measured, information, member, width, member)[0]
+    return _regression(measured, information, member, width)
 
 
 def with_model_error(information: Information, error: float) -> Information:
@@ -162,7 +170,7 @@ def _robust_weights(
     weights = np.ones(member.shape)
     for _ in range(_ROBUST_STEPS):
         weighted = information * weights[..., None]
-        found, _ = _regression(measured, weighted, member, _ROBUST_WIDTH, member)
+        found = _regression(measured, weighted, member, _ROBUST_WIDTH)
         weights = 1 / (1 + chi2(measured - found, information) / (2 * _CAUCHY))
     return weights
 
@@ -188,14 +196,28 @@ def _regression(
     information: Information,
     member: NDArray[np.bool_],
     width: float,
+    *,
+    hole: bool = False,
+) -> Displacements:
+    """Displacement `(R, C, 2)` of the members; with a `hole`, predicted from others."""
+    matrix, vector = _normal_equations(measured, information, member, width, member, hole=hole)
+    return _solved(matrix, vector, member)
+
+
+def _normal_equations(
+    measured: Displacements,
+    information: Information,
+    member: NDArray[np.bool_],
+    width: float,
     where: NDArray[np.bool_],
     *,
     hole: bool = False,
-) -> tuple[Displacements, NDArray[np.float64]]:
-    """Displacement `(R, C, 2)` and its standard error `(R, C)` at the cells `where`.
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Matrix `(N, 6, 6)` and right-hand side `(N, 6)` of the plane at each of the cells `where`.
 
-    At each cell a plane is fitted to the members around it; with a `hole`, the nearest 3 x 3 cells
-    are left out. The normal equations are sums over neighbours, so they are convolutions.
+    The plane at a cell is fitted to the members around it; with a `hole`, the nearest 3 x 3 cells
+    are left out. Its parameters are the height and the slopes along x and y, each for both
+    directions of the displacement. The equations are sums over neighbours, that is, convolutions.
     """
     reach = max(2, int(np.ceil(_REACH * width)))
     offset = np.arange(-reach, reach + 1.0)
@@ -212,26 +234,37 @@ def _regression(
     known = information * member[..., None]
     (a, b, c), (x, y) = np.moveaxis(known, -1, 0), np.moveaxis(measured, -1, 0)
     pull = np.stack([a * x + b * y, b * x + c * y], axis=-1)
-    terms = ((0, 0), (1, 0), (0, 1))  # of the plane: its height and its slopes along x and y
-    orders = {(i[0] + j[0], i[1] + j[1]) for i in terms for j in terms}
-    moments = {order: summed(known, *order) for order in orders}
-    count = int(where.sum())
+    both = np.concatenate([known, pull], axis=-1)  # one pass for the two costs less than two
+    terms = ((0, 0), (1, 0), (0, 1))
+    sums = {order: summed(both, *order) for order in terms}
+    sums |= {order: summed(known, *order) for order in ((2, 0), (1, 1), (0, 2))}
+    count = len(sums[0, 0])
     matrix, vector = np.zeros((count, 6, 6)), np.zeros((count, 6))
     for i, (ix, iy) in enumerate(terms):
-        vector[:, 2 * i : 2 * i + 2] = summed(pull, ix, iy)
+        vector[:, 2 * i : 2 * i + 2] = sums[ix, iy][:, 3:]
         for j, (jx, jy) in enumerate(terms):
-            moment = moments[ix + jx, iy + jy]
+            moment = sums[ix + jx, iy + jy]
             block = matrix[:, 2 * i : 2 * i + 2, 2 * j : 2 * j + 2]
             block[:, 0, 0], block[:, 1, 1] = moment[:, 0], moment[:, 2]
             block[:, 0, 1] = block[:, 1, 0] = moment[:, 1]
     matrix += np.diag([1e-6] * 2 + [_SLOPE**-2.0] * 4)
-    displacement, error = np.zeros_like(measured), np.full(member.shape, np.inf)
+    return matrix, vector
+
+
+def _solved(
+    matrix: NDArray[np.float64], vector: NDArray[np.float64], where: NDArray[np.bool_]
+) -> Displacements:
+    """The heights `(R, C, 2)` of the planes at the cells `where`, elsewhere 0."""
+    displacement = np.zeros((*where.shape, 2))
     displacement[where] = np.linalg.solve(matrix, vector[..., None])[:, :2, 0]
-    if not hole:
-        covariance = np.linalg.inv(matrix)[:, :2, :2]
-        a, b, c = covariance[:, 0, 0], covariance[:, 0, 1], covariance[:, 1, 1]
-        error[where] = np.sqrt((a + c) / 2 + np.sqrt(((a - c) / 2) ** 2 + b * b))
-    return displacement, error
+    return displacement
+
+
+def _standard_error(matrix: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Standard error `(N,)` of the heights in the least certain direction."""
+    covariance = np.linalg.inv(matrix)[:, :2, :2]
+    a, b, c = covariance[:, 0, 0], covariance[:, 0, 1], covariance[:, 1, 1]
+    return np.asarray(np.sqrt((a + c) / 2 + np.sqrt(((a - c) / 2) ** 2 + b * b)))
 
 
 def _convolved(
