@@ -40,7 +40,7 @@ def evaluation(psnr_of, patches="beef", split="test"):
         known = {"psnr": psnr, "ms_ssim": psnr / 40, "ssim": psnr / 50}
         return known | {"colour_error": 40 - psnr}
 
-    untouched = dict.fromkeys(SCENES, 16.0)
+    untouched = dict.fromkeys(psnr_of, 16.0)
     methods = {"network": psnr_of, "untouched phone": untouched}
     scenes = [
         {
@@ -48,7 +48,7 @@ def evaluation(psnr_of, patches="beef", split="test"):
             "images": 3,
             "scores": {name: measures(own[scene]) for name, own in methods.items()},
         }
-        for scene in SCENES
+        for scene in psnr_of
     ]
     means = {
         name: {key: interval([measures(x)[key] for x in own.values()]) for key in measures(0)}
@@ -153,6 +153,18 @@ def test_networks_are_compared_where_most_were_measured_and_least_was_seen(tmp_p
     content = json.loads(file.read_text()) | {"model_hash": "0" * 64}
     write_json(file, content)
     assert Comparison.of([first, third]).not_measured[0].name == "3"
+
+
+def test_differences_of_few_scenes_are_told_with_a_caution(tmp_path):
+    few = "too few to tell how the networks compare on others"
+    for scenes, told in ((SCENES, False), (dict(list(SCENES.items())[:2]), True)):
+        folder = tmp_path / str(told)
+        for number in (1, 2):
+            patches = [evaluation(scenes)]
+            make_run(folder / str(number), {"batch": number}, number, evaluations=patches)
+        summary = compare([folder])
+        assert (few in summary.as_text()) == told
+        assert (few in summary.path.read_text()) == told
 
 
 def test_runs_without_evaluations_are_compared_by_their_curves(tmp_path):

@@ -70,10 +70,12 @@ class CompareSummary:
         }
 
     def as_text(self) -> str:
-        """The tables and where everything is."""
+        """The tables, whether their scenes are too few, and where everything is."""
         tables = [console.table(one.header, one.rows) for one in self.tables.values() if one.rows]
+        caution = too_few_scenes(self.comparison.differences)
         where = f"report: {self.path}\ntables and figures: {self.path.parent}"
-        return "\n\n".join([self.comparison.described(), *tables, where])
+        parts = [self.comparison.described(), *tables, caution, where]
+        return "\n\n".join(filter(None, parts))
 
 
 def compare_runs(folders: Sequence[Path], output: Path) -> CompareSummary:
