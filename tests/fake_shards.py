@@ -10,11 +10,12 @@ import numpy as np
 
 from dpedkit.core.atomic import write_json
 from dpedkit.core.manifest import read_json, write_jsonl
+from dpedkit.shards.finished import file_sha256, remove_work
 from dpedkit.shards.finishing import describe_splits
 from dpedkit.shards.format import SHARD_FORMAT, SPLITS
 from dpedkit.shards.index import INDEX_FILE, KIND, PAIRS_FILE
 from dpedkit.shards.thumbnails import Thumbnail
-from dpedkit.shards.writer import Source, file_sha256, write_split
+from dpedkit.shards.writer import Source, write_split
 
 Patches = tuple[np.ndarray, np.ndarray, np.ndarray]
 
@@ -53,6 +54,7 @@ def write_shards(
             sources = [Source(count, lambda columns=columns: columns, thumbnails=load)]
             split_of |= dict.fromkeys(pair.tolist(), split)
         entries[split] = write_split(folder, split, sources, size, {}, compress=compress)
+    remove_work(folder)
     lines = [
         {"name": f"{number:03d}", "split": split_of.get(number), "thumbnail": number in load}
         for number in range(1 + max(split_of, default=0))

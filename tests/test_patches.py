@@ -48,6 +48,7 @@ from dpedkit.shards import (
 )
 from dpedkit.shards import writer as shard_writer
 from dpedkit.shards.card import write_card
+from dpedkit.shards.finished import FinishedShards
 
 SIZE = 32
 CONFIG = PatchConfig(size=SIZE)
@@ -296,6 +297,35 @@ def test_a_run_stopped_between_two_shards_resumes(
         cut_patches(aligned, tmp_path / "stopped", CONFIG, jobs=1)
     cut_patches(aligned, tmp_path / "stopped", CONFIG, jobs=1)
     assert digest(tmp_path / "stopped") == digest(tmp_path / "whole")
+
+
+@pytest.mark.parametrize("released", [False, True])
+def test_a_finished_shard_that_was_damaged_is_not_kept(
+    aligned: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, released: bool
+) -> None:
+    """As after a power cut: written again, or refused once its staged patches are gone."""
+    monkeypatch.setattr(shard_writer, "PATCHES_PER_SHARD", 20)
+    output = tmp_path / "stopped"
+    cut_patches(aligned, tmp_path / "whole", CONFIG, jobs=1)
+    add = FinishedShards.add
+
+    def stop(self: FinishedShards, path: Path) -> str:
+        if released and path.name == "train-00000.h5":
+            return add(self, path)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(FinishedShards, "add", stop)
+        cut_patches(aligned, output, CONFIG, jobs=1)
+    damaged = output / "train-00000.h5"
+    content = bytearray(damaged.read_bytes())
+    content[len(content) // 2 :] = bytes(len(content) - len(content) // 2)
+    damaged.write_bytes(content)
+    if released:
+        with pytest.raises(DpedkitError, match="stopped holds a damaged shard.*--overwrite"):
+            cut_patches(aligned, output, CONFIG, jobs=1)
+    cut_patches(aligned, output, CONFIG, jobs=1, overwrite=released)
+    assert digest(output) == digest(tmp_path / "whole")
 
 
 # -------------------------------------------------------------------------------- other settings

@@ -22,6 +22,7 @@ from dpedkit.core.manifest import write_jsonl
 from dpedkit.shards import describe, open_split, pair_names, split_counts, verify
 from dpedkit.shards import writer as shard_writer
 from dpedkit.shards.config import ExportConfig
+from dpedkit.shards.finished import file_sha256, remove_work
 from dpedkit.shards.finishing import describe_splits
 from dpedkit.shards.format import FIELDS, SHARD_FORMAT, SPLITS, Columns
 from dpedkit.shards.index import INDEX_FILE, KIND, PAIRS_FILE
@@ -86,6 +87,7 @@ def make_folder(folder: Path, *, compress: bool) -> Path:
         entries[split] = write_split(
             folder, split, sources, SIZE, {"min_corr": 0.9}, compress=compress
         )
+    remove_work(folder)
     write_jsonl(
         folder / PAIRS_FILE,
         [{"name": f"p{n}", "split": split} for n, split in enumerate(PAIR_SPLITS)],
@@ -280,7 +282,7 @@ def test_a_patch_that_cannot_be_unpacked_is_found(packed: Path) -> None:
     with pytest.raises(DpedkitError, match=r"train-00001\.h5 is damaged: patch 2"):
         open_split(packed, "train").gather([8 + 2])
     index = json.loads((packed / INDEX_FILE).read_text())
-    index["splits"]["train"]["shards"][1]["sha256"] = shard_writer.file_sha256(path)
+    index["splits"]["train"]["shards"][1]["sha256"] = file_sha256(path)
     write_json(packed / INDEX_FILE, index)
     assert "train-00001.h5 is damaged: patch 2" in verify(packed).as_text()
 
@@ -325,7 +327,7 @@ def test_values_that_contradict_the_pixels_are_found(folder: Path) -> None:
     wrong["xy"][1] = wrong["xy"][0]
     write_shard(path, [wrong], 3, SIZE, {})
     index = json.loads((folder / INDEX_FILE).read_text())
-    index["splits"]["val"]["shards"][0]["sha256"] = shard_writer.file_sha256(path)
+    index["splits"]["val"]["shards"][0]["sha256"] = file_sha256(path)
     write_json(folder / INDEX_FILE, index)
     text = verify(folder).as_text()
     assert "NCC of 3 of 3" in text and "same window twice" in text

@@ -33,6 +33,7 @@ from dpedkit.shards import (
 )
 from dpedkit.shards import writer as shard_writer
 from dpedkit.shards.card import write_card
+from dpedkit.shards.finished import file_sha256
 from dpedkit.shards.index import INDEX_FILE, PAIRS_FILE
 from dpedkit.shards.layout import inspect_shard
 from dpedkit.shards.thumbnails import Thumbnail
@@ -137,7 +138,7 @@ def change(shards: Path, trick, *, files: str = "*.h5") -> None:
             if path.match(files):
                 with h5py.File(path, "r+") as file:
                     trick(file)
-                entry["sha256"] = shard_writer.file_sha256(path)
+                entry["sha256"] = file_sha256(path)
     write_json(shards / INDEX_FILE, index)
 
 

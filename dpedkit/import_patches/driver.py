@@ -7,7 +7,6 @@ out and named, which makes their shard shorter.
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -30,6 +29,7 @@ from dpedkit.import_patches.config import ImportPatchesConfig
 from dpedkit.import_patches.layout import PatchFiles, find_patches, identity
 from dpedkit.import_patches.summary import ImportPatchesSummary
 from dpedkit.shards.correlation import patch_ncc
+from dpedkit.shards.finished import WORK, file_sha256, remove_work
 from dpedkit.shards.finishing import finish_shards, restated
 from dpedkit.shards.format import (
     PATCHES_PER_SHARD,
@@ -42,9 +42,8 @@ from dpedkit.shards.index import INDEX_FILE, KIND, ShardEntry, shard_name
 from dpedkit.shards.layout import inspect_shard
 from dpedkit.shards.provenance import photo_id, photo_name, without_folders
 from dpedkit.shards.statistics import NCC_EDGES, SHIFT_EDGES, histogram, window_totals
-from dpedkit.shards.writer import file_sha256, write_shard
+from dpedkit.shards.writer import write_shard
 
-_WORK = "work"
 _JOURNAL = "shards.jsonl"
 _PAIRS_AT_ONCE = 128  # handed to a worker
 _LARGEST_PATCH = 1024  # px; beyond it, it is a photo
@@ -127,7 +126,7 @@ def import_patches(
         overwrite=overwrite,
     )
     if work.complete:
-        shutil.rmtree(output / _WORK, ignore_errors=True)
+        remove_work(output)
         say(f"{output} is already complete; nothing to do.")
         return _checked(_summary(output, restated(work, config.notes())), config)
     written = _write_shards(files, work, size, jobs)
@@ -162,7 +161,7 @@ def _write_shards(
 ) -> list[dict[str, Any]]:
     """Write the shards that an earlier run has not; return the journal's records of all."""
     shards = list(_plan(files))
-    journal_file = make_folder(work.path / _WORK) / _JOURNAL
+    journal_file = make_folder(work.path / WORK) / _JOURNAL
     with Journal(journal_file) as journal:
         done = len(read_jsonl(journal_file))
         todo = shards[done:]
@@ -300,7 +299,7 @@ def _finish(
         align_config={},
         windows=_windows(work.path, written, len(failed)),
     )
-    shutil.rmtree(work.path / _WORK, ignore_errors=True)
+    remove_work(work.path)
     return index
 
 

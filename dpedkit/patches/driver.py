@@ -34,6 +34,7 @@ from dpedkit.patches.matching import Patches, match_windows
 from dpedkit.patches.sample import sample_dropped
 from dpedkit.patches.splitting import Splitting
 from dpedkit.patches.summary import PatchSummary, nothing_kept, summarise
+from dpedkit.shards.finished import WORK, remove_work
 from dpedkit.shards.finishing import finish_shards, restated
 from dpedkit.shards.format import FIELDS, READABLE_SHARDS, SHARD_FORMAT, SPLITS, Columns
 from dpedkit.shards.index import INDEX_FILE, KIND, PAIRS_FILE
@@ -43,7 +44,6 @@ from dpedkit.shards.statistics import NCC_EDGES, SHIFT_EDGES, histogram
 from dpedkit.shards.thumbnails import Thumbnail
 from dpedkit.shards.writer import Source, read_shard, write_shard, write_split
 
-_WORK = "work"
 _GONE = "original_gone"  # marks a pair that is tried again once its original is back
 _STAGED = "staged"  # path of the staged patches in the work folder; only in the work journal
 
@@ -106,7 +106,7 @@ def cut_patches(
         )
         folder = begin(overwrite=True)
     if folder.complete:
-        shutil.rmtree(output / _WORK, ignore_errors=True)
+        remove_work(output)
         say(f"{output} is already complete; nothing to do.")
         return summarise(output, restated(folder, config.notes()), resumed_complete=True)
     pairs = _cut_all(photos, folder, records, config, jobs)
@@ -152,7 +152,7 @@ def _cut_all(
 
     Pairs whose originals were missing then are tried again.
     """
-    journal_file = make_folder(folder.path / _WORK) / PAIRS_FILE
+    journal_file = make_folder(folder.path / WORK) / PAIRS_FILE
     stage = make_folder(journal_file.parent / uuid.uuid4().hex)
     with Journal(journal_file) as journal:
         done = {pair["name"] for pair in read_jsonl(journal_file) if not pair.get(_GONE)}
@@ -274,7 +274,7 @@ def _pack(
 ) -> dict[str, Any]:
     """Divide the staged pairs into splits, pack them into shards, and finish the index."""
     config = splitting.config
-    work = folder.path / _WORK
+    work = folder.path / WORK
     if not any(pair["kept"] for pair in pairs):
         # There is nothing to keep, and the user has to run again with other settings.
         shutil.rmtree(work)
@@ -312,14 +312,23 @@ def _pack(
         patch_config=config.to_dict(),
         **made_from,
     )
-    shutil.rmtree(work, ignore_errors=True)
+    remove_work(folder.path)
     return index
 
 
 def _staged_source(path: Path, number: int, pair: dict[str, Any]) -> Source:
     thumbnails = {number: partial(_staged_thumbnail, path)} if pair["thumbnail"] else {}
     release = partial(path.unlink, missing_ok=True)
-    return Source(pair["kept"], partial(read_shard, path), release, thumbnails)
+    return Source(pair["kept"], partial(_staged_patches, path), release, thumbnails)
+
+
+def _staged_patches(path: Path) -> Columns:
+    if not path.exists():  # they are removed when they are in a finished shard
+        raise DpedkitError(
+            f"{path.parents[2]} holds a damaged shard, and the patches that went into it are gone; "
+            "use --overwrite to cut them again."
+        )
+    return read_shard(path)
 
 
 def _staged_thumbnail(path: Path) -> Thumbnail:

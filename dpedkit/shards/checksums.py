@@ -22,9 +22,9 @@ from dpedkit.core.errors import DpedkitError
 from dpedkit.core.manifest import read_json
 from dpedkit.core.parallel import count_workers
 from dpedkit.core.regular import would_wait
+from dpedkit.shards.finished import file_sha256
 from dpedkit.shards.format import SPLITS
 from dpedkit.shards.index import ShardEntry, ShardIndex, read_index
-from dpedkit.shards.writer import file_sha256
 
 CACHE_VARIABLE = "DPEDKIT_CACHE"
 _MEMORY = "sound-shards.json"

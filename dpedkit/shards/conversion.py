@@ -20,6 +20,7 @@ from dpedkit.shards.card import write_card
 from dpedkit.shards.checksums import check_shards
 from dpedkit.shards.config import FilterConfig, FoldConfig, MergeConfig
 from dpedkit.shards.description import Description, describe
+from dpedkit.shards.finished import remove_work
 from dpedkit.shards.finishing import finish_shards
 from dpedkit.shards.format import READABLE_SHARDS, SHARD_FORMAT, SPLITS, Columns
 from dpedkit.shards.index import INDEX_FILE, KIND, ShardIndex
@@ -272,6 +273,7 @@ def _prepare(output: Path, config: Config, inputs: dict[str, str], overwrite: bo
         overwrite=overwrite,
     )
     if work.complete:
+        remove_work(output)
         say(f"{output} is already complete; nothing to do.")
     return work
 
@@ -303,6 +305,7 @@ def _finish(
         patch_config=patch_config,
         align_config=align_config,
     )
+    remove_work(work.path)
     write_card(work.path)
     return describe(work.path)
 

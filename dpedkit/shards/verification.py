@@ -15,11 +15,11 @@ from dpedkit.core.errors import DpedkitError
 from dpedkit.core.parallel import ordered_map
 from dpedkit.core.wording import counted
 from dpedkit.shards.correlation import CHANNELS, LUMA, patch_ncc
+from dpedkit.shards.finished import file_sha256
 from dpedkit.shards.format import SPLITS
 from dpedkit.shards.index import PAIRS_FILE, ShardEntry, ShardIndex, read_index, read_pairs
 from dpedkit.shards.layout import ShardLayout
 from dpedkit.shards.reader import checked_layout
-from dpedkit.shards.writer import file_sha256
 
 _NCC_SAMPLE = 64  # patches a shard whose NCC is computed again
 _NCC_TOLERANCE = 1e-3

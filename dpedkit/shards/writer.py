@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -14,6 +13,7 @@ import numpy as np
 
 from dpedkit.core.atomic import complete_or_absent
 from dpedkit.shards.compressed import create_compressed, write_patch
+from dpedkit.shards.finished import FinishedShards
 from dpedkit.shards.format import (
     FIELDS,
     IMAGE_FIELDS,
@@ -25,8 +25,6 @@ from dpedkit.shards.format import (
 from dpedkit.shards.index import ShardEntry, shard_name
 from dpedkit.shards.layout import inspect_shard
 from dpedkit.shards.thumbnails import Thumbnails, write_thumbnails
-
-_READ_BYTES = 1 << 22
 
 
 @dataclass(frozen=True)
@@ -62,8 +60,9 @@ def write_split(
 ) -> list[ShardEntry]:
     """Write the shards of one split, `PATCHES_PER_SHARD` patches each, the last one shorter.
 
-    A shard that is there already is kept: with the same sources it is the same. One source at a
-    time is in memory.
+    A shard that is there already as it was written is kept: with the same sources it is the same.
+    One source at a time is in memory. What tells that a shard is as it was written stays in the
+    folder until `finished.remove_work`.
 
     Returns
     -------
@@ -78,12 +77,14 @@ def write_split(
     ends = list(accumulate(source.count for source in sources))
     total = ends[-1] if ends else 0
     entries = []
+    finished = FinishedShards(folder)
     released = 0
     thumbnails = {pair: load for source in sources for pair, load in source.thumbnails.items()}
     for number, start in enumerate(range(0, total, PATCHES_PER_SHARD)):
         stop = min(start + PATCHES_PER_SHARD, total)
         path = folder / shard_name(split, number)
-        if not path.exists():
+        checksum = finished.checksum(path)
+        if checksum is None:
             blocks = _blocks(sources, ends, start, stop)
             write_shard(
                 path,
@@ -94,7 +95,8 @@ def write_split(
                 compress=compress,
                 thumbnails=thumbnails,
             )
-        entries.append(ShardEntry(path.name, stop - start, file_sha256(path)))
+            checksum = finished.add(path)
+        entries.append(ShardEntry(path.name, stop - start, checksum))
         while released < len(sources) and ends[released] <= stop:
             sources[released].release()
             released += 1
@@ -191,12 +193,3 @@ def read_shard(path: Path) -> Columns:
         If the file is missing or no valid shard.
     """
     return inspect_shard(path).columns()
-
-
-def file_sha256(path: Path) -> str:
-    """SHA-256 of a file as hexadecimal digits."""
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while piece := file.read(_READ_BYTES):
-            digest.update(piece)
-    return digest.hexdigest()
