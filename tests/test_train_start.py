@@ -7,7 +7,7 @@ from fake_shards import make_patches, write_shards
 
 from dpedkit.core import workfolder
 from dpedkit.core.config import read_toml
-from dpedkit.core.errors import DpedkitError, OutputExistsError
+from dpedkit.core.errors import DpedkitError, OutputExistsError, UsageError
 from dpedkit.models import build_generator, read_card, save_model
 from dpedkit.stages import train
 from dpedkit.training.config import TrainConfig
@@ -33,6 +33,24 @@ def test_a_start_of_another_norm_is_refused(shards, tmp_path):
     run = train(shards, replace(config, norm="instance"), name="a", runs=tmp_path)
     assert read_toml(run.folder / "config.toml")["train"]["norm"] == "instance"
     assert read_card(run.last)["options"] == {"norm": "instance"}
+
+
+def test_a_network_has_the_size_that_is_asked_for(shards, tmp_path):
+    config = replace(ONE_STEP, generator="colour-residual", blocks=1, channels=4)
+    run = train(shards, config, name="a", runs=tmp_path)
+    assert read_card(run.last)["options"] == {"channels": 4, "blocks": 1}
+    blank = replace(config, blocks=None, channels=None)
+    first = train(shards, blank, name="b", runs=tmp_path)
+    assert read_card(first.last)["options"] == {"channels": 32, "blocks": 3}
+    again = replace(blank, init=str(run.last))
+    assert read_card(train(shards, again, name="c", runs=tmp_path).last)["options"]["blocks"] == 1
+    with pytest.raises(DpedkitError, match=r"has 4 channels, .* asks for 8; leave out --channels"):
+        train(shards, replace(again, channels=8), name="d", runs=tmp_path)
+
+
+def test_the_size_of_the_networks_of_the_paper_is_fixed():
+    with pytest.raises(UsageError, match="the size of resnet-8-32 is fixed; only colour-residual"):
+        replace(ONE_STEP, blocks=6)
 
 
 def test_another_version_does_not_continue_a_run(shards, tmp_path, monkeypatch):

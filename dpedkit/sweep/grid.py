@@ -8,6 +8,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from dpedkit.core.errors import UsageError
 from dpedkit.core.methods import NETWORK
@@ -129,12 +130,17 @@ def _step(recipe: str, folder: Path | None, chosen: dict[str, str]) -> Step:
 
 
 def _like_its_start(config: TrainConfig, given: set[str]) -> TrainConfig:
-    """The settings with the generator and norm of the network to start from, if not given."""
+    """The settings with the generator, norm and size of the network to start from, if not given."""
     from dpedkit.models.files import load_model
 
     assert config.init is not None
     start = load_model(config.init)
-    own = {"generator": start.architecture, "norm": start.options.get("norm", config.norm)}
+    own: dict[str, Any] = {
+        "generator": start.architecture,
+        "norm": start.options.get("norm", config.norm),
+        "blocks": None,  # the size is taken from the network
+        "channels": None,
+    }
     return replace(config, **{key: own[key] for key in own.keys() - given})
 
 

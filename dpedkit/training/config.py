@@ -19,6 +19,7 @@ from dpedkit.training.trackers import AUTO, NONE, SERVICES
 LOADERS = ("auto", "memory", "mapped")
 PRECISIONS = ("float32", "tf32", "bfloat16")
 GENERATOR_NAMES = ("resnet-12-64", "resnet-8-32", "srcnn", "colour-residual", "photo-aware")
+SIZED_GENERATORS = ("colour-residual", "photo-aware")
 
 
 @dataclass(frozen=True)
@@ -38,6 +39,16 @@ class TrainConfig(Config):
         "Normalisation inside the resnets and the discriminator: 'batch' as in the paper's text, "
         "'instance' as in the authors' code.",
         choices=("batch", "instance", "none"),
+    )
+    blocks: int | None = option(
+        None,
+        "Number of residual blocks of colour-residual and photo-aware: 3 if neither this nor "
+        "--init says otherwise. More take longer, in training and in use.",
+        minimum=0,
+        maximum=64,
+    )
+    channels: int | None = option(
+        None, "Width of these blocks, likewise; by default 32.", minimum=1, maximum=1024
     )
     steps: int = option(1000, "Training steps.", minimum=1)
     batch: int = option(
@@ -193,6 +204,12 @@ class TrainConfig(Config):
     def __post_init__(self) -> None:
         super().__post_init__()
         settle_statements(self)
+        for name, value in self.size.items():
+            if self.generator not in SIZED_GENERATORS:
+                raise UsageError(
+                    f"{name} is {value}, but the size of {self.generator} is fixed; only "
+                    f"{' and '.join(SIZED_GENERATORS)} have this setting."
+                )
         weights = (self.content_weight, self.texture_weight, self.colour_weight, self.pixel_weight)
         if not any(weights):
             raise UsageError("All loss weights are 0, so there is nothing to optimise.")
@@ -201,3 +218,9 @@ class TrainConfig(Config):
                 "cache_features and augment cannot be used together: augmentation changes the "
                 "patches whose features are kept."
             )
+
+    @property
+    def size(self) -> dict[str, int]:
+        """Blocks and channels of the generator, where they are given."""
+        given = {"blocks": self.blocks, "channels": self.channels}
+        return {name: value for name, value in given.items() if value is not None}

@@ -176,9 +176,15 @@ def _first_generator(config: TrainConfig, train: SplitReader) -> Generator:
                 f"{config.init} has {norm} norm, but the run uses {config.norm} norm; add --norm "
                 f"{norm}."
             )
+        for name, value in config.size.items():
+            if (known := model.options.get(name, value)) != value:
+                raise DpedkitError(
+                    f"{config.init} has {known} {name}, but the run asks for {value}; leave out "
+                    f"--{name}."
+                )
         return model
-    options = {"norm": config.norm} if config.generator.startswith("resnet") else {}
-    generator = build_generator(config.generator, **options)
+    norms = {"norm": config.norm} if config.generator.startswith("resnet") else {}
+    generator = build_generator(config.generator, **norms, **config.size)
     if isinstance(generator, ColourResidual):
         generator.set_colour_map(fit_colour_map_to(train))
     if isinstance(generator, PhotoAware):
