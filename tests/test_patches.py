@@ -322,7 +322,7 @@ def test_a_finished_shard_that_was_damaged_is_not_kept(
     content[len(content) // 2 :] = bytes(len(content) - len(content) // 2)
     damaged.write_bytes(content)
     if released:
-        with pytest.raises(DpedkitError, match="stopped holds a damaged shard.*--overwrite"):
+        with pytest.raises(DpedkitError, match=r"stopped holds a damaged shard.*--overwrite"):
             cut_patches(aligned, output, CONFIG, jobs=1)
     cut_patches(aligned, output, CONFIG, jobs=1, overwrite=released)
     assert digest(output) == digest(tmp_path / "whole")

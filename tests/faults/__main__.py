@@ -42,6 +42,7 @@ class Disturbed:
         self.random = random.Random(f"{name} {seed}")
         self.counts: Counter[str] = Counter()
         self.wrong: list[str] = []
+        self.spoilt: list[str] = []
         self.input = folder / "input"
         self.input.mkdir(parents=True)
         self.scenario.prepare(self.input)
@@ -56,6 +57,7 @@ class Disturbed:
     def fresh(self) -> None:
         shutil.rmtree(self.work, ignore_errors=True)
         shutil.copytree(self.input, self.work)
+        self.spoilt = []
 
     def command(self, jobs: int) -> tuple[str, ...]:
         return self.scenario.arguments + (("-j", str(jobs)) if self.scenario.jobs else ())
@@ -119,7 +121,8 @@ class Disturbed:
         kept = self.random.randrange(len(content))
         lost = b"" if self.random.random() < 0.5 else bytes(len(content) - kept)
         newest.write_bytes(content[:kept] + lost)
-        self.spoilt = f"{newest.relative_to(self.work)} {'zeroed' if lost else 'cut'} at {kept}"
+        how = "zeroed" if lost else "cut"
+        self.spoilt.append(f"{newest.relative_to(self.work)} {how} at {kept}")
         return True
 
     def end(self, told: list[str], power: int) -> None:
@@ -132,7 +135,8 @@ class Disturbed:
                 told.append(outcome.said)
         if told:
             self.counts["told"] += 1
-            self.wrong.append(f"({self.name} told, {self.spoilt}: {told[0].strip()[-300:]})")
+            spoilt = ", ".join(self.spoilt)
+            self.wrong.append(f"({self.name} told, {spoilt}: {told[0].strip()[-300:]})")
             return
         found = self.scenario.result(self.work)
         if found == self.expected:
@@ -144,8 +148,7 @@ class Disturbed:
             for name in found.keys() | self.expected.keys()
             if found.get(name) != self.expected.get(name)
         )
-        spoilt = self.spoilt if power else ""
-        self.wrong.append(f"{self.name}: {', '.join(names[:5])} differ; {spoilt}")
+        self.wrong.append(f"{self.name}: {', '.join(names[:5])} differ; {', '.join(self.spoilt)}")
 
     def is_told(self, outcome: Outcome, power: int) -> bool:
         """Whether a failure is a sentence about what a loss of power spoilt."""
