@@ -51,7 +51,9 @@ def verdict(megapixels: float, files: Files) -> Alignment:
     """Align two photos, reduced to at most this size."""
     if not hasattr(features.describe, "found"):
         features.describe = remembering(features.describe)
-    first, second = (small_photo(file, megapixels) for file in files)
+        # Kept by an imported module: a cached function of a script cannot be sent to workers.
+        features.small_photo = cache(small_photo)  # type: ignore[attr-defined]
+    first, second = (features.small_photo(file, megapixels) for file in files)  # type: ignore[attr-defined]
     return find_alignment(first, second, AlignConfig())
 
 
@@ -69,7 +71,6 @@ def remembering(describe: Callable) -> Callable:
     return described
 
 
-@cache
 def small_photo(file: Path, megapixels: float) -> NDArray[np.uint8]:
     """A photo from a file, reduced to at most this size."""
     return reduced(read_photo(file), megapixels)
