@@ -20,7 +20,7 @@ _FLAT = 0.1  # of the RMS local contrast; regions below it count as flat and are
 CELL = 8  # px
 _AROUND = 2  # cells at the frame where normalisation and gradients lack support
 _STRIP = 8  # rows of cells at a time
-# Of the sums over the rows of a cell: gradients are a quarter of the differences.
+# Turn sums over the rows of a cell into means; gradients are a quarter of the differences.
 _SCALES = np.array([*[1 / 16] * 3, *[1 / 4] * 2, *[1] * 3], np.float32)[:, None, None] / CELL
 
 
@@ -193,9 +193,9 @@ def _moments(
     )
     phone, warped = phone[inner], warped[inner]
     columns = both.shape[1] // CELL
-    whole = (-1, CELL, columns * CELL)
+    by_cell_rows = (-1, CELL, columns * CELL)
     dx, dy, difference, phone, warped = (
-        plane[:, : columns * CELL].reshape(whole)
+        plane[:, : columns * CELL].reshape(by_cell_rows)
         for plane in (dx, dy, phone - warped, phone, warped)
     )
     factors = (

@@ -234,7 +234,7 @@ def _normal_equations(
     known = information * member[..., None]
     (a, b, c), (x, y) = np.moveaxis(known, -1, 0), np.moveaxis(measured, -1, 0)
     pull = np.stack([a * x + b * y, b * x + c * y], axis=-1)
-    both = np.concatenate([known, pull], axis=-1)  # one pass for the two costs less than two
+    both = np.concatenate([known, pull], axis=-1)  # faster to convolve together
     terms = ((0, 0), (1, 0), (0, 1))
     sums = {order: summed(both, *order) for order in terms}
     sums |= {order: summed(known, *order) for order in ((2, 0), (1, 1), (0, 2))}

@@ -48,7 +48,10 @@ class TrainConfig(Config):
         maximum=64,
     )
     channels: int | None = option(
-        None, "Width of these blocks, likewise; by default 32.", minimum=1, maximum=1024
+        None,
+        "Number of channels of these blocks: 32 if neither this nor --init says otherwise.",
+        minimum=1,
+        maximum=1024,
     )
     steps: int = option(1000, "Training steps.", minimum=1)
     batch: int = option(
