@@ -55,26 +55,27 @@ class Layer:
         if self._nothing:
             return np.zeros(points.shape)
         rows, columns = self.surface.shape
+        numbers, planes = self.surface.ravel(), self._planes.reshape(-1, 6)
         column, row = _cells(points, self.cell, self.surface.shape)
-        surface = self.surface[row, column]
+        surface = numbers.take(row * columns + column)
         place = (points + 0.5) / self.cell - 0.5
         first = np.floor(place).astype(np.int64)
-        part = place - first
+        (part_x, part_y), (first_x, first_y) = (place - first).T, first.T
         # Planes are blended by blending their coefficients.
         blended, total = np.zeros((len(points), 6)), np.zeros(len(points))
         for down in (0, 1):
-            row = np.clip(first[:, 1] + down, 0, rows - 1)
-            weight_y = part[:, 1] if down else 1 - part[:, 1]
+            above = np.clip(first_y + down, 0, rows - 1) * columns
+            weight_y = part_y if down else 1 - part_y
             for right in (0, 1):
-                column = np.clip(first[:, 0] + right, 0, columns - 1)
-                weight = weight_y * (part[:, 0] if right else 1 - part[:, 0])
+                cell = above + np.clip(first_x + right, 0, columns - 1)
+                weight = weight_y * (part_x if right else 1 - part_x)
                 # The cell that contains a point is one of the four, so the total is never zero.
-                weight = weight * (self.surface[row, column] == surface)
-                blended += weight[:, None] * self._planes[row, column]
+                weight *= numbers.take(cell) == surface
+                blended += weight[:, None] * planes.take(cell, axis=0)
                 total += weight
-        height, along_x, along_y = np.split(blended, 3, axis=1)
-        moved = height + along_x * place[:, :1] + along_y * place[:, 1:]
-        return np.asarray(moved / total[:, None])
+        moved = blended[:, :2] + place[:, :1] * blended[:, 2:4] + place[:, 1:] * blended[:, 4:]
+        moved /= total[:, None]
+        return moved
 
     @cached_property
     def _nothing(self) -> bool:

@@ -8,13 +8,13 @@ that a wrong map matches badly count against that map.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Self
+from typing import Any, Self
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from dpedkit.align.blocks import CELL, Blocks, Cells, measure
+from dpedkit.align.blocks import Blocks, Cells, measure
 from dpedkit.align.refine import NOISE_FACTOR, Level
 from dpedkit.align.smoothing import Displacements, Information, chi2, with_model_error
 from dpedkit.geometry import PairMap, Points, grid_points, resize_points
@@ -136,10 +136,14 @@ class View:
         textured_there, detailed_there = grid.dslr_detail(current)
         textured = grid.textured & textured_there & seen
         edgy = (grid.textured | grid.edgy) & detailed_there & seen & ~textured
-        parts = measure(cells, CELL)
-        fine = (2 * shape[0], 2 * shape[1])
-        clashing = (parts.contrast.min(axis=1) > _PART_CONTRAST) & (parts.ncc < _PART_NCC)
-        clashes = placed(clashing.astype(np.float64), parts, CELL, fine)
+        clashes = np.zeros((2 * shape[0], 2 * shape[1]), bool)
+        rows, columns = cells.covered.shape
+        phone, warped, product = cells.means[-3:]
+        clashes[:rows, :columns] = (
+            cells.covered
+            & (np.minimum(phone, warped) > _PART_CONTRAST)
+            & (product < _PART_NCC * np.sqrt(phone * warped))
+        )
         return cls(
             placed(blocks.shift, blocks, SIDE, shape),
             placed(information, blocks, SIDE, shape),
@@ -147,7 +151,7 @@ class View:
             textured,
             edgy,
             powers,
-            clashes.reshape(shape[0], 2, shape[1], 2).sum(axis=(1, 3)) > 0,
+            clashes.reshape(shape[0], 2, shape[1], 2).any(axis=(1, 3)),
         )
 
     @property
@@ -224,11 +228,15 @@ def cell_means(
 ) -> NDArray[np.float64]:
     """Means of an image `(H, W)` over cells: `(parts R, parts C)`, each cell cut into `parts` along
     each side. Beyond the image its border is repeated."""
-    rows, columns = shape
-    down, right = rows * SIDE - plane.shape[0], columns * SIDE - plane.shape[1]
-    whole = cv2.copyMakeBorder(plane, 0, down, 0, right, cv2.BORDER_REPLICATE)
-    size = (parts * columns, parts * rows)
-    return np.asarray(cv2.resize(whole, size, interpolation=cv2.INTER_AREA), np.float64)
+    size = (parts * shape[1], parts * shape[0])
+    means = cv2.resize(over_cells(plane, shape), size, interpolation=cv2.INTER_AREA)
+    return np.asarray(means, np.float64)
+
+
+def over_cells(image: NDArray[Any], shape: tuple[int, int]) -> NDArray[Any]:
+    """An image `(H, W)` extended to whole cells, `(R, C)` of them, by repeating its border."""
+    down, right = shape[0] * SIDE - image.shape[0], shape[1] * SIDE - image.shape[1]
+    return cv2.copyMakeBorder(image, 0, down, 0, right, cv2.BORDER_REPLICATE)
 
 
 def placed(

@@ -44,26 +44,27 @@ class Fit:
         Robust weight of each block; 1 if its residual is zero.
     misfit : float
         Standard deviation of the model error in phone px: residuals that noise does not explain.
-    covariance : (P, P) array
-        Of the parameters of `model`.
+    information : (P, P) array
+        Inverse covariance of the parameters of `model`.
     """
 
     map: PairMap
     model: str
     weights: NDArray[np.float64]
     misfit: float
-    covariance: NDArray[np.float64]
+    information: NDArray[np.float64]
 
     def standard_error(self, points: Points) -> NDArray[np.float64]:
         """Expected error `(N,)` of the map at phone points `(N, 2)`, px."""
         rigid = _rigid_jacobian(self.map, points, self.model)
         basis = _field_basis(self.map, points, self.model)
+        covariance = np.linalg.inv(self.information)
         variance = np.zeros(len(points))
         for axis in (0, 1):
-            parts = [rigid[:, axis], np.zeros_like(basis), np.zeros_like(basis)]
+            parts = [rigid[axis], np.zeros_like(basis), np.zeros_like(basis)]
             parts[1 + axis] = basis
             jacobian = np.concatenate(parts, axis=1)
-            variance += ((jacobian @ self.covariance) * jacobian).sum(axis=1)
+            variance += ((jacobian @ covariance) * jacobian).sum(axis=1)
         return np.sqrt(variance)
 
 
@@ -90,11 +91,8 @@ def fit_map(
         If the blocks do not determine the map, for example if all lie on one line.
     """
     problem = Problem(current, blocks, noise_factor, model)
-    prior = problem.prior(bend)
-    solution, weights, misfit = problem.solve_robustly(prior)
-    matrix, _ = problem.normal_equations(weights, problem.information(misfit))
-    covariance = np.asarray(np.linalg.inv(matrix + prior), np.float64)
-    return Fit(problem.map_of(solution), model, weights, misfit, covariance)
+    solution, matrix, weights, misfit = problem.solve_robustly(problem.prior(bend))
+    return Fit(problem.map_of(solution), model, weights, misfit, matrix)
 
 
 class Problem:
@@ -107,7 +105,7 @@ class Problem:
 
     def __init__(self, current: PairMap, blocks: Blocks, noise_factor: float, model: str) -> None:
         self.current, self.model = current, model
-        self.rigid = _rigid_jacobian(current, blocks.points, model)  # (N, 2, 8 or 11)
+        self.rigid = _rigid_jacobian(current, blocks.points, model)  # (2, N, 8 or 11)
         self.basis = _field_basis(current, blocks.points, model)  # (N, control points or 0)
         self.count = self.rigid.shape[2] + 2 * self.basis.shape[1]
         self.covariance = noise_factor * _inverse_2x2(_with_floor(blocks.information))
@@ -117,17 +115,19 @@ class Problem:
 
     def solve_robustly(
         self, prior: NDArray[np.float64]
-    ) -> tuple[NDArray[np.float64], NDArray[np.float64], float]:
-        """Iteratively reweighted least squares: parameters, block weights and misfit."""
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64], float]:
+        """Iteratively reweighted least squares: the parameters, the matrix `(P, P)` that they were
+        solved with, block weights and misfit."""
         residuals, solution = self.shift, np.zeros(self.count)
         for _ in range(_ROBUST_STEPS):
             misfit = self.misfit(residuals)
             weights = self.weights(residuals, misfit)
             matrix, vector = self.normal_equations(weights, self.information(misfit))
-            solution = np.asarray(np.linalg.solve(matrix + prior, vector), np.float64)
+            matrix += prior
+            solution = np.asarray(np.linalg.solve(matrix, vector), np.float64)
             residuals = self.target - self.predicted(solution)
         misfit = self.misfit(residuals)
-        return solution, self.weights(residuals, misfit), misfit
+        return solution, matrix, self.weights(residuals, misfit), misfit
 
     def information(self, misfit: float) -> NDArray[np.float64]:
         """(N, 2, 2) inverse covariance of the shifts, with a model error of `misfit` px."""
@@ -144,22 +144,26 @@ class Problem:
         rows: NDArray[np.bool_] | slice = slice(None),
     ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Matrix `(P, P)` and right-hand side `(P,)` of the blocks in `rows`, without the prior."""
-        rigid, basis = self.rigid[rows], self.basis[rows]
-        weighted = weights[rows, None, None] * information[rows]  # (N, 2, 2)
-        pull = np.einsum("nij,nj->ni", weighted, self.target[rows])  # (N, 2)
-        rigid_weighted = weighted @ rigid
-        n = rigid.shape[2]
-        x, y = slice(n, n + basis.shape[1]), slice(n + basis.shape[1], None)
+        (across, down), basis = self.rigid[:, rows], self.basis[rows]
+        xx, xy, yy = (
+            (weights[rows] * information[rows, row, column])[:, None]
+            for row, column in ((0, 0), (0, 1), (1, 1))
+        )
+        target_x, target_y = self.target[rows, :1], self.target[rows, 1:]
+        pulls = (xx * target_x + xy * target_y)[:, 0], (xy * target_x + yy * target_y)[:, 0]
+        weighted = xx * across + xy * down, xy * across + yy * down
+        n = across.shape[1]
         matrix, vector = np.empty((self.count, self.count)), np.empty(self.count)
-        matrix[:n, :n] = rigid.reshape(-1, n).T @ rigid_weighted.reshape(-1, n)
-        vector[:n] = rigid.reshape(-1, n).T @ pull.ravel()
+        matrix[:n, :n] = across.T @ weighted[0] + down.T @ weighted[1]
+        vector[:n] = across.T @ pulls[0] + down.T @ pulls[1]
         if basis.shape[1]:
-            for axis, part in enumerate((x, y)):
-                matrix[part, :n] = basis.T @ rigid_weighted[:, axis]
+            x, y = slice(n, n + basis.shape[1]), slice(n + basis.shape[1], None)
+            for part, own, along, pull in zip((x, y), (xx, yy), weighted, pulls, strict=True):
+                matrix[part, :n] = basis.T @ along
                 matrix[:n, part] = matrix[part, :n].T
-                matrix[part, part] = basis.T @ (weighted[:, axis, axis, None] * basis)
-                vector[part] = basis.T @ pull[:, axis]
-            matrix[x, y] = basis.T @ (weighted[:, 0, 1, None] * basis)
+                matrix[part, part] = basis.T @ (own * basis)
+                vector[part] = basis.T @ pull
+            matrix[x, y] = basis.T @ (xy * basis)
             matrix[y, x] = matrix[x, y]
         return matrix, vector
 
@@ -167,11 +171,11 @@ class Problem:
         self, solution: NDArray[np.float64], rows: NDArray[np.bool_] | slice = slice(None)
     ) -> NDArray[np.float64]:
         """(N, 2) shifts in px predicted by the parameters, or by the first few of them."""
-        rigid = self.rigid[rows]
+        rigid = self.rigid[:, rows]
         n = min(rigid.shape[2], len(solution))
-        moved: NDArray[np.float64] = rigid[:, :, :n] @ solution[:n]
+        moved: NDArray[np.float64] = (rigid[..., :n] @ solution[:n]).T
         if len(solution) > n:
-            moved += self.basis[rows] @ solution[n:].reshape(2, -1).T
+            moved = moved + self.basis[rows] @ solution[n:].reshape(2, -1).T
         return moved
 
     def misfit(self, residuals: NDArray[np.float64]) -> float:
@@ -236,7 +240,7 @@ class CrossValidation:
     def __init__(self, current: PairMap, blocks: Blocks, noise_factor: float, bend: float) -> None:
         self._problem = problem = Problem(current, blocks, noise_factor, FIELD)
         # One set of weights for all models, so that all are compared on the same equations.
-        _, weights, misfit = problem.solve_robustly(problem.prior(bend))
+        _, _, weights, misfit = problem.solve_robustly(problem.prior(bend))
         information = problem.information(misfit)
         tile = tile_of(blocks.points, current.phone_size)
         fold = (tile[:, 0] + 2 * tile[:, 1]) % _FOLDS  # neighbouring tiles are in different folds
@@ -296,20 +300,22 @@ def _parameters(current: PairMap, model: str) -> NDArray[np.float64]:
 def _rigid_jacobian(
     current: PairMap, points: NDArray[np.float64], model: str
 ) -> NDArray[np.float64]:
-    """(N, 2, 8 or 11) Jacobian of the undistorted phone points, in px, with respect to the
+    """(2, N, 8 or 11) Jacobian of the undistorted phone points, in px, with respect to the
     parameters of homography and lens distortion."""
     scale, centre = half_diagonal(current.phone_size), centre_of(current.phone_size)
     x, y = ((points + current.displacement(points) - centre) / scale).T
-    one, zero = np.ones_like(x), np.zeros_like(x)
-    across = np.stack([x, y, one, zero, zero, zero, -x * x, -x * y], axis=1)
-    down = np.stack([zero, zero, zero, x, y, one, -x * y, -y * y], axis=1)
-    homography = scale * np.stack([across, down], axis=1)
-    if model == HOMOGRAPHY:
-        return homography
-    offset = points - centre
-    r2 = (offset**2).sum(axis=1) / scale**2
-    powers = np.stack([r2, r2**2, r2**3], axis=1)
-    return np.concatenate([homography, offset[:, :, None] * powers[:, None, :]], axis=2)
+    result = np.zeros((2, len(points), _H if model == HOMOGRAPHY else _H + _K))
+    for row, first in zip(result, (0, 3), strict=True):
+        row[:, first], row[:, first + 1], row[:, first + 2] = scale * x, scale * y, scale
+    across, down = result
+    across[:, 6], across[:, 7] = -scale * x * x, -scale * x * y
+    down[:, 6], down[:, 7] = across[:, 7], -scale * y * y
+    if model != HOMOGRAPHY:
+        offset = (points - centre).T
+        r2 = (offset**2).sum(axis=0) / scale**2
+        for power in range(_K):
+            result[:, :, _H + power] = offset * r2 ** (power + 1)
+    return result
 
 
 def _field_basis(current: PairMap, points: NDArray[np.float64], model: str) -> NDArray[np.float64]:

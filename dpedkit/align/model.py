@@ -19,6 +19,8 @@ from numpy.typing import NDArray
 from dpedkit.align.blocks import Blocks
 from dpedkit.align.fit import FIELD, HOMOGRAPHY, RADIAL, CrossValidation, Fit, fit_map, tile_of
 from dpedkit.align.refine import (
+    CONVERGED,
+    NEARLY_CONVERGED,
     NOISE_FACTOR,
     Level,
     Refined,
@@ -158,7 +160,7 @@ def _is_smooth(flow: CellFlow) -> bool:
     isotropic = np.broadcast_to([1.0, 0.0, 1.0], (*flow.valid.shape, 3))
     width = _ONE_WIDTH * max(flow.valid.shape)
     smoothed = smooth_at(flow.displacement, isotropic, flow.valid, width)
-    missed = np.linalg.norm(flow.displacement - smoothed, axis=2)[flow.valid]
+    missed = np.linalg.norm(flow.displacement[flow.valid] - smoothed, axis=1)
     return bool((missed < _ONE_ERROR).mean() > _ONE_SHARE)
 
 
@@ -192,7 +194,8 @@ def choose_model(pyramid: list[Level], refined: Refined) -> Fit:
     for level in begin:
         if fit is not rigid:
             found = _compare(level, fit.map, _large_blocks(level, fit.map))
-        fit = _fitted_field(level, found)
+        last = level is begin[-1]
+        fit = _fitted_field(level, found, CONVERGED if last else NEARLY_CONVERGED)
     return rigid if found.errors[FIELD] >= found.errors[RADIAL] else fit
 
 
@@ -252,9 +255,10 @@ def _best_field(
     return best
 
 
-def _fitted_field(level: Level, found: _Comparison) -> Fit:
+def _fitted_field(level: Level, found: _Comparison, converged: float) -> Fit:
     """Fit the field to the blocks of a comparison, then to the residual shifts."""
-    current, blocks, step_length = found.under, found.blocks, StepLength()
+    current, blocks = found.under, found.blocks
+    step_length = StepLength(converged=converged)
     for step in range(_FIELD_STEPS):
         if step:
             blocks = _large_blocks(level, current)

@@ -7,6 +7,7 @@ the residual shifts are measured block by block, and the map is fitted to them.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -23,8 +24,8 @@ from dpedkit.resample import PixelMap
 _SMALLEST_MP = 0.07  # minimum of the smallest working size
 _REACH = 3.0  # px of the working image
 _STEPS = (30, 5)  # maximum, at the smallest size and at each other one
-_CONVERGED = 0.02  # px of the working image: mean length of a step that needs no other after it
-_NEARLY_CONVERGED = 0.2  # the same at all sizes but the largest, as the next one corrects the rest
+CONVERGED = 0.02  # px of the working image: mean length of a step that needs no other after it
+NEARLY_CONVERGED = 0.2  # the same at all sizes but the largest, as the next one corrects the rest
 _LINEAR = 0.5  # px of the working image: the gain is not estimated from longer steps
 _MAX_LEFT = 0.7  # fraction of a step that may be left over, for the gain
 _LARGE = 1_000_000  # px
@@ -127,6 +128,13 @@ def warped(level: Level, current: PairMap) -> tuple[NDArray[np.float32], NDArray
     return _remap(level, maps), _inside(maps, level.dslr.shape)
 
 
+def warped_rows(level: Level, current: PairMap) -> Callable[[int, int], NDArray[np.float32]]:
+    """A function that gives the rows of the warped DSLR photo from a first one, a multiple of 8, up
+    to a last one."""
+    source = _pixel_map(level, current)
+    return lambda top, bottom: _remap(level, source.rows(top, bottom))
+
+
 def observe_level(level: Level, current: PairMap, every: int = 1) -> Cells:
     """Second moments of both photos at this size under a map; see `blocks.observe`."""
     source = _pixel_map(level, current)
@@ -189,7 +197,7 @@ def refine(pyramid: list[Level], start: PairMap) -> Refined | None:
         last = number == len(pyramid) - 1
         # At the smallest size the steps are too long to estimate a gain from.
         step_length = StepLength(
-            learns=number > 0, converged=_CONVERGED if last else _NEARLY_CONVERGED
+            learns=number > 0, converged=CONVERGED if last else NEARLY_CONVERGED
         )
         for step in range(_STEPS[0] if number == 0 else _STEPS[1]):
             # The first step at a large size is only approximate, so half of the photo suffices.
@@ -222,7 +230,7 @@ class StepLength:
     distance. What the next step finds left over tells how large that part is.
     """
 
-    def __init__(self, learns: bool = True, converged: float = _CONVERGED) -> None:
+    def __init__(self, learns: bool = True, converged: float = CONVERGED) -> None:
         self.learns, self.converged, self.gain = learns, converged, 1.0
         self._moved: Points | None = None
 
@@ -269,6 +277,6 @@ def _remap(level: Level, maps: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def _inside(points: NDArray[Any], shape: tuple[int, ...]) -> NDArray[np.bool_]:
-    """Whether points `(..., 2)` are inside an image of this shape (rows first)."""
-    x, y = points[..., 0], points[..., 1]
-    return (x >= 0) & (y >= 0) & (x <= shape[1] - 1) & (y <= shape[0] - 1)
+    """Whether points `(R, C, 2)` are inside an image of this shape (rows first)."""
+    inside = cv2.inRange(points, (0.0, 0.0), (shape[1] - 1.0, shape[0] - 1.0))
+    return np.asarray(inside > 0)

@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dpedkit.align.blocks import Blocks
-from dpedkit.align.detail import SIDE, Grid, View, cell_means
+from dpedkit.align.detail import SIDE, Grid, View, over_cells
 from dpedkit.align.features import is_plausible
 from dpedkit.align.fit import RADIAL, Fit, fit_map
 from dpedkit.align.refine import NOISE_FACTOR, blocks_of, bounded, observe_level, warped
@@ -34,6 +34,7 @@ SURFACES = "surfaces"
 
 # Optical flow of cells
 _LEVELS = 40.0  # grey levels per standard deviation of the locally normalised photos
+_REDUCED = 4  # how many times smaller the images of the flow are
 _AGREEMENT = 1.0  # px per axis: forward-backward error of the flow
 _MIN_AGREEING = 0.6  # share of a cell's pixels whose flow is consistent
 _MAX_SPREAD = 1.2  # px; a cell with more varied flow lies on a depth discontinuity
@@ -42,6 +43,7 @@ _MAX_SPREAD = 1.2  # px; a cell with more varied flow lies on a depth discontinu
 _CLOSE = 0.5  # px of the working image: cells with less flow are in place
 _RANSAC_PX = 0.4  # px of the working image
 _FLOW_SIGMA = 0.1  # px of the working image
+_FLOW_TOLERANCE = 1e-3  # px of the phone photo
 _FLOW_STEPS, _BLOCK_STEPS = 8, 2
 _FLOW_SAMPLE = 500  # cells, enough for eleven parameters
 _GROWS = 1.005  # factor by which the cells in place must grow for another step
@@ -90,42 +92,47 @@ class CellFlow:
 def cell_flow(grid: Grid, current: PairMap) -> CellFlow:
     """Flow from the phone photo to the DSLR photo warped by `current`."""
     moved, shown = warped(grid.level, current)
-    first, second = _as_grey(grid.level.phone), _as_grey(moved)
+    first, second = (_reduced(_as_grey(image), grid.shape) for image in (grid.level.phone, moved))
     search = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_FAST)
+    search.setFinestScale(0)  # the preset's, a quarter of the photo, is the size of these images
     there = search.calc(first, second, None)
     back = search.calc(second, first, None)
     height, width = first.shape
     target = there.copy()
     target[..., 0] += np.arange(width, dtype=np.float32)
     target[..., 1] += np.arange(height, dtype=np.float32)[:, None]
+    missing = 255 - _reduced(shown.astype(np.uint8) * 255, grid.shape).astype(np.float32)
     # One remap for both the backward flow and whether the DSLR photo covers the target.
     returned = cv2.remap(
-        cv2.merge([back[..., 0], back[..., 1], np.where(shown, 0, 1e3).astype(np.float32)]),
+        np.dstack([back, missing]),
         target,
         None,
         cv2.INTER_LINEAR,
         borderMode=cv2.BORDER_CONSTANT,
         borderValue=(1e3, 1e3, 1e3),
     )
-    missed = cv2.max(
-        cv2.max(cv2.absdiff(there[..., 0], -returned[..., 0]), returned[..., 2]),
-        cv2.absdiff(there[..., 1], -returned[..., 1]),
-    )
-    agreeing = (missed < _AGREEMENT).astype(np.float32)
+    missed = np.abs(there + returned[..., :2]).max(axis=2)
+    agreeing = ((missed * _REDUCED < _AGREEMENT) & (returned[..., 2] < 1)).astype(np.float32)
     x, y = there[..., 0] * agreeing, there[..., 1] * agreeing
-    share, mean_x, mean_y, square = (
-        cell_means(plane, grid.shape)
-        for plane in (agreeing, x, y, x * there[..., 0] + y * there[..., 1])
+    planes = np.dstack([agreeing, x, y, x * there[..., 0] + y * there[..., 1]])
+    share, mean_x, mean_y, square = np.moveaxis(
+        cv2.resize(planes, grid.shape[::-1], interpolation=cv2.INTER_AREA).astype(np.float64), -1, 0
     )
     share_there = np.maximum(share, 1e-6)
-    mean = np.stack([mean_x, mean_y], axis=-1) / share_there[..., None]
-    variance = square / share_there - (mean**2).sum(axis=2)
+    mean = np.stack([mean_x, mean_y], axis=-1) * (_REDUCED / share_there[..., None])
+    variance = square * (_REDUCED**2 / share_there) - (mean**2).sum(axis=2)
     valid = grid.textured & (share > _MIN_AGREEING) & (variance < _MAX_SPREAD**2)
     return CellFlow(mean, valid)
 
 
 def _as_grey(normalised: NDArray[np.float32]) -> NDArray[np.uint8]:
     return cv2.convertScaleAbs(cv2.max(normalised + 128 / _LEVELS, 0), alpha=_LEVELS)
+
+
+def _reduced(image: NDArray[np.uint8], shape: tuple[int, int]) -> NDArray[np.uint8]:
+    """An image `(H, W)` over a grid of cells `(R, C)`, at a quarter of its size."""
+    size = (shape[1] * SIDE // _REDUCED, shape[0] * SIDE // _REDUCED)
+    return cv2.resize(over_cells(image, shape), size, interpolation=cv2.INTER_AREA)
 
 
 def dominant_surface(grid: Grid, start: Fit, flow: CellFlow) -> tuple[Fit, CellFlow]:
@@ -161,8 +168,8 @@ def dominant_surface(grid: Grid, start: Fit, flow: CellFlow) -> tuple[Fit, CellF
             best, seen = fit, under
     if _close(seen).sum() >= _MIN_FIT_SHARE * flow.valid.sum():
         best, seen = _fit_to_blocks(grid, best, seen, there)
-    # A candidate that nothing was fitted to has no covariance.
-    return (best, seen) if best.covariance.size else (start, flow)
+    # Nothing may have been fitted to a candidate.
+    return (best, seen) if best.information.size else (start, flow)
 
 
 def _candidates(grid: Grid, rigid: PairMap, flow: CellFlow, there: Points) -> Iterator[Fit]:
@@ -246,7 +253,7 @@ def _flow_under(grid: Grid, current: PairMap, flow: CellFlow, there: Points) -> 
     """The flow of the valid cells relative to another map, from their targets."""
     # Extrapolated maps may diverge; the cells there get a huge displacement.
     with np.errstate(all="ignore"):
-        moved = current.inverse(there) - grid.phone_points(grid.centres[flow.valid])
+        moved = current.inverse(there, _FLOW_TOLERANCE) - grid.phone_points(grid.centres[flow.valid])
     displacement = np.zeros_like(flow.displacement)
     displacement[flow.valid] = np.nan_to_num(
         moved / grid.level.working_px, nan=_NOWHERE, posinf=_NOWHERE

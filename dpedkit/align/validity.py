@@ -17,9 +17,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dpedkit.align.blocks import Cells
-from dpedkit.align.detail import Grid, View, cell_means
+from dpedkit.align.detail import SIDE, Grid, View, cell_means
 from dpedkit.align.fit import Fit
-from dpedkit.align.refine import Level, observe_level, warped
+from dpedkit.align.refine import Level, observe_level, warped_rows
 from dpedkit.align.smoothing import Displacements, chi2, with_model_error
 from dpedkit.geometry import PairMap
 from dpedkit.surfaces import DOMINANT, NOT_FOUND, NOWHERE, ON_EDGE, Layer, Surfaces
@@ -36,7 +36,10 @@ _MIN_AROUND = 0.7  # share of the surrounding detail that must be in place for a
 _ENOUGH = 0.02  # minimum weight within a Gaussian window
 FINER = 4  # fine cells along each side of a cell of the grid
 _AROUND = 3  # cells: search radius for the other surface along an edge
-_AREA = 9  # px of the working image: side of the window in which the two surfaces are compared
+_STRIP = 4  # rows of cells that are compared at a time
+# Weights of a fine cell and its neighbours, over which the two surfaces are compared: a window of
+# about 9 px of the working image.
+_AREA = np.array([10.0, 16.0, 10.0]) / 36
 _CLEAR = 0.25  # relative difference of the misfits that makes the decision clear
 _FITS = 0.5  # maximum misfit of the better surface relative to the power: an NCC of 0.5
 _LEAST = 0.05  # minimum misfit of the worse surface, in variances of the normalised photos
@@ -185,7 +188,8 @@ def _spread(values: NDArray[np.float64], known: NDArray[np.bool_]) -> NDArray[np
     result, missing, sigma = values.copy(), ~known, 1.0
     weights = known.astype(np.float64)
     weighted = (values.T * weights.T).T
-    while missing.any() and known.any() and sigma < 2 * max(known.shape):
+    # Zeros extrapolate to zeros.
+    while missing.any() and weighted.any() and sigma < 2 * max(known.shape):
         weight, total = (
             cv2.GaussianBlur(plane, (0, 0), sigma, borderType=cv2.BORDER_CONSTANT)
             for plane in (weights, weighted)
@@ -270,7 +274,7 @@ def outlines(
         )
         for swapped in (first, along & ~first)
     )
-    better, clear = _which_fits(grid, rigid, one, two)
+    better, clear = _which_fits(grid, rigid, one, two, along)
     decided = finer(along) & clear
     fitting = np.where(better, finer(one.labels), finer(two.labels))
     chosen = np.where(decided, fitting, finer(labels))
@@ -304,16 +308,40 @@ def _other_surface(labels: Labels, displacement: Displacements) -> tuple[Labels,
 
 
 def _which_fits(
-    grid: Grid, rigid: PairMap, one_surface: Surfaces, other_surface: Surfaces
+    grid: Grid,
+    rigid: PairMap,
+    one_surface: Surfaces,
+    other_surface: Surfaces,
+    where: NDArray[np.bool_],
 ) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
-    """Whether each fine cell fits the first surface better, and whether that is clear."""
-    misfits, powers = [], []
-    for surfaces in (one_surface, other_surface):
-        there, _ = warped(grid.level, replace(rigid, surfaces=surfaces))
-        missed = cv2.blur(cv2.pow(cv2.subtract(grid.level.phone, there), 2), (_AREA, _AREA))
-        misfits.append(cell_means(missed, grid.shape, FINER))
-        shown = cv2.add(cv2.pow(grid.level.phone, 2), cv2.pow(there, 2))
-        powers.append(cell_means(cv2.blur(shown, (_AREA, _AREA)), grid.shape, FINER))
+    """Whether each fine cell in the cells `where` fits the first surface better, and whether that
+    is clear."""
+    phone, (rows, columns) = grid.level.phone, grid.shape
+    means = np.zeros((2, 2, rows * FINER, columns * FINER), np.float32)
+    sources = [
+        warped_rows(grid.level, replace(rigid, surfaces=surfaces))
+        for surfaces in (one_surface, other_surface)
+    ]
+    for first in range(0, rows, _STRIP):
+        last = min(first + _STRIP, rows)
+        if not where[max(0, first - 1) : last + 1].any():
+            continue
+        top, bottom = first * SIDE, min(last * SIDE, len(phone))
+        here = phone[top:bottom]
+        squared, fine = cv2.multiply(here, here), np.s_[first * FINER : last * FINER]
+        for result, source in zip(means, sources, strict=True):
+            there = source(top, bottom)
+            missed = cv2.subtract(here, there)
+            for plane, image in zip(
+                result,
+                (cv2.multiply(missed, missed), cv2.add(squared, cv2.multiply(there, there))),
+                strict=True,
+            ):
+                plane[fine] = cell_means(image, (last - first, columns), FINER)
+    misfits, powers = (
+        [cv2.sepFilter2D(plane, -1, _AREA, _AREA) for plane in planes]
+        for planes in means.swapaxes(0, 1)
+    )
     one, two = misfits
     worse = np.maximum(one, two)
     clear = (np.abs(one - two) > _CLEAR * worse) & (worse > _LEAST)
