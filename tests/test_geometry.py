@@ -56,6 +56,16 @@ def test_field_is_the_uniform_cubic_b_spline_of_scipy():
         assert value == pytest.approx(float(BSpline(np.arange(-3, 10), rows, 3)(v)), abs=1e-9)
 
 
+def test_a_map_adds_the_field_that_the_basis_describes():
+    field = np.random.default_rng(3).normal(size=(9, 11, 2))
+    points = np.random.default_rng(4).uniform([-300, -300], [1100, 900], (500, 2))
+    corners = np.array([[-0.5, -0.5], [799.5, 599.5], [-0.5, 599.5], [399.5, 299.5]])
+    points = np.concatenate([points, corners])  # some beyond the photo, some on its very edge
+    taps, weights = spline_basis(points, PHONE, (9, 11))
+    expected = (weights[..., None] * field.reshape(-1, 2)[taps]).sum(axis=1)
+    assert make_map(field=field).displacement(points) == pytest.approx(expected, abs=1e-12)
+
+
 def test_a_map_survives_json_bit_for_bit():
     rng = np.random.default_rng(2)
     pair_map = make_map(rng.uniform(-1, 1, 8), (0.01, 0.002, 0.0), rng.normal(size=(11, 13, 2)))

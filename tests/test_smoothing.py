@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from dpedkit.align.smoothing import chi2, smooth, with_model_error
+from dpedkit.align import smoothing
+from dpedkit.align.smoothing import chi2, smooth, smooth_at, with_model_error
 
 ROWS, COLUMNS = 20, 26
 ALL = np.ones((ROWS, COLUMNS), bool)
@@ -168,3 +169,33 @@ def test_a_model_error_is_added_to_the_covariance():
     squared = np.einsum("rci,rcij,rcj->rc", residuals, inverse, residuals)
     found = chi2(residuals, inverse.reshape(6, 5, 4)[..., [0, 1, 3]])
     assert np.allclose(found, squared)
+
+
+@pytest.mark.parametrize("share", [0.05, 0.5, 1.0])
+def test_sums_over_members_and_over_the_box_are_the_same(share, monkeypatch):
+    rng = np.random.default_rng(9)
+    member = rng.random((ROWS, COLUMNS)) < share
+    information = equally_known(NOISE) * rng.uniform(0.5, 2, (ROWS, COLUMNS, 1))
+    both = []
+    for most in (np.inf, 0):
+        monkeypatch.setattr(smoothing, "_SPARSE", most)
+        both.append(smooth(noisy(LINEAR, 10), information, member, may_be_none=False))
+    assert both[0].width == both[1].width
+    assert both[0].displacement == pytest.approx(both[1].displacement, abs=1e-9)
+    assert both[0].error == pytest.approx(both[1].error, rel=1e-9)
+
+
+@pytest.mark.parametrize("most", [np.inf, 0])
+def test_the_planes_solve_the_weighted_equations_of_the_cells_around(most, monkeypatch):
+    monkeypatch.setattr(smoothing, "_SPARSE", most)
+    width, (y, x) = 1.8, np.mgrid[:ROWS, :COLUMNS]
+    measured = noisy(LINEAR, 11)
+    found = smooth_at(measured, equally_known(1.0), ALL, width).reshape(ROWS, COLUMNS, 2)
+    for row, column in ((0, 0), (9, 3), (19, 25), (10, 13)):
+        right, down = (x - column).ravel(), (y - row).ravel()
+        weight = np.exp(-(right**2 + down**2) / (2 * width**2))
+        weight[np.maximum(abs(right), abs(down)) > 5] = 0  # 2.5 sigmas
+        basis = np.stack([np.ones_like(right), right, down], axis=1)
+        matrix = basis.T @ (weight[:, None] * basis) + np.diag([1e-6, 1.5**-2, 1.5**-2])
+        expected = np.linalg.solve(matrix, basis.T @ (weight[:, None] * measured.reshape(-1, 2)))
+        assert found[row, column] == pytest.approx(expected[0], abs=1e-9)
