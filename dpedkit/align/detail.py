@@ -151,7 +151,7 @@ class View:
             textured,
             edgy,
             powers,
-            clashes.reshape(shape[0], 2, shape[1], 2).any(axis=(1, 3)),
+            np.asarray(clashes.reshape(shape[0], 2, shape[1], 2).any(axis=(1, 3))),
         )
 
     @property

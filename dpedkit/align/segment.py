@@ -253,7 +253,9 @@ def _flow_under(grid: Grid, current: PairMap, flow: CellFlow, there: Points) -> 
     """The flow of the valid cells relative to another map, from their targets."""
     # Extrapolated maps may diverge; the cells there get a huge displacement.
     with np.errstate(all="ignore"):
-        moved = current.inverse(there, _FLOW_TOLERANCE) - grid.phone_points(grid.centres[flow.valid])
+        moved = current.inverse(there, _FLOW_TOLERANCE) - grid.phone_points(
+            grid.centres[flow.valid]
+        )
     displacement = np.zeros_like(flow.displacement)
     displacement[flow.valid] = np.nan_to_num(
         moved / grid.level.working_px, nan=_NOWHERE, posinf=_NOWHERE

@@ -109,7 +109,7 @@ def smooth(
     matrix, vector = _normal_equations(weighted, width, *np.nonzero(near))
     wanted = np.empty((len(vector), 6, 3))
     wanted[..., :2], wanted[..., 2] = np.eye(6)[:, :2], vector  # for the covariance and the heights
-    found = np.linalg.solve(matrix, wanted)[:, :2]
+    found = np.asarray(np.linalg.solve(matrix, wanted)[:, :2], np.float64)
     displacement, error = np.zeros((*member.shape, 2)), np.full(member.shape, np.inf)
     displacement[near], error[near] = found[..., 2], _largest_error(found[..., :2])
     return Smooth(box, near, displacement, error, width)
@@ -117,7 +117,7 @@ def smooth(
 
 @dataclass(frozen=True)
 class _Members:
-    """The N cells that a surface is fitted to, most of its box may be cells of others.
+    """The N cells that a surface is fitted to. Most cells of its box may belong to others.
 
     Attributes
     ----------
@@ -138,7 +138,8 @@ class _Members:
     def of(
         cls, measured: Displacements, information: Information, member: NDArray[np.bool_]
     ) -> Self:
-        return cls(*np.nonzero(member), measured[member], information[member], member.shape)
+        row, column = np.nonzero(member)
+        return cls(row, column, measured[member], information[member], member.shape)
 
     def __len__(self) -> int:
         return len(self.row)
@@ -222,7 +223,8 @@ def _robustly_weighted(cells: _Members) -> _Members:
 
 
 def _loss(residuals: Displacements, information: Information) -> NDArray[np.float64]:
-    """Robust loss of each cell, of `(..., 2)` residuals: the negative log-likelihood of a Cauchy distribution."""
+    """Robust loss `(...)` of residuals `(..., 2)`: the negative log-likelihood of a Cauchy
+    distribution."""
     return np.log1p(chi2(residuals, information) / (2 * _CAUCHY))
 
 
