@@ -8,7 +8,7 @@ that a wrong map matches badly count against that map.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Self
 
 import cv2
 import numpy as np
@@ -228,15 +228,11 @@ def cell_means(
 ) -> NDArray[np.float64]:
     """Means of an image `(H, W)` over cells: `(parts R, parts C)`, each cell cut into `parts` along
     each side. Beyond the image its border is repeated."""
-    size = (parts * shape[1], parts * shape[0])
-    means = cv2.resize(over_cells(plane, shape), size, interpolation=cv2.INTER_AREA)
-    return np.asarray(means, np.float64)
-
-
-def over_cells(image: NDArray[Any], shape: tuple[int, int]) -> NDArray[Any]:
-    """An image `(H, W)` extended to whole cells, `(R, C)` of them, by repeating its border."""
-    down, right = shape[0] * SIDE - image.shape[0], shape[1] * SIDE - image.shape[1]
-    return cv2.copyMakeBorder(image, 0, down, 0, right, cv2.BORDER_REPLICATE)
+    rows, columns = shape
+    down, right = rows * SIDE - plane.shape[0], columns * SIDE - plane.shape[1]
+    whole = cv2.copyMakeBorder(plane, 0, down, 0, right, cv2.BORDER_REPLICATE)
+    size = (parts * columns, parts * rows)
+    return np.asarray(cv2.resize(whole, size, interpolation=cv2.INTER_AREA), np.float64)
 
 
 def placed(

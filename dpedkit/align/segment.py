@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dpedkit.align.blocks import Blocks
-from dpedkit.align.detail import SIDE, Grid, View, over_cells
+from dpedkit.align.detail import SIDE, Grid, View
 from dpedkit.align.features import is_plausible
 from dpedkit.align.fit import RADIAL, Fit, fit_map
 from dpedkit.align.refine import NOISE_FACTOR, blocks_of, bounded, observe_level, warped
@@ -92,7 +92,7 @@ class CellFlow:
 def cell_flow(grid: Grid, current: PairMap) -> CellFlow:
     """Flow from the phone photo to the DSLR photo warped by `current`."""
     moved, shown = warped(grid.level, current)
-    first, second = (_reduced(_as_grey(image), grid.shape) for image in (grid.level.phone, moved))
+    first, second = (_reduced(_as_grey(image)) for image in (grid.level.phone, moved))
     search = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_FAST)
     search.setFinestScale(0)  # the preset's, a quarter of the photo, is the size of these images
     there = search.calc(first, second, None)
@@ -101,7 +101,7 @@ def cell_flow(grid: Grid, current: PairMap) -> CellFlow:
     target = there.copy()
     target[..., 0] += np.arange(width, dtype=np.float32)
     target[..., 1] += np.arange(height, dtype=np.float32)[:, None]
-    missing = 255 - _reduced(shown.astype(np.uint8) * 255, grid.shape).astype(np.float32)
+    missing = 255 - _reduced(shown.astype(np.uint8) * 255).astype(np.float32)
     # One remap for both the backward flow and whether the DSLR photo covers the target.
     returned = cv2.remap(
         np.dstack([back, missing]),
@@ -115,9 +115,7 @@ def cell_flow(grid: Grid, current: PairMap) -> CellFlow:
     agreeing = ((missed * _REDUCED < _AGREEMENT) & (returned[..., 2] < 1)).astype(np.float32)
     x, y = there[..., 0] * agreeing, there[..., 1] * agreeing
     planes = np.dstack([agreeing, x, y, x * there[..., 0] + y * there[..., 1]])
-    share, mean_x, mean_y, square = np.moveaxis(
-        cv2.resize(planes, grid.shape[::-1], interpolation=cv2.INTER_AREA).astype(np.float64), -1, 0
-    )
+    share, mean_x, mean_y, square = np.moveaxis(_cell_means(planes, grid.shape), -1, 0)
     share_there = np.maximum(share, 1e-6)
     mean = np.stack([mean_x, mean_y], axis=-1) * (_REDUCED / share_there[..., None])
     variance = square * (_REDUCED**2 / share_there) - (mean**2).sum(axis=2)
@@ -129,10 +127,20 @@ def _as_grey(normalised: NDArray[np.float32]) -> NDArray[np.uint8]:
     return cv2.convertScaleAbs(cv2.max(normalised + 128 / _LEVELS, 0), alpha=_LEVELS)
 
 
-def _reduced(image: NDArray[np.uint8], shape: tuple[int, int]) -> NDArray[np.uint8]:
-    """An image `(H, W)` over a grid of cells `(R, C)`, at a quarter of its size."""
-    size = (shape[1] * SIDE // _REDUCED, shape[0] * SIDE // _REDUCED)
-    return cv2.resize(over_cells(image, shape), size, interpolation=cv2.INTER_AREA)
+def _reduced(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """An image at a quarter of its size, without up to three rows and columns at the end."""
+    height, width = (side // _REDUCED for side in image.shape)
+    whole = image[: height * _REDUCED, : width * _REDUCED]
+    return cv2.resize(whole, (width, height), interpolation=cv2.INTER_AREA)
+
+
+def _cell_means(planes: NDArray[np.float32], shape: tuple[int, int]) -> NDArray[np.float64]:
+    """Means `(R, C, P)` of reduced planes `(H, W, P)` over cells."""
+    (rows, columns), side = shape, SIDE // _REDUCED
+    down, right = rows * side - planes.shape[0], columns * side - planes.shape[1]
+    whole = cv2.copyMakeBorder(planes, 0, down, 0, right, cv2.BORDER_REPLICATE)
+    means = cv2.resize(whole, (columns, rows), interpolation=cv2.INTER_AREA)
+    return np.asarray(means, np.float64)
 
 
 def dominant_surface(grid: Grid, start: Fit, flow: CellFlow) -> tuple[Fit, CellFlow]:
