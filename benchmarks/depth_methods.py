@@ -27,10 +27,10 @@ from numpy.typing import NDArray
 from dpedkit.align.config import AlignConfig
 from dpedkit.align.detail import Grid
 from dpedkit.align.features import MATCHERS, coarse_fits
+from dpedkit.align.flow import cell_flow
 from dpedkit.align.model import choose_model, fit_depth
 from dpedkit.align.pair import Photos
 from dpedkit.align.refine import levels, refine
-from dpedkit.align.segment import cell_flow
 from dpedkit.geometry import grid_points
 from dpedkit.images import list_photos, read_photo
 from dpedkit.patches.registration import Planes, register

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from dpedkit.align.blocks import Blocks
 from dpedkit.align.fit import FIELD, HOMOGRAPHY, RADIAL, CrossValidation, Fit, fit_map, tile_of
+from dpedkit.align.flow import CellFlow, cell_flow
 from dpedkit.align.refine import (
     CONVERGED,
     NEARLY_CONVERGED,
@@ -29,7 +30,7 @@ from dpedkit.align.refine import (
     bounded,
     observe_level,
 )
-from dpedkit.align.segment import CellFlow, cell_flow, several_surfaces
+from dpedkit.align.segment import several_surfaces
 from dpedkit.align.smoothing import smooth_at
 from dpedkit.align.validity import FittedMap, one_surface
 from dpedkit.geometry import PairMap, centre_of
