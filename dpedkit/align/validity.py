@@ -39,7 +39,7 @@ _AROUND = 3  # cells: search radius for the other surface along an edge
 _STRIP = 4  # rows of cells that are compared at a time
 # Weights of a fine cell and its neighbours, over which the two surfaces are compared: a window of
 # about 9 px of the working image.
-_AREA = np.array([10.0, 16.0, 10.0]) / 36
+_AREA = np.array([0.2, 0.6, 0.2])
 _CLEAR = 0.25  # relative difference of the misfits that makes the decision clear
 _FITS = 0.5  # maximum misfit of the better surface relative to the power: an NCC of 0.5
 _LEAST = 0.05  # minimum misfit of the worse surface, in variances of the normalised photos
