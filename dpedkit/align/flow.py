@@ -19,6 +19,7 @@ from dpedkit.geometry import PairMap
 
 _LEVELS = 40.0  # grey levels per standard deviation of the locally normalised photos
 _REDUCED = 4  # how many times smaller the images of the flow are
+_MIN_SIDE = 12  # px of these images: OpenCV finds no flow in smaller ones
 _AGREEMENT = 1.0  # px per axis: forward-backward error of the flow
 _MIN_AGREEING = 0.6  # share of a cell's pixels whose flow is consistent
 _MAX_SPREAD = 1.2  # px; a cell with more varied flow lies on a depth discontinuity
@@ -42,9 +43,11 @@ class CellFlow:
 
 
 def cell_flow(grid: Grid, current: PairMap) -> CellFlow:
-    """Flow from the phone photo to the DSLR photo warped by `current`."""
+    """Flow from the phone photo to the DSLR photo warped by `current`; none in tiny photos."""
     moved, shown = warped(grid.level, current)
     first, second = (_reduced(_as_grey(image)) for image in (grid.level.phone, moved))
+    if min(first.shape) < _MIN_SIDE:
+        return CellFlow(np.zeros((*grid.shape, 2)), np.zeros(grid.shape, bool))
     search = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_FAST)
     search.setFinestScale(0)  # the preset's, a quarter of the photo, is the size of these images
     there = search.calc(first, second, None)
