@@ -82,7 +82,11 @@ class PairMap:
             factor = r2 * (k1 + r2 * (k2 + r2 * k3))
             moved[:, 0], moved[:, 1] = x * factor, y * factor
         if self.field is not None:
-            moved += _on_spline(self.field, points, self.phone_size)
+            rows, columns = self.field.shape[:2]
+            taps, weights = spline_basis(points, self.phone_size, (rows, columns))
+            coefficients = self.field.reshape(-1, 2)
+            for tap in range(taps.shape[1]):
+                moved += weights[:, tap, None] * coefficients.take(taps[:, tap], axis=0)
         if self.surfaces is not None:
             moved += self.surfaces.displacement_at(points)
         return moved
@@ -197,31 +201,11 @@ def spline_basis(
 def _spline_basis_1d(
     x: NDArray[np.float64], length: int, count: int
 ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    position = _position(x, length, count)
-    first = np.minimum(position.astype(np.int64), count - 4)
+    spans = count - 3
+    position = np.clip((x + 0.5) / length, 0.0, 1.0) * spans
+    first = np.minimum(position.astype(np.int64), spans - 1)
     t = position - first
     weights = np.stack(
         [(1 - t) ** 3, 3 * t**3 - 6 * t**2 + 4, -3 * t**3 + 3 * t**2 + 3 * t + 1, t**3], axis=1
     )
     return first[:, None] + np.arange(4), weights / 6
-
-
-def _position(x: NDArray[np.float64], length: int, count: int) -> NDArray[np.float64]:
-    """Position `(N,)` along an axis, in distances between control points."""
-    return np.asarray(np.clip((x + 0.5) / length, 0.0, 1.0) * (count - 3))
-
-
-def _on_spline(field: NDArray[np.float64], points: Points, size: tuple[int, int]) -> Points:
-    """Values `(N, 2)` of a B-spline field `(R, C, 2)` at points `(N, 2)` of a photo of `size`."""
-    # Imported where it is needed, since the import takes longer than aligning a flat scene.
-    from scipy.ndimage import map_coordinates
-
-    place = [
-        _position(points[:, axis], size[axis], field.shape[1 - axis]) + 1  # the first is outside
-        for axis in (1, 0)
-    ]
-    planes = (
-        map_coordinates(plane, place, order=3, mode="nearest", prefilter=False)
-        for plane in np.moveaxis(field, -1, 0)
-    )
-    return np.stack(list(planes), axis=1)
