@@ -220,7 +220,7 @@ def test_memory_is_managed_differently_in_processes_of_dpedkit_alone(whose, said
 
 
 def test_a_program_decides_what_it_hears(capsys, caplog):
-    caplog.set_level(logging.WARNING)  # the default, which libraries of other tests may have changed
+    caplog.set_level(logging.WARNING)  # the default; libraries of other tests may have changed it
     console.warn("careful")
     console.say("going on")
     assert capsys.readouterr().err == ""  # pytest has a handler of its own
