@@ -41,8 +41,8 @@ _MIN_MORE = 1.02  # factor by which several surfaces must put more detail in pla
 _MIN_EXPLAINED = 0.3  # minimum share of the detail that several surfaces put in place
 _SURE, _CLEARER = 0.85, 0.1  # shares of the detail in place
 _NO_BETTER, _MUCH_BETTER = 0.9, 0.7  # misfit of several surfaces relative to that of one
-# The same, of a rigid one: below it, a smooth field is not tried. It is 0.2 to 0.43 on real scenes
-# with depth, where a field has 0.43 to 0.9, and above 0.85 on real flat ones.
+# The same, relative to a rigid map: below it, a smooth field is not tried. On real scenes with
+# depth it is 0.2 to 0.7, and that of a field 0.4 to 1.0; on real flat scenes it is above 0.85.
 _FAR_BETTER = 0.5
 # A smooth field bends around an edge between near and far, and hides it from the mean over the
 # photo. So both are also compared where they differ, by this many px of the working image or more.
